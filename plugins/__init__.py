@@ -1,0 +1,1 @@
+"""The built-in parts. They come in by entry points, as everybody's do."""

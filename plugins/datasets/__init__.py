@@ -1,0 +1,1 @@
+"""Built-in datasets: one method, one file; listed in setup.cfg like anybody's."""

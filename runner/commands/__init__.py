@@ -1,0 +1,1 @@
+"""The command line, a verb a file. Nothing heavy is imported before a command runs."""
