@@ -1,0 +1,66 @@
+"""The words of the framework: levels, schedules, predictions, samplers, and the five interfaces.
+
+Imports torch and nothing of ours; reads no file, opens no connection, holds no global state.
+"""
+
+if __name__ != "dmf.core":  # `import core` from the checkout would make a second Sampler
+    raise ImportError(f"import dmf.core, not {__name__}")
+
+from .backbone import Backbone
+from .codec import Codec, Pixels
+from .conditioning import Cond, complete, drop, labels_cond, null_cond
+from .dataset import Dataset
+from .denoiser import Denoise, Denoiser, bind
+from .densities import Density
+from .features import FeatureExtractor
+from .grids import Grid, levels_of
+from .guidance import Guidance
+from .level import Level
+from .metric import Metric
+from .objectives import Attempt, Objective, training_loss
+from .predictions import Coefficients, Prediction
+from .sampler import Context, Sampler, sample
+from .schedule import NoiseSchedule
+from .spec import CondSpec, DataSpec, Example
+from .streams import ImageStreams, generator, stream_seed
+from .table import TableSchedule
+from .weightings import Weighting
+
+__all__ = [
+    "Attempt",
+    "Backbone",
+    "Codec",
+    "Coefficients",
+    "Cond",
+    "CondSpec",
+    "Context",
+    "DataSpec",
+    "Dataset",
+    "Denoise",
+    "Denoiser",
+    "Density",
+    "Example",
+    "FeatureExtractor",
+    "Grid",
+    "Guidance",
+    "ImageStreams",
+    "Level",
+    "Metric",
+    "NoiseSchedule",
+    "Objective",
+    "Pixels",
+    "Prediction",
+    "Sampler",
+    "TableSchedule",
+    "Weighting",
+    "bind",
+    "complete",
+    "drop",
+    "generator",
+    "labels_cond",
+    "levels_of",
+    "null_cond",
+    "sample",
+    "stream_seed",
+    "training_loss",
+]

@@ -1,0 +1,44 @@
+"""Churn: a little fresh noise before a step of an ODE solver.
+
+Source: Karras et al. 2022 (arXiv 2206.00364), algorithm 2, lines 4 to 6, in the frame x / alpha where sigma = r.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .level import Level
+from .sampler import Context
+
+
+@dataclass(frozen=True)
+class Churn:
+    """The four constants of the paper.
+
+    Attributes:
+        amount: S_churn; 0 is none.
+        r_min: S_tmin: below this sigma / alpha there is none.
+        r_max: S_tmax: above this there is none.
+        noise: S_noise: standard deviation of the fresh noise.
+    """
+
+    amount: float = 0.0
+    r_min: float = 0.0
+    r_max: float = math.inf
+    noise: float = 1.0
+
+    def __call__(self, x: Tensor, now: Level, context: Context) -> tuple[Tensor, Level]:
+        """X raised from ``now`` to a noisier level, and that level; both unchanged where there is no churn."""
+        r = now.ratio
+        # line 4: gamma_i = min(S_churn / N, sqrt(2) - 1) for t_i in [S_tmin, S_tmax]
+        gamma = min(self.amount / (len(context.levels) - 1), math.sqrt(2) - 1)
+        if gamma == 0 or not self.r_min <= r <= self.r_max:
+            return x, now
+        # line 5: t_hat = t + gamma t, as far as the schedule reaches
+        noisier = context.schedule.at(context.schedule.clip(context.schedule.t_at(-2 * (r * (1 + gamma)).log())))
+        # line 6: x_hat = x + sqrt(t_hat^2 - t^2) S_noise eps, times the new alpha
+        added = (noisier.ratio**2 - r**2).clamp(min=0).sqrt() * self.noise
+        return noisier.alpha * (x / now.alpha + added * context.randn()), noisier

@@ -1,0 +1,75 @@
+"""The null condition, written by core alone: label dropout in training, the guided half in sampling.
+
+Source: Ho & Salimans 2022, "Classifier-Free Diffusion Guidance" (arXiv 2207.12598), algorithm 1.
+
+A class input says "none" by the index K = number of classes. A vector or token input says it by zeros, and carries
+``<name>_given``, (B,) bool, so that a true zero can be told from a missing one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from .spec import DataSpec
+
+Cond = Mapping[str, Tensor]
+
+
+def labels_cond(labels: Sequence[int] | Tensor, spec: DataSpec) -> dict[str, Tensor]:
+    """The conditioning of real class indices.
+
+    Args:
+        labels: (B,) indices in 0 ... K-1.
+        spec: Of data with classes.
+
+    Raises:
+        ValueError: On unlabelled data, or for a label out of range.
+    """
+    if not spec.classes:
+        raise ValueError("labels were given, but the data has no classes; leave the labels out")
+    index = torch.as_tensor(labels, dtype=torch.int64)
+    wrong = sorted({int(i) for i in index if not 0 <= i < len(spec.classes)})
+    if wrong:
+        raise ValueError(
+            f"label {', '.join(map(str, wrong))} out of range; the classes are 0 to {len(spec.classes) - 1}"
+            f" ({', '.join(spec.classes[:12])}{', ...' if len(spec.classes) > 12 else ''})"
+        )
+    return {"class": index}
+
+
+def complete(cond: Cond, spec: DataSpec) -> dict[str, Tensor]:
+    """``cond`` with the ``_given`` flags that a backbone expects, all true."""
+    out = dict(cond)
+    for name, one in spec.cond.items():
+        if one.kind != "class":
+            out.setdefault(f"{name}_given", torch.ones(len(cond[name]), dtype=torch.bool, device=cond[name].device))
+    return out
+
+
+def drop(cond: Cond, spec: DataSpec, dropped: Tensor) -> dict[str, Tensor]:
+    """``cond`` with the images marked in ``dropped``, (B,) bool, made unconditional."""
+    out = complete(cond, spec)
+    for name, one in spec.cond.items():
+        value = out[name]
+        mask = dropped.to(value.device)
+        if one.kind == "class":
+            out[name] = value.masked_fill(mask, spec.null_class)
+        else:
+            out[name] = value.masked_fill(mask.reshape(-1, *[1] * (value.ndim - 1)), 0)
+            out[f"{name}_given"] = out[f"{name}_given"] & ~mask
+    return out
+
+
+def null_cond(cond: Cond, spec: DataSpec) -> dict[str, Tensor]:
+    """The unconditional counterpart of ``cond``.
+
+    Raises:
+        ValueError: When there is nothing to be unconditional of.
+    """
+    if not spec.cond:
+        raise ValueError("guidance needs a conditional model, but the data has no classes; set guidance to 1")
+    batch = len(next(iter(cond.values())))
+    return drop(cond, spec, torch.ones(batch, dtype=torch.bool))

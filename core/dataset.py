@@ -1,0 +1,58 @@
+"""Where images come from."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from .conditioning import Cond
+from .spec import DataSpec, Example
+
+
+class Dataset(ABC):
+    """A fixed row of uint8 images with what is known of each.
+
+    A subclass sets ``spec`` in its constructor and writes ``__len__`` and ``__getitem__``; one whose images fit in
+    memory also gives them at once by `tensors`, and then trains without a data loader.
+
+    Attributes:
+        spec: Shape in pixels, classes, conditioning.
+    """
+
+    spec: DataSpec
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of images."""
+
+    @abstractmethod
+    def __getitem__(self, i: int) -> Example:
+        """Image i."""
+
+    def tensors(self) -> tuple[Tensor, Cond] | None:
+        """All images as uint8 (N, C, H, W) and their conditioning, (N, ...) each; None when they are too many."""
+        return None
+
+    def held_out(self) -> Dataset | None:
+        """Images of the same kind that training never sees, or None."""
+        return None
+
+    def fingerprint(self) -> str:
+        """A sha256 of every image and condition, in order: what "the same data" means."""
+        digest = hashlib.sha256(repr((self.spec.shape, self.spec.classes, len(self))).encode())
+        held = self.tensors()
+        if held is None:
+            for i in range(len(self)):
+                example = self[i]
+                _feed(digest, example.image, example.cond)
+        else:
+            _feed(digest, *held)
+        return digest.hexdigest()
+
+
+def _feed(digest: hashlib._Hash, images: Tensor, cond: Cond) -> None:
+    for value in (images, *(cond[name] for name in sorted(cond))):
+        digest.update(torch.as_tensor(value).contiguous().cpu().numpy().tobytes())

@@ -1,0 +1,57 @@
+"""One point of the Gaussian path x_t = alpha x0 + sigma eps (DESIGN: the mathematics in one page).
+
+Source: Kingma et al. 2021, "Variational Diffusion Models" (arXiv 2107.00630), section 3.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def like(coefficient: Tensor, x: Tensor) -> Tensor:
+    """``coefficient`` ready to multiply ``x``: a 0-d one stays on the CPU, one per image goes to x's device and dtype.
+
+    A 0-d float64 tensor neither promotes x nor makes anybody wait for a GPU, so sampling keeps its coefficients exact.
+    """
+    return coefficient if coefficient.ndim == 0 else coefficient.to(device=x.device, dtype=x.dtype)
+
+
+@dataclass(frozen=True)
+class Level:
+    """A time and its two coefficients, all float64.
+
+    Attributes:
+        t: The schedule's own time; 0-d when sampling, (B, 1, ..., 1) when training.
+        alpha: Factor of the clean image, > 0 (see `NoiseSchedule.ends`).
+        sigma: Factor of the noise, > 0; 0 only at the last level of a grid.
+    """
+
+    t: Tensor
+    alpha: Tensor
+    sigma: Tensor
+
+    @property
+    def log_snr(self) -> Tensor:
+        """The log signal-to-noise ratio ln(alpha^2 / sigma^2); +inf where sigma = 0."""
+        return 2 * (torch.log(self.alpha) - torch.log(self.sigma))
+
+    @property
+    def ratio(self) -> Tensor:
+        """The noise level r = sigma / alpha of x / alpha: Karras et al.'s sigma."""
+        return self.sigma / self.alpha
+
+    def mix(self, x0: Tensor, eps: Tensor) -> Tensor:
+        """Alpha x0 + sigma eps, in the dtype of ``x0``."""
+        return like(self.alpha, x0) * x0 + like(self.sigma, eps) * eps
+
+    def noise_in(self, x: Tensor, x0: Tensor) -> Tensor:
+        """The eps for which `mix` of ``x0`` gives ``x``; needs sigma > 0."""
+        return (x - like(self.alpha, x) * x0) / like(self.sigma, x)
+
+    def per_image(self, ndim: int) -> Level:
+        """The level of (B,) times with its fields shaped (B, 1, ..., 1), to broadcast against x of ``ndim`` axes."""
+        shape = (-1, *[1] * (ndim - 1))
+        return Level(self.t.reshape(shape), self.alpha.reshape(shape), self.sigma.reshape(shape))
