@@ -1,0 +1,277 @@
+"""What a recipe is: its keys, types, ranges, defaults. The JSON Schema that checks recipes is derived from these."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Lt, MaxLen
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema, core_schema
+
+from .signature import part_schema
+from .yaml12 import dump
+
+
+@dataclass(frozen=True)
+class PartRef:
+    """A part, as a recipe names it.
+
+    Attributes:
+        name: The part's name in its registry.
+        options: Every option with its value, the defaults filled in; plain YAML values.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PartKind:
+    """Says in an annotation which kind of part stands there."""
+
+    kind: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.is_instance_schema(PartRef) if source is PartRef else handler(source)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        if schema["type"] != "is-instance":
+            return {**handler.resolve_ref_schema(handler(schema)), "x-part": self.kind}
+        return part_schema(self.kind)
+
+
+Whole = Annotated[int, Ge(0)]
+Count = Annotated[int, Ge(1)]
+Share = Annotated[float, Ge(0), Lt(1)]
+FolderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"), MaxLen(200)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerRef(PartRef):
+    """The sampler with what stands beside its own options.
+
+    Attributes:
+        steps: Steps from noise to image.
+        guidance: The guidance; a bare number w means `cfg` with that scale, and 1 is none.
+        grid: The grid of noise levels; null is the one that the sampler declares.
+    """
+
+    steps: Count
+    guidance: Annotated[PartRef, PartKind("guidance")] = PartRef("cfg", {"scale": 1.0})
+    grid: Annotated[PartRef, PartKind("grid")] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """Random changes of training images.
+
+    Attributes:
+        flip: Mirror each image left to right with probability one half.
+    """
+
+    flip: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Training.
+
+    Attributes:
+        steps: Optimizer steps in all.
+        batch_size: Images a step, over all ranks together.
+        lr: Learning rate after the warm-up.
+        warmup: Steps in which the learning rate rises from 0.
+        decay: Course of the learning rate after the warm-up.
+        weight_decay: AdamW's weight decay.
+        betas: AdamW's two decay rates.
+        clip: The gradient's norm is clipped to this; null never clips.
+        label_dropout: Share of images trained without their label, which guidance needs.
+        ema: Decay a step of the averaged weights; 0 keeps no average.
+        objective: What the error of a prediction is.
+        weighting: How the loss weighs noise levels.
+        density: Where the training times are drawn from.
+        precision: Arithmetic of the network; weights stay in fp32.
+        stop_after_bad_steps: Give up after this many steps in a row with a loss that is not finite.
+    """
+
+    steps: Count
+    batch_size: Count
+    lr: Annotated[float, Gt(0)]
+    warmup: Whole = 0
+    decay: Literal["constant", "cosine"] = "constant"
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    clip: Annotated[float, Gt(0)] | None = 1.0
+    label_dropout: Share = 0.1
+    ema: Share = 0.999
+    objective: Annotated[PartRef, PartKind("objective")] = PartRef("l2")
+    weighting: Annotated[PartRef, PartKind("weighting")] = PartRef("uniform")
+    density: Annotated[PartRef, PartKind("density")] = PartRef("uniform")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    stop_after_bad_steps: Count = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """Sample sheets while training goes on.
+
+    Attributes:
+        every: Steps between two sheets; 0 makes none.
+        start: First step with a sheet.
+        per_class: Images of each class.
+    """
+
+    every: Whole = 0
+    start: Whole = 0
+    per_class: Count = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The sheet of samples after training.
+
+    Attributes:
+        per_class: Images of each class.
+        seed: Image k of one seed is the same for any batch size.
+        batch_size: Images made at a time, over all ranks together.
+    """
+
+    per_class: Count = 10
+    seed: Whole = 0
+    batch_size: Count = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Scores after training.
+
+    Attributes:
+        images: Images to make and score; 0 scores nothing.
+        metrics: The metrics.
+        batch_size: Images made at a time, over all ranks together.
+        seed: Seed of the images.
+        weights: The averaged weights or the raw ones.
+        held_out: Also score the dataset's held-out images, for scale.
+    """
+
+    images: Whole = 0
+    metrics: tuple[Annotated[PartRef, PartKind("metric")], ...] = ()
+    batch_size: Count = 256
+    seed: Whole = 1
+    weights: Literal["ema", "raw"] = "ema"
+    held_out: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Checkpoints.
+
+    Attributes:
+        every: Steps between two checkpoints.
+        keep: Checkpoints kept; older ones are deleted.
+    """
+
+    every: Count = 1000
+    keep: Count = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log:
+    """Logged values.
+
+    Attributes:
+        every: Steps between two logged points.
+    """
+
+    every: Count = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distributed:
+    """Training on several ranks.
+
+    Attributes:
+        strategy: How ranks share the work: `ddp` keeps the whole network on each.
+    """
+
+    strategy: Literal["ddp"] = "ddp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One experiment: what is trained, how, and what is made of it.
+
+    Attributes:
+        name: The run's name and its folder's.
+        seed: Seed of everything random in training.
+        device: Where to compute; auto takes a GPU when there is one.
+        dataset: The training images.
+        codec: Turns images into what the network sees, and back.
+        augment: Random changes of training images.
+        backbone: The network.
+        schedule: How signal and noise depend on time.
+        prediction: What the network predicts.
+        train: Training.
+        preview: Sample sheets while training goes on.
+        sampler: How images are made.
+        sample: The sheet of samples after training.
+        evaluate: Scores after training.
+        checkpoint: Checkpoints.
+        log: Logged values.
+        hooks: What else happens around the run, trackers first of all.
+        distributed: Training on several ranks.
+        init_from: A run or weights file to start from.
+    """
+
+    name: FolderName
+    seed: Whole = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dataset: Annotated[PartRef, PartKind("dataset")]
+    codec: Annotated[PartRef, PartKind("codec")] = PartRef("pixels")
+    augment: Augment = Augment()
+    backbone: Annotated[PartRef, PartKind("backbone")]
+    schedule: Annotated[PartRef, PartKind("schedule")]
+    prediction: Annotated[PartRef, PartKind("prediction")]
+    train: Train
+    preview: Preview = Preview()
+    sampler: Annotated[SamplerRef, PartKind("sampler")]
+    sample: Sample = Sample()
+    evaluate: Evaluate = Evaluate()
+    checkpoint: Checkpoint = Checkpoint()
+    log: Log = Log()
+    hooks: tuple[Annotated[PartRef, PartKind("hook")], ...] = (PartRef("mlflow"),)
+    distributed: Distributed = Distributed()
+    init_from: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole recipe with every default in it, in values that YAML and JSON know."""
+        found = plain(self)
+        assert isinstance(found, dict)
+        return found
+
+    def to_yaml(self) -> str:
+        """The whole recipe as text that `recipe.read` reads back to an equal recipe."""
+        return dump(self.as_dict())
+
+    def digest(self) -> str:
+        """SHA-256 of the recipe: equal for equal recipes, however they were written."""
+        text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """A recipe, or a piece of one, as it is written: a part as ``{name, **options}``, or its name when it has none."""
+    if is_dataclass(value):
+        found = {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        if not isinstance(value, PartRef):
+            return found
+        options = found.pop("options")
+        whole = {"name": found.pop("name"), **options, **found}
+        return whole if len(whole) > 1 else value.name
+    if isinstance(value, Mapping):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value
