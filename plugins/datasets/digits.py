@@ -1,0 +1,53 @@
+"""The handwritten digits that scikit-learn carries: 1797 real images, 8 x 8, one channel, no download.
+
+Source: Alpaydin & Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI repository, its test part.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core import Cond, Dataset, DataSpec, Example
+
+TRAIN = 1497  # the other 300 are held out
+CLASSES = tuple("0123456789")
+
+
+class Digits(Dataset):
+    """Handwritten digits, 8x8 grey, 1497 to train on and 300 held out; comes with scikit-learn.
+
+    Pixels are uint8 = round(v * 255 / 16) of scikit-learn's 0 ... 16. The split is fixed: of numpy's
+    ``RandomState(0).permutation(1797)``, the stream that numpy keeps frozen, the first 1497 are `train`, the last 300
+    `test`, each in that order; `all` is scikit-learn's own order.
+
+    Args:
+        split: Which images.
+    """
+
+    def __init__(self, *, split: Literal["train", "test", "all"] = "train") -> None:
+        from sklearn.datasets import load_digits  # a second to import: only who uses it waits
+
+        grey, labels = load_digits(return_X_y=True)  # (1797, 64) 0 ... 16, (1797,)
+        order = np.random.RandomState(0).permutation(len(grey))
+        rows = {"train": order[:TRAIN], "test": order[TRAIN:], "all": np.arange(len(grey))}[split]
+        pixels = np.round(grey[rows] * 255 / 16).astype(np.uint8)
+        self.split = split
+        self.spec = DataSpec((1, 8, 8), CLASSES)
+        self.images = torch.from_numpy(pixels).reshape(-1, 1, 8, 8)
+        self.labels = torch.from_numpy(labels[rows].astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> Example:
+        return Example(self.images[i], {"class": self.labels[i]})
+
+    def tensors(self) -> tuple[Tensor, Cond]:
+        """All images, uint8 (N, 1, 8, 8), and their classes."""
+        return self.images, {"class": self.labels}
+
+    def held_out(self) -> Dataset | None:
+        """The 300 of `test`, for `train`; the other splits leave nothing out."""
+        return Digits(split="test") if self.split == "train" else None
