@@ -45,9 +45,9 @@ def build(kind: str, name: str, /, *given: Any, **options: Any) -> Any:
 
 def _built(nested: "Nested") -> Any:
     """The object that a nested part stands for."""
-    from .options import name_and_options
+    from .options import is_object, name_and_options
 
-    if not isinstance(nested.value, (str, dict)):
+    if is_object(nested.value, nested.kind):
         return nested.value
-    name, options = name_and_options(nested.value)
+    name, options = name_and_options(nested.kind, nested.value)
     return build(nested.kind, name, **options)

@@ -114,7 +114,7 @@ class HookCaller:
         _check_names(name, hook, self._manager)
         self._hooks[name] = hook
 
-    def call(self, name: str, **arguments: Any) -> list[Any]:
+    def call(self, name: str, /, **arguments: Any) -> list[Any]:
         """What each implementation of the hook ``name`` returned, without those that failed."""
         return [result for _, result in self._results(name, arguments)]
 

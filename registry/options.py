@@ -15,7 +15,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from .discover import load
 from .errors import PartError
 from .kinds import Kind, kind_of
-from .signature import Nested, Option, options_of, title
+from .signature import NUMBER_MEANS, Nested, Option, options_of, title
 from .tidy import Path, parts_in, tidy
 from .validate import Problem, problems
 
@@ -34,7 +34,7 @@ def check(target: Callable[..., Any], kind: str | Kind, options: Mapping[str, An
     derived = _derived(target, _name(kind))
     given, nested = _plain(options), []
     for path, below, value in list(parts_in(derived.schema, given)):
-        if _is_object(value, below["x-part"]):
+        if is_object(value, below["x-part"]):
             _put(given, path, {"name": type(value).__name__})
         else:
             nested += [p.below(path) for p in part_problems(below["x-part"], value)]
@@ -44,11 +44,11 @@ def check(target: Callable[..., Any], kind: str | Kind, options: Mapping[str, An
 
 def part_problems(kind: str, value: Any) -> list[Problem]:
     """All that is wrong with a part given as its name or as ``{name, **options}``; shapes are the schema's to check."""
-    name = value.get("name") if isinstance(value, Mapping) else value
+    name, options = name_and_options(kind, value)
     if not isinstance(name, str):
         return []
     try:
-        return check(load(kind, name), kind, _options(value))
+        return check(load(kind, name), kind, options)
     except PartError as error:
         return [Problem((), str(error), ("name",) if isinstance(value, Mapping) else ())]
 
@@ -151,23 +151,29 @@ def _refused(model: type[pydantic.BaseModel], given: dict[str, Any]) -> list[Pro
 
 def _filled(nested: Nested) -> Any:
     """A nested part as a recipe holds it: its name, or a mapping with all options."""
-    if _is_object(nested.value, nested.kind):
+    if is_object(nested.value, nested.kind):
         raise PartError(f"a {nested.kind} that is built already cannot be written in a recipe; give its name")
-    name, options = name_and_options(nested.value)
+    name, options = name_and_options(nested.kind, nested.value)
     options = fill(load(nested.kind, name), nested.kind, options)
     return {"name": name, **options} if options else name
 
 
-def name_and_options(value: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The two halves of a part given as its name or as ``{name, **options}``."""
-    return (value, {}) if isinstance(value, str) else (value["name"], _options(value))
+def name_and_options(kind: str, value: Any) -> tuple[Any, dict[str, Any]]:
+    """The two halves of a part given as its name, as ``{name, **options}``, or as a number where that means one."""
+    if isinstance(value, Mapping):
+        return value.get("name"), {k: v for k, v in value.items() if k != "name"}
+    if is_number(value) and kind in NUMBER_MEANS:
+        name, option = NUMBER_MEANS[kind]
+        return name, {option: value}
+    return value, {}
 
 
-def _options(value: Any) -> dict[str, Any]:
-    return {k: v for k, v in value.items() if k != "name"} if isinstance(value, Mapping) else {}
+def is_number(value: Any) -> bool:
+    """Whether a value is a number as YAML has them: true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _is_object(value: Any, kind: str) -> bool:
+def is_object(value: Any, kind: str) -> bool:
     """Whether a value is a part that is built already."""
     base = kind_of(kind).base_class()
     return base is not None and isinstance(value, base)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Lt, MaxLen
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from annotated_types import Ge, Gt, Lt
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from .signature import part_schema
@@ -45,7 +45,9 @@ class PartKind:
 Whole = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(1)]
 Share = Annotated[float, Ge(0), Lt(1)]
-FolderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"), MaxLen(200)]
+FolderName = Annotated[str, Field(
+    pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=200,
+    json_schema_extra={"x-words": "a folder's name: up to 200 letters, digits, '.', '_', '-', none of '.-' first"})]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,17 +263,22 @@ class Recipe:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def plain(value: Any) -> Any:
-    """A recipe, or a piece of one, as it is written: a part as ``{name, **options}``, or its name when it has none."""
+def plain(value: Any, short: bool = True) -> Any:
+    """A recipe, or a piece of one, as it is written: a part as ``{name, **options}``.
+
+    Args:
+        value: A `Recipe`, or anything in one.
+        short: Whether a part without options is its bare name.
+    """
     if is_dataclass(value):
-        found = {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        found = {f.name: plain(getattr(value, f.name), short) for f in fields(value)}
         if not isinstance(value, PartRef):
             return found
         options = found.pop("options")
         whole = {"name": found.pop("name"), **options, **found}
-        return whole if len(whole) > 1 else value.name
+        return whole if len(whole) > 1 or not short else value.name
     if isinstance(value, Mapping):
-        return {key: plain(v) for key, v in value.items()}
+        return {key: plain(v, short) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [plain(v, short) for v in value]
     return value

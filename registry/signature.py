@@ -16,6 +16,7 @@ from .errors import PartError
 from .kinds import KINDS, Kind
 
 RESERVED = {"sampler": ("name", "steps", "guidance", "grid")}  # keys that stand beside a part's own options
+NUMBER_MEANS = {"guidance": ("cfg", "scale")}  # a bare number stands for this part with this option
 _SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -69,7 +70,8 @@ class NestedKind:
 
 def part_schema(kind: str) -> dict[str, Any]:
     """The JSON Schema of a place where a part stands; its options are checked against the part's own."""
-    return {"x-part": kind, "type": ["string", "object"], "required": ["name"],
+    types = ["number"] if kind in NUMBER_MEANS else []
+    return {"x-part": kind, "type": [*types, "string", "object"], "required": ["name"],
             "properties": {"name": {"type": "string", "x-name": kind}}}
 
 
@@ -153,7 +155,8 @@ def _with_nested(annotation: Any) -> Any:
         return Annotated[Any, NestedKind(kinds[annotation])]
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
-        return Annotated[(_with_nested(arguments[0]), *arguments[1:])]
+        inner = _with_nested(arguments[0])
+        return annotation if inner is arguments[0] else Annotated[(inner, *arguments[1:])]
     if origin is typing.Literal or not arguments:
         return annotation
     if origin in (Union, types.UnionType):

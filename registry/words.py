@@ -26,13 +26,11 @@ def unknown(what: str, name: str, known: Iterable[str], hint: str = "") -> str:
 
 def got(value: object) -> str:
     """A value as its author wrote it, cut short."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (Mapping, list, tuple)):
         what = "mapping" if isinstance(value, Mapping) else "list"
-        return f"an empty {what}" if not value else f"a {what}"
+        return f"a {what} of {len(value)}" if value else f"an empty {what}"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..." + text[-1]
 
@@ -51,6 +49,8 @@ _TYPES = {"integer": "an integer", "number": "a number", "string": "a text", "bo
 def expected(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None = None) -> str:
     """What a JSON Schema asks for, in words: ``an integer of at least 1``."""
     definitions = schema.get("$defs", {}) if definitions is None else definitions
+    if "x-words" in schema:
+        return str(schema["x-words"])
     if "$ref" in schema:
         return expected(definitions.get(schema["$ref"].rpartition("/")[2], {}), definitions)
     if "anyOf" in schema:
@@ -72,7 +72,7 @@ def _typed(name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any])
     if name == "array":
         return _TYPES[name] + _items(schema, definitions)
     if name == "string":
-        return _TYPES[name] + _text(schema)
+        return f"the name of {a(schema['x-name'])}" if "x-name" in schema else _TYPES[name] + _text(schema)
     return _TYPES[name]
 
 
@@ -86,7 +86,7 @@ def _limits(schema: Mapping[str, Any]) -> str:
 def _items(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if "prefixItems" in schema:
         each = [expected(s, definitions) for s in schema["prefixItems"]]
-        return f" of {len(each)}: " + ", ".join(each)
+        return f" of {len(each)}" + (f", each {each[0]}" if len(set(each)) == 1 else ": " + ", ".join(each))
     few, many = schema.get("minItems"), schema.get("maxItems")
     size = f" of {few}" if few == many and few is not None else ""
     size = size or (f" of at least {few}" if few else "") + (f" of at most {many}" if many is not None else "")
@@ -95,8 +95,6 @@ def _items(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 
 
 def _text(schema: Mapping[str, Any]) -> str:
-    if "x-name" in schema:
-        return f": the name of {a(schema['x-name'])}"
     limits = [f"of at least {schema['minLength']} letters"] if schema.get("minLength") else []
     limits += [f"of at most {schema['maxLength']} letters"] if "maxLength" in schema else []
     limits += [f"like {schema['pattern']}"] if "pattern" in schema else []
