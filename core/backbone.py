@@ -30,7 +30,7 @@ class Backbone(nn.Module, ABC):
 
         Args:
             x: (B, C, *size), of unit variance or near it.
-            noise: (B,) float32, the level's label: 0 to 1000, or 250 ln sigma for edm.
+            noise: (B,) float32 (float64 for a float64 x), the level's label: 0 to 1000, or 250 ln sigma for edm.
             cond: The inputs of ``spec.cond``; ``class`` is (B,) int64 in 0 ... K, K meaning none.
 
         Returns:

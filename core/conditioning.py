@@ -41,7 +41,14 @@ def labels_cond(labels: Sequence[int] | Tensor, spec: DataSpec) -> dict[str, Ten
 
 
 def complete(cond: Cond, spec: DataSpec) -> dict[str, Tensor]:
-    """``cond`` with the ``_given`` flags that a backbone expects, all true."""
+    """``cond`` with the ``_given`` flags that a backbone expects, all true.
+
+    Raises:
+        ValueError: When an input of ``spec`` is missing.
+    """
+    missing = sorted(set(spec.cond) - set(cond))
+    if missing:
+        raise ValueError(f"the network is conditioned on {', '.join(missing)}, but no value was given; see labels_cond")
     out = dict(cond)
     for name, one in spec.cond.items():
         if one.kind != "class":
@@ -71,5 +78,6 @@ def null_cond(cond: Cond, spec: DataSpec) -> dict[str, Tensor]:
     """
     if not spec.cond:
         raise ValueError("guidance needs a conditional model, but the data has no classes; set guidance to 1")
-    batch = len(next(iter(cond.values())))
-    return drop(cond, spec, torch.ones(batch, dtype=torch.bool))
+    given = complete(cond, spec)
+    batch = len(next(iter(given.values())))
+    return drop(given, spec, torch.ones(batch, dtype=torch.bool))

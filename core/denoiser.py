@@ -40,7 +40,8 @@ class Denoiser:
 
     def raw(self, x: Tensor, level: Level, cond: Cond) -> Tensor:
         """F(c_in x, label): (B, C or more, *size), in x's dtype."""
-        label = self.schedule.label(level).reshape(-1).to(device=x.device, dtype=torch.float32)
+        precision = torch.promote_types(x.dtype, torch.float32)  # bfloat16 could not tell 999 from 1000
+        label = self.schedule.label(level).reshape(-1).to(device=x.device, dtype=precision)
         output = self.network(like(self.coefficients(level).c_in, x) * x, label.expand(len(x)), cond)
         return output.to(x.dtype)
 

@@ -1,7 +1,7 @@
 """Densities of training times: which levels a network practises on.
 
-A density is a function (u, schedule, *, options) -> t that maps uniform numbers u in [0, 1), (B,), to times. Where u
-comes from is not its business: independent draws or a stratified set work alike.
+A density is a function (u, schedule, *, options) -> t that maps uniform numbers u in [0, 1), (B,), to times, float64.
+Where u comes from is not its business: independent draws or a stratified set work alike.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Density = Callable[[Tensor, NoiseSchedule], Tensor]
 def uniform(u: Tensor, schedule: NoiseSchedule) -> Tensor:
     """Evenly over the schedule's range."""
     noisiest, cleanest = schedule.ends()
-    return torch.lerp(torch.full_like(u, cleanest), torch.full_like(u, noisiest), u)
+    return cleanest + (noisiest - cleanest) * u.to(torch.float64)
 
 
 def discrete_uniform(u: Tensor, schedule: NoiseSchedule, *, steps: Annotated[int, Ge(1)] = 1000) -> Tensor:
@@ -32,7 +32,7 @@ def discrete_uniform(u: Tensor, schedule: NoiseSchedule, *, steps: Annotated[int
         schedule: Gives the range.
         steps: Number of times, T.
     """
-    i = (u * steps).floor().clamp(max=steps - 1) + 1
+    i = (u.to(torch.float64) * steps).floor().clamp(max=steps - 1) + 1
     return schedule.clip(schedule.t_min + (schedule.t_max - schedule.t_min) * i / steps)
 
 
@@ -47,5 +47,5 @@ def logit_normal(
         mean: Of the logit; above 0 is noisier.
         std: Of the logit.
     """
-    t = torch.sigmoid(mean + std * torch.special.ndtri(u))
+    t = torch.sigmoid(mean + std * torch.special.ndtri(u.to(torch.float64)))
     return schedule.clip(schedule.t_min + (schedule.t_max - schedule.t_min) * t)

@@ -31,18 +31,22 @@ def levels_of(schedule: NoiseSchedule, times: Tensor) -> list[Level]:
     """
     if times.ndim != 1 or len(times) == 0:
         raise ValueError(f"a grid has at least one step; got times of shape {tuple(times.shape)}")
-    if not (times.diff() < 0).all():
-        raise ValueError(f"a grid falls from noise to image; got the times {[round(float(t), 6) for t in times]}")
-    return [*(schedule.at(t) for t in schedule.clip(times.to(torch.float64))), schedule.clean]
+    clipped = schedule.clip(times.to(torch.float64))
+    if not (clipped.diff() < 0).all():  # no level twice: samplers divide by the step
+        noisiest, cleanest = schedule.ends()
+        raise ValueError(
+            f"a grid falls from noise to image, here from t = {noisiest:.6g} to {cleanest:.6g}, each level once;"
+            f" got the times {[round(float(t), 6) for t in times]}"
+        )
+    return [*(schedule.at(t) for t in clipped), schedule.clean]
 
 
 def uniform(schedule: NoiseSchedule, steps: int) -> Tensor:
     """Evenly spaced in t. On a table of T betas with T steps these are DDPM's own T ... 1."""
     noisiest, cleanest = schedule.ends()
-    # the end is t_min itself, not the clipped end: i / T must come out exact on a table
-    return torch.linspace(noisiest, schedule.t_min, _at_least_one(steps) + 1, dtype=torch.float64)[:-1].clamp(
-        cleanest, noisiest
-    )
+    # the last step starts one stride before t_min, or where the schedule's cleanest level is
+    stride = (noisiest - schedule.t_min) / _at_least_one(steps)
+    return torch.linspace(noisiest, max(schedule.t_min + stride, cleanest), steps, dtype=torch.float64)
 
 
 def log_snr(

@@ -76,6 +76,7 @@ def training_loss(
     c = denoiser.coefficients(level)
     x = level.mix(x0, eps)
     raw = denoiser.raw(x, level, cond)
-    target = (x0 - like(c.c_skip, x) * x) / like(c.c_out, x)
+    # F* = (x0 - c_skip x) / c_out, its two parts gathered in float64: near the clean end the difference has no digits
+    target = like((1 - c.c_skip * level.alpha) / c.c_out, x) * x0 - like(c.c_skip * level.sigma / c.c_out, x) * eps
     weight = like(weighting(level, c) * c.c_out**2, x)
     return objective(Attempt(raw[:, :channels], target, weight, x0, x, level, cond, raw[:, channels:]))

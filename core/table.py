@@ -53,6 +53,10 @@ class TableSchedule(NoiseSchedule):
         i = (torch.searchsorted(-self.table, -want) - 1).clamp(0, self.steps - 1)
         return (i + (self.table[i] - want) / (self.table[i] - self.table[i + 1])) / self.steps
 
+    def ends(self) -> tuple[float, float]:
+        """From the last entry to the first: cleaner than beta_1 is nothing that the table, or a network, knows."""
+        return 1.0, 1 / self.steps
+
     def label(self, level: Level) -> Tensor:
         """Step i tells the network i - 1, as DDPM's code does."""
         return level.t * self.steps - 1
