@@ -1,0 +1,175 @@
+"""One run in an MLflow store: sends it points, scores, tags, images and files.
+
+Everything here may be tried again at any moment, after an answer that was lost too: MLflow drops a point that is equal
+in key, step, value and time, files have fixed names, and an image is looked for before it is sent again.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .mlflow_open import TAG_CHARS, Facts, describe, find_or_make
+from .mlflow_params import as_name, cut
+from .mlflow_queue import Refused
+from .mlflow_spool import Operation
+from .mlflow_store import Store, create_database
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+METRICS_A_BATCH = 1000
+FINAL_REFUSALS = ("INVALID_PARAMETER_VALUE",)
+IMAGE_NAME = re.compile(r"(?P<key>.+)[+%]step[+%](?P<step>\d+)[+%]timestamp")
+
+
+class RemoteRun:
+    """The run as the store knows it. Used by one thread.
+
+    Args:
+        store: Where it is kept.
+        facts: What it is told at the start.
+    """
+
+    def __init__(self, store: Store, facts: Facts) -> None:
+        self.store, self.facts = store, facts
+        self.run_id = self.experiment_id = ""
+        self._latest: dict[str, tuple[int, float]] = {}  # key -> step and value of the last point
+        self._images: set[tuple[str, int]] | None = None  # what an earlier process logged, once somebody asks
+        self._tried_ms = 0
+        self._opened_client: MlflowClient | None = None
+
+    def send(self, operations: Sequence[Operation]) -> None:
+        """Carry out operations that go together.
+
+        Raises:
+            Refused: The store will never take this.
+        """
+        from mlflow.exceptions import MlflowException
+
+        first = operations[0]
+        try:
+            if first.batchable:
+                self._points(operations)
+            else:
+                getattr(self, f"_{first.kind}")(first)
+        except MlflowException as error:
+            if first.kind != "open" and error.error_code in FINAL_REFUSALS:
+                raise Refused(str(error).splitlines()[0]) from error
+            raise
+
+    @property
+    def _client(self) -> "MlflowClient":
+        assert self._opened_client is not None, "the open operation comes first"
+        return self._opened_client
+
+    def _open(self, _: Operation) -> None:
+        from mlflow import MlflowClient
+
+        if self.store.database is not None:
+            create_database(self.store.database)
+        self._opened_client = MlflowClient(tracking_uri=self.store.uri)
+        run = find_or_make(self._client, self.store, self.facts)
+        self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
+        self._latest = {point.key: (point.step, point.value) for point in run.to_proto().data.metrics}
+        self._client.update_run(self.run_id, status="RUNNING")
+        describe(self._client, run, self.facts)
+        self._replay()
+
+    def _replay(self) -> None:
+        """Send the points that an earlier process logged and could not send, or died before sending."""
+        path = self.facts.folder / "history.jsonl"
+        if not path.exists():
+            return
+        lines, file_ms = _lines(path, self.facts.history_bytes), int(path.stat().st_mtime * 1000)
+        while batch := [Operation("points", line, _time_ms(line, file_ms)) for line in islice(lines, METRICS_A_BATCH)]:
+            self._points(batch)
+
+    def _points(self, operations: Sequence[Operation]) -> None:
+        """Send what the store does not have: its points cannot be changed, and a step twice is a zig-zag."""
+        seen = dict(self._latest)
+        fresh = [metric for operation in operations for metric in self._fresh(operation, seen)]
+        for start in range(0, len(fresh), METRICS_A_BATCH):
+            self._client.log_batch(self.run_id, metrics=fresh[start : start + METRICS_A_BATCH], synchronous=True)
+        self._latest = seen
+
+    def _fresh(self, operation: Operation, seen: dict[str, tuple[int, float]]) -> "Iterator[Metric]":
+        from mlflow.entities import Metric
+
+        for name, given in operation.payload["values"].items():
+            key, value = as_name(name), math.nan if given is None else float(given)
+            last_step, last_value = seen.get(key, (-1, math.nan))
+            step = last_step + 1 if operation.kind == "system" else int(operation.payload["step"])
+            # an evaluation may come again with other settings: another value at the same step
+            same = step == last_step and value == last_value
+            if not (same if operation.kind == "scores" else step <= last_step):
+                if step >= last_step:
+                    seen[key] = (step, value)
+                yield Metric(key, value, operation.time_ms, step)
+
+    def _tags(self, operation: Operation) -> None:
+        from mlflow.entities import RunTag
+
+        tags = [RunTag(as_name(key), cut(str(value), TAG_CHARS)) for key, value in operation.payload["tags"].items()]
+        self._client.log_batch(self.run_id, tags=tags, synchronous=True)
+
+    def _status(self, operation: Operation) -> None:
+        self._client.set_terminated(self.run_id, operation.payload["status"], operation.time_ms)
+
+    def _images_there(self) -> set[tuple[str, int]]:
+        """Name and step of the images that the run has; resumed training makes some of them again."""
+        names = [Path(item.path).name for item in self._client.list_artifacts(self.run_id, "images")]
+        found = [IMAGE_NAME.match(name) for name in names]
+        return {(match["key"], int(match["step"])) for match in found if match}
+
+    def _image(self, operation: Operation) -> None:
+        name, step = as_name(operation.payload["name"]).replace(":", "_"), int(operation.payload["step"])
+        if self._images is None:
+            self._images = self._images_there()
+        again = step > self.facts.start_step and (name.replace("/", "~"), step) in self._images
+        if again or self._arrived(operation):
+            return
+        assert operation.spooled is not None, "images are kept on disk until they are sent"
+        path = operation.spooled.with_suffix(".npy")
+        if not path.exists():
+            raise Refused(f"{path} is gone")
+        time_ms, self._tried_ms = operation.time_ms, operation.time_ms
+        self._client.log_image(self.run_id, np.load(path), key=name, step=step, timestamp=time_ms, synchronous=True)
+
+    def _arrived(self, operation: Operation) -> bool:
+        """Whether an image came through although its answer was lost; its time tells, the preview is its last file."""
+        if self._tried_ms < operation.time_ms and self.facts.began_ms < operation.time_ms:
+            return False  # its first try
+        there = self._client.list_artifacts(self.run_id, "images")
+        return any(f"{operation.time_ms}" in item.path and item.path.endswith(".webp") for item in there)
+
+    def _file(self, operation: Operation) -> None:
+        path, into = self.facts.folder / operation.payload["path"], operation.payload["into"]
+        if not path.is_file():
+            raise Refused(f"{path} is gone")
+        self._client.log_artifact(self.run_id, str(path), into or None)
+
+    def _text(self, operation: Operation) -> None:
+        self._client.log_text(self.run_id, operation.payload["text"], operation.payload["into"])
+
+
+def _lines(path: Path, limit_bytes: int) -> Iterator[dict[str, Any]]:
+    """The points of a history, as far as they were there when the process began; kill -9 may have cut the last."""
+    with path.open("rb") as file:
+        while file.tell() < limit_bytes and (line := file.readline()):
+            try:
+                point = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(point, dict) and "step" in point and "values" in point:
+                yield point
+
+
+def _time_ms(line: Mapping[str, Any], otherwise_ms: int) -> int:
+    return int(line["time"] * 1000) if isinstance(line.get("time"), int | float) else otherwise_ms

@@ -1,0 +1,118 @@
+"""What the tests of the MLflow hook share: a run without a runner, and a look into the store."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from dmf.plugins.hooks.mlflow import MLflow
+
+
+@dataclass
+class FakeRecipe:
+    tree: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        return self.tree
+
+    def to_yaml(self) -> str:
+        return json.dumps(self.tree)
+
+
+@dataclass
+class FakeRun:
+    """Stands in for the runner: a point goes to history.jsonl first, then to the hook."""
+
+    folder: Path
+    hook: MLflow
+    start_step: int = 0
+    recipe: Any = field(default_factory=lambda: FakeRecipe({"name": "r", "train": {"lr": 1e-3, "steps": 100}}))
+    facts: Mapping[str, str] = field(
+        default_factory=lambda: {"dataset.name": "digits", "dataset.fingerprint": "f" * 64, "commit": "abc"}
+    )
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def start(self) -> "FakeRun":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.hook.dmf_run_started(self)
+        return self
+
+    def note(self, step: int, values: Mapping[str, float]) -> None:
+        with (self.folder / "history.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, "values": values}) + "\n")
+
+    def log(self, *steps: int, **values: float) -> None:
+        for step in steps:
+            point = values or {"loss": loss_at(step), "lr": 1e-3}
+            self.note(step, point)
+            self.hook.dmf_logged(step, point)
+
+    def image(self, step: int, name: str = "samples") -> None:
+        self.hook.dmf_images(step, name, torch.full((3, 8, 16), step % 256, dtype=torch.uint8))
+
+    def file(self, name: str, text: str = "text") -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        self.hook.dmf_file_written(self, path)
+
+    def checkpoint(self, step: int, weights: bytes = b"weights") -> None:
+        path = self.folder / "checkpoints" / f"step-{step}"
+        path.mkdir(parents=True)
+        (path / "ema.safetensors").write_bytes(weights)
+        self.hook.dmf_checkpoint_saved(path)
+
+    def end(self, error: BaseException | None = None) -> None:
+        self.hook.dmf_run_ended(self, error)
+
+    @property
+    def run_id(self) -> str:
+        return str(json.loads((self.folder / "mlflow.json").read_text())["run_id"])
+
+
+def loss_at(step: int) -> float:
+    return 1 / (1 + step)
+
+
+@dataclass
+class Look:
+    """Reads a store."""
+
+    uri: str
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(tracking_uri=self.uri)
+
+    def runs(self, experiment: str = "dmf") -> list[Run]:
+        found = self.client.get_experiment_by_name(experiment)
+        return [] if found is None else list(self.client.search_runs([found.experiment_id]))
+
+    def points(self, run_id: str, key: str) -> list[tuple[int, float]]:
+        """Step and value in the order in which they are drawn: MLflow sorts by time, then step."""
+        history = self.client.get_metric_history(run_id, key)
+        return [(point.step, point.value) for point in sorted(history, key=lambda p: (p.timestamp, p.step))]
+
+    def files(self, run_id: str, path: str | None = None) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for item in self.client.list_artifacts(run_id, path):
+            found |= self.files(run_id, item.path) if item.is_dir else {item.path: item.file_size}
+        return found
+
+    def images(self, run_id: str) -> list[tuple[str, int]]:
+        """Name and step of the images in the grid, repeats included."""
+        names = [Path(path).name.replace("%", "+").split("+") for path in self.files(run_id) if path.endswith(".png")]
+        return sorted((parts[0], int(parts[2])) for parts in names if len(parts) > 3)
+
+
+def same(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))

@@ -1,0 +1,429 @@
+"""The MLflow hook on a real sqlite store: what arrives, and what happens when a run stops and goes on."""
+
+import json
+import logging
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow_kit import FakeRecipe, FakeRun, Look, loss_at, same
+
+from dmf.plugins.hooks import mlflow_queue
+from dmf.plugins.hooks.mlflow import MLflow
+from dmf.plugins.hooks.mlflow_params import as_name, flatten
+from dmf.plugins.hooks.mlflow_store import create_database
+from dmf.registry import HookCaller
+
+
+@pytest.fixture(scope="module")
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once: it takes two seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    create_database(path)
+    return path
+
+
+@pytest.fixture
+def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_database: Path) -> Look:
+    """A store in the current folder, and a reader of it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(mlflow_queue, "GATHER_S", 0.02)
+    monkeypatch.setattr(mlflow_queue, "BACKOFF_AT_END_S", 0.05)
+    shutil.copy(fresh_database, tmp_path / "mlflow.db")
+    return Look(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def quiet(**options: Any) -> MLflow:
+    return MLflow(**{"system_metrics": False, "patience_s": 1.0, **options})
+
+
+def make(start_step: int = 0, folder: str = "runs/r", **fields: Any) -> FakeRun:
+    return FakeRun(Path(folder), fields.pop("hook", None) or quiet(), start_step, **fields)
+
+
+def test_a_whole_run_arrives(look: Look, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "dmf")
+    tree = {"name": "r", "train": {"lr": 1e-4, "betas": [0.9, 0.99], "clip": None}, "note": "é" * 7000, "off": {}}
+    run = make(
+        recipe=FakeRecipe(tree), facts={"dataset.name": "digits", "dataset.fingerprint": "f" * 64, "t": "x" * 9000}
+    )
+    run.start()
+    run.log(*range(0, 50, 10))
+    run.image(20)
+    run.image(40)
+    run.file("samples/grid.png")
+    run.file("metrics.json", "{}")
+    run.checkpoint(50)
+    run.hook.dmf_metrics(50, {"frechet": {"value": 1.5, "protocol": {"images": 1000}}, "fid@50k": {"value": 2}})
+    run.end()
+
+    (found,) = look.runs()
+    assert (found.info.run_name, found.info.status, found.info.run_id) == ("r", "FINISHED", run.run_id)
+    assert found.info.end_time >= found.info.start_time
+    params = found.data.params
+    assert params.pop("note") == "é" * 5999 + "…"
+    assert params == {
+        "name": "r",
+        "train.lr": "0.0001",
+        "train.betas.0": "0.9",
+        "train.betas.1": "0.99",
+        "train.clip": "null",
+        "off": "{}",
+    }
+    tags = found.data.tags
+    assert tags["dmf.run_dir"] == str(Path("runs/r").resolve()) and tags["dmf.checkpoint"] == "step-50"
+    assert len(tags["t"]) == 8000 and tags["mlflow.user"]
+    assert look.points(run.run_id, "loss") == [(step, loss_at(step)) for step in range(0, 50, 10)]
+    assert look.points(run.run_id, "eval/frechet") == [(50, 1.5)]
+    assert look.points(run.run_id, "eval/fid_50k") == [(50, 2.0)]
+    assert look.images(run.run_id) == [("samples", 20), ("samples", 40)]
+    files = look.files(run.run_id)
+    assert {"samples/grid.png", "metrics.json", "model/ema.safetensors", "model/recipe.yaml"} <= set(files)
+    assert files["model/ema.safetensors"] == len(b"weights")
+    (dataset,) = found.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest, dataset.tags[0].value) == ("digits", "f" * 36, "training")
+    assert not Path("runs/r/mlflow-unsent").exists()
+    assert caplog.messages[-1].startswith(
+        "MLflow: `mlflow ui` in this folder, then http://127.0.0.1:5000/#/experiments/"
+    )
+    assert caplog.messages[-1].endswith(f"/runs/{run.run_id}")
+
+
+def test_numbers_that_are_none_and_all_are_kept_as_mlflow_keeps_them(look: Look) -> None:
+    run = make().start()
+    run.log(1, loss=math.nan, grad=math.inf)
+    run.log(2, loss=0.5, grad=-math.inf)
+    run.end()
+    points = look.points(run.run_id, "loss")
+    assert [step for step, _ in points] == [1, 2]
+    assert all(same(got, wanted) for (_, got), wanted in zip(points, [math.nan, 0.5], strict=True))
+    assert [value for _, value in look.points(run.run_id, "grad")] == pytest.approx(
+        [sys.float_info.max, -sys.float_info.max]
+    )
+
+
+def test_images_are_true_to_the_pixel(look: Look, tmp_path: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    colour = torch.randint(0, 256, (3, 20, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    grey = colour[:1]
+    run = make().start()
+    run.hook.dmf_images(3, "preview/colour", colour)
+    run.hook.dmf_images(4, "grey: one", grey)
+    run.end()
+    assert look.images(run.run_id) == [("grey_ one", 4), ("preview~colour", 3)]
+    paths = sorted(path for path in look.files(run.run_id) if path.endswith(".png"))
+    got = [np.asarray(Image.open(look.client.download_artifacts(run.run_id, path, str(tmp_path)))) for path in paths]
+    assert np.array_equal(got[0], grey[0].numpy()) and np.array_equal(got[1], colour.permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(None, "FINISHED"), (RuntimeError("x"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(1), "KILLED")],
+)
+def test_the_end_has_a_status(look: Look, error: BaseException | None, status: str) -> None:
+    run = make().start()
+    run.checkpoint(1)
+    run.end(error)
+    (found,) = look.runs()
+    assert found.info.status == status
+    assert ("model/ema.safetensors" in look.files(run.run_id)) == (error is None)
+
+
+def test_a_run_that_goes_on_is_the_same_run_without_a_zigzag(look: Look) -> None:
+    first = make().start()
+    first.log(*range(10))
+    for step in (2, 5, 9):
+        first.image(step)
+    first.end(KeyboardInterrupt())
+    second = make(start_step=4)  # the last checkpoint; steps 5 to 9 are trained once more
+    second.start()
+    assert until_status(look, "RUNNING")
+    second.log(*range(5, 15))
+    for step in (5, 9, 12):
+        second.image(step)
+    second.end()
+    (found,) = look.runs()
+    assert found.info.status == "FINISHED"
+    assert look.points(first.run_id, "loss") == [(step, loss_at(step)) for step in range(15)]
+    assert look.images(first.run_id) == [("samples", step) for step in (2, 5, 9, 12)]
+    assert len(found.inputs.dataset_inputs) == 1
+
+
+def until_status(look: Look, status: str) -> bool:
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        if [run.info.status for run in look.runs()] == [status]:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_points_that_only_the_history_has_are_sent_at_the_next_start(look: Look) -> None:
+    first = make().start()
+    first.log(1, 2)
+    first.end(KeyboardInterrupt())
+    for step in (2, 3, 4):
+        first.note(step, {"loss": loss_at(step), "late": 1.0})
+    with (first.folder / "history.jsonl").open("a") as file:
+        file.write('{"step": 5, "val')  # kill -9 while it was written
+    second = make(start_step=4).start()
+    second.hook.dmf_logged(5, {"loss": loss_at(5)})
+    second.end()
+    assert look.points(first.run_id, "loss") == [(step, loss_at(step)) for step in (1, 2, 3, 4, 5)]
+    assert [step for step, _ in look.points(first.run_id, "late")] == [2, 3, 4]
+
+
+def test_a_parameter_that_changed_is_a_tag(look: Look) -> None:
+    def train(**train: Any) -> Mapping[str, str]:
+        make(recipe=FakeRecipe({"train": train})).start().end()
+        (found,) = look.runs()
+        assert found.data.params["train.steps"] == "100"
+        return {key: value for key, value in found.data.tags.items() if "changed" in key}
+
+    assert train(steps=100) == {}
+    assert train(steps=200, new=1) == {"dmf.changed.train.steps": "200"}
+    assert train(steps=300, new=2) == {"dmf.changed.train.steps": "300", "dmf.changed.train.new": "2"}
+    assert train(steps=100, new=2) == {"dmf.changed.train.new": "2"}
+
+
+@pytest.mark.parametrize("deleted_by", ["user", "other store"])
+def test_a_run_that_the_store_does_not_know_is_made_again(
+    look: Look, deleted_by: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = make().start()
+    first.log(1, 2, 3)
+    first.end(KeyboardInterrupt())
+    old = first.run_id
+    if deleted_by == "user":
+        look.client.delete_run(old)
+    else:
+        (first.folder / "mlflow.json").write_text(json.dumps({"run_id": "0" * 32}))
+    second = make(start_step=3).start()
+    second.log(4)
+    second.end()
+    assert second.run_id != old
+    assert look.points(second.run_id, "loss") == [(step, loss_at(step)) for step in (1, 2, 3, 4)]
+    assert any("a new one is made" in message for message in caplog.messages)
+
+
+def test_an_evaluation_counts_once_unless_it_says_something_else(look: Look) -> None:
+    for value in (1.5, 1.5, 1.25):
+        run = make(start_step=50).start()
+        run.hook.dmf_metrics(50, {"frechet": {"value": value, "protocol": {}}})
+        run.end()
+    assert look.points(run.run_id, "eval/frechet") == [(50, 1.5), (50, 1.25)]
+
+
+class Flaky:
+    """A client whose answers get lost: half of the calls are carried out and then fail."""
+
+    def __init__(self, client: MlflowClient, calls: list[str]) -> None:
+        self._client, self._calls = client, calls
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._client, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            result = real(*arguments, **options)
+            self._calls.append(name)
+            if self._calls.count(name) % 2:
+                raise ConnectionError(f"answer of {name} lost")
+            return result
+
+        return call
+
+
+def test_answers_that_get_lost_leave_nothing_twice(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(mlflow_queue, "BACKOFF_MAX_S", 0.02)
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.MlflowClient", lambda tracking_uri: Flaky(MlflowClient(tracking_uri), calls))
+        run = make(hook=quiet(patience_s=20.0)).start()
+        run.log(1, 2, 3)
+        run.image(2)
+        run.image(3)
+        run.hook.dmf_metrics(3, {"kernel": {"value": 0.5}})
+        run.end()
+    assert {"create_run", "log_batch", "log_image", "set_terminated"} <= set(calls)
+    (found,) = look.runs()
+    assert found.info.status == "FINISHED"
+    assert look.points(run.run_id, "loss") == [(step, loss_at(step)) for step in (1, 2, 3)]
+    assert look.points(run.run_id, "eval/kernel") == [(3, 0.5)]
+    assert look.images(run.run_id) == [("samples", 2), ("samples", 3)]
+
+
+def test_kill_9_before_the_run_is_noted_makes_no_second_one(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make().start()
+    first.end(KeyboardInterrupt())
+    state = json.loads((first.folder / "mlflow.json").read_text())
+    (first.folder / "mlflow.json").write_text(json.dumps({"key": state["key"]}))
+    make().start().end()
+    assert len(look.runs()) == 1 and make().run_id == state["run_id"]
+
+
+def test_what_a_killed_process_had_not_sent_is_sent_by_the_next(look: Look) -> None:
+    script = """
+import os, sys, torch
+from pathlib import Path
+from mlflow_kit import FakeRun
+from dmf.plugins.hooks import mlflow_queue
+from dmf.plugins.hooks.mlflow import MLflow
+mlflow_queue.GATHER_S = 60.0  # it never gets round to sending
+run = FakeRun(Path("runs/r"), MLflow(system_metrics=False)).start()
+run.log(1, 2)
+run.image(2)
+run.file("samples/grid.png")
+os.kill(os.getpid(), 9)
+"""
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path}, check=False)
+    assert not look.runs()
+    run = make(start_step=2).start()
+    run.end()
+    assert look.points(run.run_id, "loss") == [(1, loss_at(1)), (2, loss_at(2))]
+    assert look.images(run.run_id) == [("samples", 2)]
+    assert "samples/grid.png" in look.files(run.run_id)
+
+
+def test_files_that_are_gone_are_named_and_nothing_else_suffers(look: Look, caplog: pytest.LogCaptureFixture) -> None:
+    run = make().start()
+    run.hook.dmf_file_written(run, run.folder / "gone.txt")
+    outside = Path("elsewhere.txt")
+    outside.write_text("hello")
+    run.hook.dmf_file_written(run, outside)
+    run.log(1)
+    run.end()
+    assert "elsewhere.txt" in look.files(run.run_id) and "gone.txt" not in look.files(run.run_id)
+    assert [m for m in caplog.messages if "gone.txt is gone" in m] and look.points(run.run_id, "loss")
+
+
+def test_a_run_without_an_average_uploads_its_weights(look: Look) -> None:
+    run = make().start()
+    run.checkpoint(1)
+    (run.folder / "checkpoints/step-1/ema.safetensors").rename(run.folder / "checkpoints/step-1/model.safetensors")
+    run.end()
+    assert "model/model.safetensors" in look.files(run.run_id)
+
+
+def test_system_metrics_go_on_where_they_stopped(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    for _ in range(2):
+        run = make(hook=quiet(system_metrics=True)).start()
+        time.sleep(0.6)
+        run.end()
+    steps = [step for step, _ in look.points(run.run_id, "system/cpu_utilization_percentage")]
+    assert len(steps) >= 4 and steps == list(range(len(steps)))
+
+
+def test_a_deleted_experiment_says_how_to_get_it_back(look: Look, caplog: pytest.LogCaptureFixture) -> None:
+    make().start().end()
+    experiment = look.client.get_experiment_by_name("dmf")
+    assert experiment is not None
+    look.client.delete_experiment(experiment.experiment_id)
+    run = make(folder="runs/other", hook=quiet(patience_s=0.2)).start()
+    run.log(1)
+    run.end()
+    assert any("mlflow experiments restore -x" in message for message in caplog.messages)
+    assert caplog.messages[-1].startswith("not sent to MLflow at sqlite:///")
+    look.client.restore_experiment(experiment.experiment_id)
+    again = make(folder="runs/other", start_step=1).start()
+    again.end()
+    assert look.points(again.run_id, "loss") == [(1, loss_at(1))]
+
+
+def test_files_are_kept_beside_a_database_that_is_elsewhere(look: Look, tmp_path: Path, fresh_database: Path) -> None:
+    (tmp_path / "my store").mkdir()
+    shutil.copy(fresh_database, tmp_path / "my store" / "x.db")
+    uri = f"sqlite:///{tmp_path}/my store/x.db"
+    run = make(hook=quiet(uri=uri)).start()
+    run.file("a.txt")
+    run.end()
+    assert "a.txt" in Look(uri).files(run.run_id)
+    assert list((tmp_path / "my store" / "mlruns").rglob("a.txt"))
+
+
+def test_it_works_through_pluggy_and_never_makes_training_wait(look: Look) -> None:
+    reports: list[str] = []
+    hook = quiet()
+    run = make(hook=hook)
+    run.folder.mkdir(parents=True)
+    hooks = HookCaller([hook], reports.append)
+    hooks.call("dmf_run_started", run=run)
+    began = time.perf_counter()
+    for step in range(1000):
+        hooks.call("dmf_logged", run=run, step=step, values={"loss": 1.0, "lr": 1.0, "images_per_s": 1.0})
+    per_call_ms = time.perf_counter() - began
+    hooks.call("dmf_metrics", run=run, step=1, results={"kernel": {"value": 0.5, "protocol": {}}})
+    hooks.call("dmf_file_written", run=run, path=Path(__file__))
+    hooks.call("dmf_run_ended", run=run, error=None)
+    assert reports == []
+    assert per_call_ms < 0.5
+    assert len(look.points(run.run_id, "lr")) == 1000
+
+
+def test_nothing_is_imported_before_a_run_starts() -> None:
+    code = "import sys; from dmf.plugins.hooks.mlflow import MLflow; MLflow(); sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_terminal_stays_quiet_and_telemetry_off(look: Look, tmp_path: Path) -> None:
+    script = """
+import os
+from pathlib import Path
+from mlflow_kit import FakeRun
+from dmf.plugins.hooks.mlflow import MLflow
+assert "MLFLOW_DISABLE_TELEMETRY" not in os.environ
+run = FakeRun(Path("runs/r"), MLflow()).start()
+run.log(1)
+run.image(1)
+run.end()
+assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+"""
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    (tmp_path / "mlflow.db").unlink()
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**plain, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_recipes_become_flat_parameters() -> None:
+    assert flatten({"a": {"b": [1, {"c": True}], "d": None}, "e": 1e-4, "f": "no", "g": []}) == {
+        "a.b.0": "1", "a.b.1.c": "true", "a.d": "null", "e": "0.0001", "f": "no", "g": "[]",
+    }  # fmt: skip
+
+
+def test_names_are_such_as_mlflow_takes(look: Look) -> None:
+    names = {"fid@50k": "fid_50k", "a/b": "a/b", "../x": "x", "a//b/": "a/b", "é": "_", "": "_", "x" * 300: "x" * 250}
+    client = look.client
+    run_id = client.create_run(client.create_experiment("names")).info.run_id
+    for text, name in names.items():
+        assert as_name(text) == name
+        client.log_metric(run_id, as_name(text), 1.0)
+    with pytest.raises(MlflowException):
+        client.log_metric(run_id, "fid@50k", 1.0)
+
+
+@pytest.fixture(autouse=True)
+def no_worker_left() -> Iterator[None]:
+    import threading
+
+    yield
+    end = time.monotonic() + 3
+    while left := [thread.name for thread in threading.enumerate() if thread.name.startswith("dmf-")]:
+        assert time.monotonic() < end, f"threads left behind: {left}"
+        time.sleep(0.02)
