@@ -44,6 +44,7 @@ class PartKind:
 
 Whole = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(1)]
+Seed = Annotated[int, Ge(0), Lt(2**63)]  # what torch's generators take
 Share = Annotated[float, Ge(0), Lt(1)]
 FolderName = Annotated[str, Field(
     pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=200,
@@ -141,7 +142,7 @@ class Sample:
     """
 
     per_class: Count = 10
-    seed: Whole = 0
+    seed: Seed = 0
     batch_size: Count = 256
 
 
@@ -161,7 +162,7 @@ class Evaluate:
     images: Whole = 0
     metrics: tuple[Annotated[PartRef, PartKind("metric")], ...] = ()
     batch_size: Count = 256
-    seed: Whole = 1
+    seed: Seed = 1
     weights: Literal["ema", "raw"] = "ema"
     held_out: bool = True
 
@@ -228,7 +229,7 @@ class Recipe:
     """
 
     name: FolderName
-    seed: Whole = 0
+    seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dataset: Annotated[PartRef, PartKind("dataset")]
     codec: Annotated[PartRef, PartKind("codec")] = PartRef("pixels")

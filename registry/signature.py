@@ -141,7 +141,8 @@ def _annotation(parameter: inspect.Parameter, function: Callable[..., Any], who:
     # resolved one by one: another parameter's type may exist for type checkers only
     alone.__annotations__ = {parameter.name: parameter.annotation}
     try:
-        hints = typing.get_type_hints(alone, vars(inspect.getmodule(function) or types), include_extras=True)
+        known = getattr(inspect.unwrap(function), "__globals__", {})
+        hints = typing.get_type_hints(alone, known, include_extras=True)
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise PartError(f"{who}: the type of option {parameter.name!r}, {parameter.annotation!r}, cannot be resolved: "
                         f"{error}") from error

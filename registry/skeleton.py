@@ -38,6 +38,7 @@ def _complete(cls: type, schema: dict[str, Any]) -> None:
     texts, properties = described(cls.__doc__ or ""), schema["properties"]
     if issubclass(cls, PartRef):  # its options stand beside its name
         del properties["options"]
+        properties["name"]["x-name"] = schema["x-part"]
     for field in dataclasses.fields(cls):
         if field.name not in properties:
             continue

@@ -21,7 +21,7 @@ def unknown(what: str, name: str, known: Iterable[str], hint: str = "") -> str:
     """``unknown sampler 'hein'; did you mean 'heun'? known: ddim, heun`` and a hint."""
     known = sorted(known)
     meant = did_you_mean(name, known) or ";"
-    return f"unknown {what} {name!r}{meant} known: {', '.join(known) or 'none'}{hint}"
+    return f"unknown {what} {got(name)}{meant} known: {', '.join(known) or 'none'}{hint}"
 
 
 def got(value: object) -> str:
@@ -79,7 +79,7 @@ def _typed(name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any])
 def _limits(schema: Mapping[str, Any]) -> str:
     words = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "of at most",
              "exclusiveMaximum": "below", "multipleOf": "that is a multiple of"}
-    found = [f"{text} {schema[key]:g}" for key, text in words.items() if key in schema]
+    found = [f"{text} {schema[key]}" for key, text in words.items() if key in schema]
     return " " + " and ".join(found) if found else ""
 
 

@@ -22,6 +22,7 @@ _NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
 _BOOL = re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z")
 _INT = re.compile(r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)\Z")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # section 5.1
 _SPECIAL = re.compile(r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z")
 
 
@@ -59,8 +60,6 @@ def read_text(path: FilePath) -> str:
         line = found[: error.start].count(b"\n") + 1
         raise RecipeError(f"{path}:{line}: byte {found[error.start]:#04x} is not UTF-8, expected a recipe "
                           "(a YAML text in UTF-8)") from error
-    if "\0" in text:
-        raise RecipeError(f"{path}: is a binary file, expected a recipe (a YAML text)")
     return text
 
 
@@ -75,15 +74,12 @@ class _Reader:
         self.nodes = 0
 
     def read(self, text: str) -> Node:
+        self._refuse_unprintable(text)
         try:
             self.events = yaml.parse(text, Loader=_Loader)
             found = self._document()
         except yaml.MarkedYAMLError as error:
             raise RecipeError(self._broken(error)) from error
-        except yaml.YAMLError as error:
-            raise RecipeError(f"{self.source}: broken YAML: {' '.join(str(error).split())}") from error
-        except UnicodeError as error:
-            raise RecipeError(f"{self.source}: holds letters that are not valid Unicode") from error
         if self.problems:
             raise RecipeError(f"{mark}: {text}" for mark, text in sorted(self.problems))
         return found
@@ -174,6 +170,14 @@ class _Reader:
         self.nodes += more
         if self.nodes > LARGEST_NODES:
             raise RecipeError(f"{self._mark(event)}: more than {LARGEST_NODES} values, expected a recipe")
+
+    def _refuse_unprintable(self, text: str) -> None:
+        """PyYAML refuses these too, but does not say where they are."""
+        found = _UNPRINTABLE.search(text)
+        if found:
+            line, column = text.count("\n", 0, found.start()) + 1, found.start() - text.rfind("\n", 0, found.start())
+            raise RecipeError(f"{Mark(self.source, line, column)}: broken YAML: the character "
+                              f"{found.group().encode('unicode_escape').decode()} does not belong in a text")
 
     def _refuse_tag(self, event: Any) -> None:
         if event.tag is not None:
