@@ -11,7 +11,7 @@ from .labels import LevelOfLabel
 from .ode import reference_end
 from .orders import errors_of, order_of, smooth_grid
 from .samplers import PREDICTIONS, SAMPLER_CHECKS, check_agreement, check_sampler
-from .schedules import SCHEDULE_CHECKS, Arc, Exploding, Straight, check_schedule, schedules
+from .schedules import SCHEDULE_CHECKS, Arc, Exploding, Straight, check_schedule, unlike_schedules
 
 __all__ = [
     "PREDICTIONS",
@@ -29,6 +29,6 @@ __all__ = [
     "errors_of",
     "order_of",
     "reference_end",
-    "schedules",
     "smooth_grid",
+    "unlike_schedules",
 ]

@@ -34,7 +34,7 @@ from .claims import require
 from .exact import Gaussian, Mixture
 from .labels import LevelOfLabel
 from .orders import order_of
-from .schedules import schedules
+from .schedules import unlike_schedules
 
 PREDICTIONS = {"epsilon": named.epsilon, "x0": named.x0, "v": named.v, "flow": named.flow, "edm": named.edm}
 SPEC = DataSpec((1, 2), ("left", "right"))
@@ -64,7 +64,7 @@ def check_order(sampler: Sampler[Any]) -> None:
     """It converges to the probability-flow ODE with the order that it declares."""
     if sampler.order is None:
         return
-    measured = order_of(sampler, BLOBS, schedules()["table"])
+    measured = order_of(sampler, BLOBS, unlike_schedules()["table"])
     require(
         sampler.order - ORDER_BELOW <= measured <= sampler.order + ORDER_ABOVE,
         f"{_name(sampler)} declares order {sampler.order}; measured is {measured:.2f}",
@@ -78,11 +78,11 @@ def check_agreement(sampler: Sampler[Any], others: Mapping[str, NoiseSchedule] |
         sampler: To check.
         others: Further schedules, by name, reaching log SNR from -8 to 8.
     """
-    plain = schedules()["exploding"]  # alpha = 1
+    plain = unlike_schedules()["exploding"]  # alpha = 1
     x = BLOBS.sample_at(_even(plain, 10)[0], 6, generator(0, "agreement", 0)).reshape(6, *SPEC.shape)
     for guided in (False, True):
         want = _walk(sampler, _closed_form(guided), x, _even(plain, 10), plain)
-        for name, schedule in {**schedules(), **(others or {})}.items():
+        for name, schedule in {**unlike_schedules(), **(others or {})}.items():
             levels, level_of = _even(schedule, 10), LevelOfLabel(schedule)
             for prediction in PREDICTIONS:
                 denoise = _assembled(schedule, prediction, guided, level_of)
@@ -101,7 +101,7 @@ def check_short_grids(sampler: Sampler[Any]) -> None:
 
     Where the data are one point, every denoised image is that point, and so must the sample be.
     """
-    for name, schedule in schedules().items():
+    for name, schedule in unlike_schedules().items():
         for grid in (uniform, log_snr):
             for steps in (1, 2):
                 levels = levels_of(schedule, grid(schedule, steps))
@@ -115,7 +115,7 @@ def check_short_grids(sampler: Sampler[Any]) -> None:
 
 def check_batches(sampler: Sampler[Any]) -> None:
     """Image k is the same in a batch of six as in batches of one, two and three."""
-    schedule = schedules()["arc"]
+    schedule = unlike_schedules()["arc"]
     levels = _even(schedule, 8)
     x = levels[0].sigma * _noise(1, 6)
     whole = _walk(sampler, BLOBS.denoise, x, levels, schedule)
@@ -126,7 +126,7 @@ def check_batches(sampler: Sampler[Any]) -> None:
 
 def check_memory(sampler: Sampler[Any]) -> None:
     """Nothing of one walk is left for the next, and x is not written to: what is remembered is in the state."""
-    schedule = schedules()["table"]
+    schedule = unlike_schedules()["table"]
     x = _noise(2, 3)
     kept = x.clone()
     first = _walk(sampler, BLOBS.denoise, x, _even(schedule, 7), schedule)
@@ -138,7 +138,7 @@ def check_memory(sampler: Sampler[Any]) -> None:
 
 def check_dtype(sampler: Sampler[Any]) -> None:
     """Float32 stays float32 at every step, and comes near the float64 result."""
-    schedule = schedules()["arc"]
+    schedule = unlike_schedules()["arc"]
     levels = _even(schedule, 8)
     x = levels[0].sigma * _noise(3, 4)
     seen: list[torch.dtype] = []
@@ -159,7 +159,7 @@ def check_dtype(sampler: Sampler[Any]) -> None:
 
 def check_evaluations(sampler: Sampler[Any]) -> None:
     """A step asks the network as often as declared; the last, to sigma = 0, at most as often and at least once."""
-    schedule = schedules()["table"]
+    schedule = unlike_schedules()["table"]
     levels = _even(schedule, 6)
     calls, reached = [0], [0]
 
@@ -179,7 +179,7 @@ def check_evaluations(sampler: Sampler[Any]) -> None:
 
 def check_randomness(sampler: Sampler[Any]) -> None:
     """A stochastic sampler asks for noise and uses it; any other never asks. Neither touches torch's own generator."""
-    schedule = schedules()["table"]
+    schedule = unlike_schedules()["table"]
     levels = _even(schedule, 6)
     x = levels[0].sigma * _noise(5, 3)
     asked = [0]
@@ -201,7 +201,7 @@ def check_randomness(sampler: Sampler[Any]) -> None:
 
 def check_moments(sampler: Sampler[Any]) -> None:
     """With many steps, samples have the mean and the covariance of the data."""
-    schedule = schedules()["table"]
+    schedule = unlike_schedules()["table"]
     levels = _even(schedule, MOMENT_STEPS)
     random = generator(0, "moments", 0)
     x = BLOBS.sample_at(levels[0], MOMENT_POINTS, random)

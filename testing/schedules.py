@@ -67,7 +67,7 @@ class Exploding(NoiseSchedule):
         return 250 * level.sigma.log()
 
 
-def schedules() -> dict[str, NoiseSchedule]:
+def unlike_schedules() -> dict[str, NoiseSchedule]:
     """One of each kind; all reach log SNR from -8 to 8."""
     table = TableSchedule(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
     return {"straight": Straight(), "arc": Arc(), "exploding": Exploding(), "table": table}
