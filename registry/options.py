@@ -97,6 +97,7 @@ class _Derived:
 @functools.lru_cache(maxsize=512)
 def _derived(target: Callable[..., Any], kind: str) -> _Derived:
     who, options = title(target, kind), options_of(target, kind_of(kind))
+    defaults = {o.name: _written_default(o, who) for o in options if not o.required}
     try:
         model = _model(options)
         found = tidy(model.model_json_schema())
@@ -105,7 +106,9 @@ def _derived(target: Callable[..., Any], kind: str) -> _Derived:
                         f"{error.message.splitlines()[0]}") from error
     found.setdefault("properties", {})
     for option in options:
-        _complete(found["properties"][option.name], option, who)
+        found["properties"][option.name] |= {"description": option.description} if option.description else {}
+    for name, default in defaults.items():
+        found["properties"][name]["default"] = default
     _refuse_bad_defaults(model, found, who)
     return _Derived(model, found)
 
@@ -119,14 +122,10 @@ def _model(options: list[Option]) -> type[pydantic.BaseModel]:
     return pydantic.create_model("Options", __config__=config, **fields)
 
 
-def _complete(schema: dict[str, Any], option: Option, who: str) -> None:
-    """The description, and the default as a recipe would write it."""
-    if option.description:
-        schema["description"] = option.description
-    if option.required:
-        return
+def _written_default(option: Option, who: str) -> Any:
+    """The default as a recipe would write it."""
     try:
-        schema["default"] = to_jsonable_python(option.default, inf_nan_mode="constants")
+        return to_jsonable_python(option.default, inf_nan_mode="constants")
     except PydanticSerializationError as error:
         raise PartError(f"{who}: the default of option {option.name!r} is {option.default!r}, which no recipe can "
                         "hold; expected null, a number, a text, a list or a mapping") from error
