@@ -63,7 +63,8 @@ class NoiseEmbedding(nn.Module):
     def forward(self, noise: Tensor) -> Tensor:
         """(B,) labels as (B, width)."""
         # float32 whatever surrounds it: bfloat16 cannot tell 999 from 1000
-        hidden = self.into(waves(noise.to(torch.float32), self.frequencies))
+        seen = waves(noise.to(torch.float32), self.frequencies).to(self.into.weight.dtype)
+        hidden = self.into(seen)
         embedded: Tensor = self.out(nn.functional.silu(hidden))
         return embedded
 

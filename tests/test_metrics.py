@@ -1,0 +1,256 @@
+"""Fréchet and kernel distance: against torch-fidelity and closed forms, and over batches and ranks."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
+
+from dmf.core import DataSpec, FeatureExtractor, Metric
+from dmf.plugins.datasets.digits import Digits
+from dmf.plugins.features.digits import DigitFeatures
+from dmf.plugins.metrics.frechet import Frechet, frechet_distance
+from dmf.plugins.metrics.kernel import Kernel, squared_mmd
+
+DIGITS = DataSpec((1, 8, 8), tuple("0123456789"))
+
+
+class Corner(FeatureExtractor):
+    """Pixels of the upper left corner: features that a test can do by hand; knows where it was sent."""
+
+    name = "corner"
+    device = torch.device("cpu")
+
+    def __init__(self, dim: int = 4) -> None:
+        self.dim = dim
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images.flatten(1)[:, : self.dim].float() / 255
+
+    def protocol(self) -> dict[str, str]:
+        return {"features": self.name}
+
+    def to(self, device: torch.device) -> FeatureExtractor:
+        moved = Corner(self.dim)
+        moved.device = device
+        return moved
+
+
+def make(kind: type[Metric], **options: Any) -> Metric:
+    return kind(features=Corner(), **options)  # type: ignore[call-arg]
+
+
+def pictures(n: int, seed: int, low: int = 0) -> Tensor:
+    return torch.randint(low, 256, (n, 1, 4, 4), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def merged(metrics: Sequence[Metric]) -> Metric:
+    """What the runner makes of the metrics of several ranks: the rules of `Metric.states`, written once more."""
+    first = metrics[0]
+    for name, reduce in first.states().items():
+        held = [getattr(m, name) for m in metrics]
+        if reduce == "cat":
+            index = torch.cat([getattr(m, f"{name}_index") for m in metrics])
+            setattr(first, name, torch.cat(held)[index.argsort()])
+            setattr(first, f"{name}_index", index.sort().values)
+        else:
+            assert reduce == "sum"
+            setattr(first, name, torch.stack(held).sum(0))
+    return first
+
+
+BOTH = pytest.mark.parametrize("kind", [Frechet, Kernel])
+
+
+@BOTH
+def test_batches_and_ranks_do_not_matter(kind: type[Metric]) -> None:
+    made, real = pictures(50, 1), pictures(70, 2, low=40)
+    one = make(kind)
+    one.update(made)
+    one.update(real, real=True)
+    ranks = [make(kind), make(kind), make(kind)]
+    for rank, metric in enumerate(ranks):  # rank r has images r, r + 3, ..., in batches of 4
+        for part in torch.split(torch.arange(rank, 50, 3), 4):
+            metric.update(made[part], index=part)
+        for part in torch.split(torch.arange(rank, 70, 3), 4):
+            metric.update(real[part], real=True, index=part, labels=part % 3, paired=made)
+    both, apart = merged(ranks).compute(), one.compute()
+    assert both.keys() == apart.keys()
+    for name, value in apart.items():
+        assert both[name] == pytest.approx(value, rel=1e-9, abs=1e-12)
+
+
+@BOTH
+def test_the_order_of_the_images_is_that_of_their_index(kind: type[Metric]) -> None:
+    """Subsets smaller than the set: without the index, another order would be other subsets."""
+    options = {"subset_size": 10, "subsets": 3} if kind is Kernel else {}
+    made, real = pictures(50, 1), pictures(70, 2, low=40)
+    forward, shuffled = make(kind, **options), make(kind, **options)
+    forward.update(made)
+    order = torch.randperm(50, generator=torch.Generator().manual_seed(3))
+    shuffled.update(made[order], index=order)
+    for metric in (forward, shuffled):
+        metric.update(real, real=True)
+    for name, value in merged([forward]).compute().items():
+        assert merged([shuffled]).compute()[name] == pytest.approx(value, rel=1e-9)
+
+
+@pytest.fixture(scope="module")
+def digit_features() -> DigitFeatures:
+    return DigitFeatures()
+
+
+def measured(metric: Metric) -> dict[str, float]:
+    metric.check(DIGITS, 300)
+    for part in torch.split(Digits(split="test").images, 77):
+        metric.update(part)
+    metric.update(Digits().images, real=True)
+    return metric.compute()
+
+
+def test_frechet_is_torch_fidelitys(digit_features: DigitFeatures) -> None:
+    got = measured(Frechet(features=digit_features))
+    sides = (digit_features(Digits(split="test").images).double(), digit_features(Digits().images).double())
+    want = fid_statistics_to_metric(*map(fid_features_to_statistics, sides), False)[KEY_METRIC_FID]
+    assert got == {"frechet_digits": pytest.approx(want, rel=1e-6)}
+    assert want > 0.5  # of another scale than the tolerance
+
+
+def test_kernel_is_torch_fidelitys(digit_features: DigitFeatures) -> None:
+    got = measured(Kernel(features=digit_features, subsets=20, subset_size=200))
+    sides = (digit_features(Digits(split="test").images).double(), digit_features(Digits().images).double())
+    want = kid_features_to_metric(*sides, kid_subsets=20, kid_subset_size=200, verbose=False)
+    assert got == {
+        "kernel_digits": pytest.approx(want[KEY_METRIC_KID_MEAN], rel=1e-6),
+        "kernel_digits_sd": pytest.approx(want[KEY_METRIC_KID_STD], rel=1e-6),
+    }
+
+
+def test_a_worse_set_is_farther(digit_features: DigitFeatures) -> None:
+    for kind in (Frechet, Kernel):
+        values = []
+        for noise in (0, 40, 120):
+            metric = kind(features=digit_features)
+            images = Digits(split="test").images
+            shaken = images + noise * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+            metric.update(shaken.clamp(0, 255).to(torch.uint8))
+            metric.update(Digits().images, real=True)
+            values.append(next(iter(metric.compute().values())))
+        assert 3 * max(values[0], 0) < values[1] < values[2] / 2
+
+
+# Fréchet
+
+
+def spd(d: int, rank: int, seed: int) -> Tensor:
+    root = torch.randn(d, rank, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return root @ root.T
+
+
+def test_frechet_of_commuting_covariances() -> None:
+    a, b = torch.tensor([4.0, 9.0, 0.25]).double(), torch.tensor([1.0, 16.0, 0.25]).double()
+    turn = torch.linalg.qr(spd(3, 3, 0))[0]
+    mu = torch.tensor([1.0, -2.0, 0.5]).double()
+    got = frechet_distance(mu, turn @ a.diag() @ turn.T, 0 * mu, turn @ b.diag() @ turn.T)
+    assert got == pytest.approx(float((mu**2).sum() + ((a.sqrt() - b.sqrt()) ** 2).sum()), rel=1e-12)  # 5.25 + 1 + 1
+
+
+def test_frechet_is_symmetric_and_zero_of_itself_also_when_singular() -> None:
+    zero = torch.zeros(12, dtype=torch.float64)
+    full, thin = spd(12, 12, 1), spd(12, 5, 2)
+    there, back = frechet_distance(zero, full, zero, thin), frechet_distance(zero, thin, zero, full)
+    assert there == pytest.approx(back, rel=1e-7) and there > 1
+    for cov in (full, thin):
+        assert 0 <= frechet_distance(zero, cov, zero, cov) < 1e-6 * float(cov.trace())
+    assert not math.isnan(frechet_distance(zero, thin - 1e-13 * torch.eye(12).double(), zero, full))
+
+
+def test_frechet_counts_features_against_images() -> None:
+    metric = Frechet(features=Corner(16))
+    metric.check(DIGITS, 17)
+    with pytest.raises(ValueError, match=r"than its 16 features.*got 16: write evaluate.images: 17 or more"):
+        metric.check(DIGITS, 16)
+    metric.update(pictures(1, 0))
+    with pytest.raises(ValueError, match="at least 2 images on either side; got 1 generated"):
+        metric.compute()
+
+
+# kernel
+
+
+def test_kernel_by_hand() -> None:
+    x, y = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double(), torch.tensor([[1.0, 1.0], [0.0, 0.0]]).double()
+    # within: k = 1 for both pairs of x, 1 for both of y; between: (3/2)^3 twice, 1 twice
+    assert float(squared_mmd(x, y)) == pytest.approx((2 + 2) / 2 - 2 * (2 * 1.5**3 + 2) / 4, rel=1e-12)
+
+
+def test_kernel_has_no_bias() -> None:
+    """Of two halves of one distribution it is 0 on average; the biased estimate would be 0.02 and more."""
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.rand(2, 400, 40, 4, generator=draw, dtype=torch.float64)
+    values = torch.stack([squared_mmd(a, b) for a, b in zip(x, y, strict=True)])
+    assert abs(float(values.mean())) < 3 * float(values.std()) / 20 < 0.003
+
+
+def test_kernel_takes_what_there_is() -> None:
+    metric = make(Kernel, subsets=5)
+    metric.update(pictures(6, 1))
+    metric.update(pictures(6, 2, low=100), real=True)
+    values = metric.compute()  # one subset only: all of them
+    assert values["kernel_corner_sd"] == pytest.approx(0, abs=1e-12) and values["kernel_corner"] > 0
+    with pytest.raises(ValueError, match=r"at least 2 images; got 1: write evaluate.images"):
+        metric.check(DIGITS, 1)
+    metric.reset()
+    with pytest.raises(ValueError, match="got 0 generated, 0 reference"):
+        metric.compute()
+
+
+# both
+
+
+@BOTH
+def test_reset_starts_over(kind: type[Metric]) -> None:
+    metric = make(kind)
+
+    def measure() -> dict[str, float]:
+        metric.update(pictures(30, 1))
+        metric.update(pictures(30, 2, low=60), real=True)
+        return metric.compute()
+
+    first = measure()
+    metric.reset()
+    assert measure() == first
+
+
+@BOTH
+def test_the_extractor_moves_too(kind: type[Metric]) -> None:
+    metric = make(kind)
+    assert metric.to(torch.device("meta")) is metric
+    assert metric.features.device == torch.device("meta")  # type: ignore[attr-defined]
+    assert {getattr(metric, name).device.type for name in metric.states()} == {"meta"}
+
+
+@BOTH
+def test_what_a_value_means_is_in_its_protocol(kind: type[Metric], digit_features: DigitFeatures) -> None:
+    metric = kind(features=digit_features)  # type: ignore[call-arg]
+    assert metric.needs == {"reference"}
+    assert metric.protocol().items() >= digit_features.protocol().items()
+    with pytest.raises(ValueError, match="`digits` read images"):
+        metric.check(DataSpec((3, 32, 32)), 1000)
+    few, many = (Kernel(features=digit_features, subsets=n).protocol() for n in (5, 6))
+    assert few != many
+
+
+@BOTH
+def test_states_survive_inference_mode(kind: type[Metric]) -> None:
+    metric = make(kind)
+    with torch.inference_mode():
+        metric.update(pictures(30, 1))
+        metric.to(torch.device("cpu"))
+    metric.update(pictures(30, 2))
+    metric.update(pictures(30, 3), real=True)
+    assert all(math.isfinite(v) for v in metric.compute().values())
