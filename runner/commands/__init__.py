@@ -1,1 +1,16 @@
 """The command line, a verb a file. Nothing heavy is imported before a command runs."""
+
+from collections.abc import Mapping
+from types import ModuleType
+
+from . import evaluate, plugins, recipes, run, sample, train, validate
+
+COMMANDS: Mapping[str, ModuleType] = {
+    "run": run,
+    "train": train,
+    "sample": sample,
+    "evaluate": evaluate,
+    "validate": validate,
+    "recipes": recipes,
+    "plugins": plugins,
+}

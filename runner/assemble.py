@@ -1,0 +1,126 @@
+"""From a recipe's names to objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..core import (
+    Backbone,
+    Codec,
+    CondSpec,
+    Dataset,
+    DataSpec,
+    Denoiser,
+    Grid,
+    Guidance,
+    Level,
+    NoiseSchedule,
+    Prediction,
+    Sampler,
+    levels_of,
+)
+from ..core.denoiser import Network
+from ..registry import PartRef, Recipe, SamplerRef, UserError, build
+
+
+def part(kind: str, ref: PartRef, *given: Any) -> Any:
+    """The object that a recipe names."""
+    return build(kind, ref.name, *given, **ref.options)
+
+
+@dataclass(frozen=True)
+class Model:
+    """All that a network needs to be a denoiser.
+
+    Attributes:
+        backbone: Raw network.
+        codec: Between pixels and x; ``codec.spec`` is what the backbone sees.
+        schedule: Noise schedule.
+        prediction: Row of the table.
+        pixels: Spec of the data in pixels.
+    """
+
+    backbone: Backbone
+    codec: Codec
+    schedule: NoiseSchedule
+    prediction: Prediction
+    pixels: DataSpec
+
+    def denoiser(self, network: Network | None = None) -> Denoiser:
+        """The denoiser around ``network``, by default the backbone."""
+        return Denoiser(network or self.backbone, self.schedule, self.prediction, self.codec.sigma_data)
+
+
+def build_model(recipe: Recipe, pixels: DataSpec) -> Model:
+    """The model of a recipe for data of ``pixels``, its weights drawn from the recipe's seed.
+
+    The weights are made on the CPU, so that they are the same on every device and rank.
+    """
+    codec: Codec = part("codec", recipe.codec, pixels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        backbone: Backbone = part("backbone", recipe.backbone, codec.spec)
+    return Model(backbone, codec, part("schedule", recipe.schedule), part("prediction", recipe.prediction), pixels)
+
+
+def build_dataset(recipe: Recipe) -> Dataset:
+    """The recipe's data, read."""
+    dataset: Dataset = part("dataset", recipe.dataset)
+    if len(dataset) == 0:
+        raise UserError(f"dataset {recipe.dataset.name} is empty; there is nothing to train on")
+    return dataset
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are made.
+
+    Attributes:
+        sampler: Takes the steps.
+        levels: The grid.
+        guidance: How conditional and unconditional are combined; None is neither doubled nor guided.
+    """
+
+    sampler: Sampler[Any]
+    levels: list[Level]
+    guidance: Guidance | None
+
+
+def build_sampling(ref: SamplerRef, schedule: NoiseSchedule) -> Sampling:
+    """Sampler, grid and guidance of a recipe."""
+    sampler: Sampler[Any] = part("sampler", ref)
+    grid: Grid = part("grid", ref.grid or PartRef(sampler.grid))
+    try:
+        levels = levels_of(schedule, grid(schedule, ref.steps))
+    except ValueError as error:
+        raise UserError(f"sampler.grid: {error}") from error
+    return Sampling(sampler, levels, None if is_unguided(ref) else part("guidance", ref.guidance))
+
+
+def is_unguided(ref: SamplerRef) -> bool:
+    """Whether the guidance is cfg with scale 1, which is the conditional model itself at half the cost."""
+    return ref.guidance.name == "cfg" and ref.guidance.options.get("scale") == 1
+
+
+def objective_of(recipe: Recipe) -> Any:
+    """The objective: a function, or a module with weights of its own."""
+    found = part("objective", recipe.train.objective)
+    assert isinstance(found, nn.Module | partial) or callable(found)
+    return found
+
+
+def spec_as_dict(spec: DataSpec) -> dict[str, Any]:
+    """A spec as JSON, kept in the run so that sampling needs no data."""
+    cond = {name: {"kind": one.kind, "shape": list(one.shape)} for name, one in spec.cond.items()}
+    return {"shape": list(spec.shape), "classes": list(spec.classes), "cond": cond}
+
+
+def spec_from_dict(value: dict[str, Any]) -> DataSpec:
+    """The inverse of `spec_as_dict`."""
+    cond = {name: CondSpec(one["kind"], tuple(one["shape"])) for name, one in value["cond"].items()}
+    return DataSpec(tuple(value["shape"]), tuple(value["classes"]), cond)

@@ -1,0 +1,55 @@
+"""The command line. Only names and help texts are loaded at once; a command's work is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..registry.errors import UserError
+from .commands import COMMANDS
+from .signals import Interrupted
+
+USER_ERROR, FAILED = 2, 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 done, 1 the run failed, 2 the user's input is wrong, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(words)
+    args.argv = words
+    try:
+        code: int = args.execute(args)
+        return code
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except Interrupted as stop:
+        return stop.exit_code
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `dmf plugins | head`
+        sys.stderr.close()
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="dmf",
+        description="Train, sample and score image diffusion models; every part is a plugin.",
+        epilog="first steps:  dmf run recipes/digits_dit.yaml   |   dmf recipes   |   dmf plugins   |   mlflow ui",
+    )
+    top.add_argument("--version", action="version", version=f"dmf {__version__}")
+    verbs = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        sub = verbs.add_parser(name, help=command.HELP, description=command.HELP)
+        command.arguments(sub)
+        sub.set_defaults(execute=command.execute)
+    return top

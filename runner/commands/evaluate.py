@@ -1,0 +1,94 @@
+"""`dmf evaluate`: score a trained run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .run import positive
+
+if TYPE_CHECKING:
+    from ..evaluate import Results
+
+HELP = "score a trained run"
+RECIPE_FLAGS = {
+    "images": "evaluate.images",
+    "seed": "evaluate.seed",
+    "batch_size": "evaluate.batch_size",
+    "weights": "evaluate.weights",
+    "sampler": "sampler.name",
+    "steps": "sampler.steps",
+    "guidance": "sampler.guidance",
+    "device": "device",
+    "metrics": "evaluate.metrics",
+}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("run", help="a run's folder, or its name")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="recipe values to change for this evaluation")
+    parser.add_argument("--images", help="images to make and score")
+    parser.add_argument("--metrics", help="metrics, as in the recipe: '[{name: frechet, features: digits}]'")
+    parser.add_argument("--seed", help="seed of the images")
+    parser.add_argument("--sampler", help="another sampler")
+    parser.add_argument("--steps", help="sampling steps")
+    parser.add_argument("--guidance", help="guidance scale; 1 is none")
+    parser.add_argument("--batch-size", help="images made at a time")
+    parser.add_argument("--weights", choices=["ema", "raw"], help="averaged or raw weights")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where to compute")
+    parser.add_argument("--ranks", type=positive, default=1, help="processes on this machine that share the work")
+    parser.add_argument("--json", type=Path, help="write values and protocols here (default: only shown)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from ..launch import launch, under_launcher
+    from .run_folder import find_run
+    from .sample import check_writable
+
+    find_run(args.run, args.runs)  # before any process is started
+    check_writable(args.json)
+    if args.ranks > 1 and not under_launcher():
+        return launch(args.ranks, args.argv)
+    return _work(args)
+
+
+def _work(args: argparse.Namespace) -> int:
+    from ...registry import UserError, read
+    from ..assemble import build_dataset, build_model
+    from ..console import log, start_console
+    from ..evaluate import Evaluation, table
+    from ..pipeline import load_trained, wants_scores
+    from ..world import join, leave
+    from .run_folder import find_run
+    from .sample import overrides_of
+
+    folder = find_run(args.run, args.runs)
+    recipe = read(folder.recipe, [*overrides_of(args, RECIPE_FLAGS), *args.overrides])
+    if not wants_scores(recipe):
+        raise UserError("nothing to score: give --images N and --metrics '[{name: ...}]', or put them in the recipe")
+    world = join(recipe.device)
+    start_console(world.rank)
+    try:
+        dataset = build_dataset(recipe)
+        evaluation = Evaluation(recipe, dataset, world)
+        trained = load_trained(build_model(recipe, dataset.spec), folder, recipe.evaluate.weights)
+        trained.network.to(world.device)
+        results, _ = evaluation.run(trained)
+        if world.first:
+            log.info("%s", table(results))
+            _write(args.json, results)
+    finally:
+        leave()
+    return 0
+
+
+def _write(file: Path | None, results: Results) -> None:
+    from ..folder import write_json
+
+    if file is not None:
+        write_json(file, results)
+        print(f"values and protocols: {file}")

@@ -1,0 +1,91 @@
+"""`dmf run`: train, sample, evaluate, as the recipe says."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ...registry import Recipe
+
+HELP = "train, sample and evaluate as a recipe says; given again, carry on where the run stopped"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("recipe", help="a YAML file, or the name of a shipped recipe (dmf recipes)")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="values to change, for example train.steps=500"
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
+    parser.add_argument("--ranks", type=positive, default=1, help="processes on this machine that train together")
+    parser.add_argument("--fresh", action="store_true", help="start anew; the old folder is renamed, not deleted")
+
+
+def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample", "evaluate")) -> int:
+    """Run the command."""
+    from ...registry import read
+    from ..launch import launch, under_launcher
+
+    recipe = read(args.recipe, args.overrides)
+    if args.ranks > 1 and not under_launcher():
+        if args.fresh:
+            set_aside(args.runs / recipe.name)
+        return launch(args.ranks, [word for word in args.argv if word != "--fresh"])
+    return _work(args, recipe, phases)
+
+
+def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> int:
+    from ...registry import UserError
+    from ..console import log, start_console
+    from ..guard import Diverged
+    from ..pipeline import carry_out, done_message
+    from ..session import open_session
+    from ..signals import Interrupted
+    from ..world import join, leave
+
+    world = join(recipe.device)
+    start_console(world.rank)
+    try:
+        if args.fresh and world.first:
+            set_aside(args.runs / recipe.name)
+        with open_session(recipe, args.runs, world) as session:
+            if not carry_out(session, phases):
+                log.info("%s", done_message(session, args.recipe))
+        return 0
+    except Interrupted as stop:
+        how = "Ctrl-C" if stop.exit_code == 130 else "SIGTERM"
+        log.info("stopped by %s; nothing is lost: give the same command again to go on", how)
+        raise
+    except UserError as error:
+        if world.first:
+            raise
+        return 2 if str(error) else 1
+    except Diverged as error:
+        log.error("%s", error)
+        return 1
+    finally:
+        leave()
+
+
+def set_aside(folder: Path) -> None:
+    """Rename the run's old folder."""
+    from ..folder import RunFolder
+
+    held = RunFolder(folder)
+    if folder.exists():
+        held.hold()  # not while somebody writes there
+        held.release()
+    aside = held.set_aside()
+    if aside is not None:
+        print(f"the old run is kept as {aside}")
+
+
+def positive(text: str) -> int:
+    """A number of at least 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value

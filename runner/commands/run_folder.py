@@ -1,0 +1,34 @@
+"""Finding a run by its folder or its name."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...registry.errors import UserError
+
+if TYPE_CHECKING:
+    from ..folder import RunFolder
+
+
+def find_run(given: str, runs: Path) -> RunFolder:
+    """The folder of a run.
+
+    Args:
+        given: A path, or a name under ``runs``.
+        runs: The folder of runs.
+
+    Raises:
+        UserError: No such run; the message names those there are.
+    """
+    from ..folder import RunFolder
+
+    for path in (Path(given), runs / given):
+        if (path / "recipe.yaml").is_file():
+            return RunFolder(path)
+    there = sorted(p.parent.name for p in runs.glob("*/recipe.yaml"))
+    near = difflib.get_close_matches(given, there, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    listed = f"runs in {runs}: {', '.join(there[:20])}" if there else f"there are no runs in {runs}"
+    raise UserError(f"{given} is no run: no recipe.yaml there, nor in {runs / given}; {hint}{listed}")

@@ -1,0 +1,155 @@
+"""`dmf sample`: images from a trained run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .run import positive
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...core import DataSpec
+
+HELP = "make images from a trained run"
+RECIPE_FLAGS = {
+    "sampler": "sampler.name",
+    "steps": "sampler.steps",
+    "guidance": "sampler.guidance",
+    "seed": "sample.seed",
+    "batch_size": "sample.batch_size",
+    "device": "device",
+}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("run", help="a run's folder, or its name")
+    parser.add_argument("--count", type=positive, help="number of images (default: 10 of each class)")
+    parser.add_argument(
+        "--labels", help="classes by index or name, as 0,1,2: image k has the (k mod length)-th of them"
+    )
+    parser.add_argument("--seed", help="image k of a seed is always the same")
+    parser.add_argument("--sampler", help="another sampler")
+    parser.add_argument("--steps", help="sampling steps")
+    parser.add_argument("--guidance", help="guidance scale; 1 is none")
+    parser.add_argument("--batch-size", help="images made at a time")
+    parser.add_argument(
+        "--weights", choices=["ema", "raw"], default="ema", help="averaged or raw weights (default: ema)"
+    )
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where to compute")
+    parser.add_argument("--grid", type=Path, help="write one picture (default: samples/sample.png in the run's folder)")
+    parser.add_argument("--npz", type=Path, help="write arr_0, uint8 (N, H, W, C), and arr_1, the labels")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command."""
+    import torch
+
+    from ...core import labels_cond
+    from ...registry import UserError, read
+    from ..assemble import build_model, build_sampling, is_unguided, spec_from_dict
+    from ..console import Progress, start_console
+    from ..folder import read_json
+    from ..generate import Generator
+    from ..pipeline import load_trained
+    from ..signals import Signals
+    from ..world import join
+    from .run_folder import find_run
+
+    start_console(0)
+    folder = find_run(args.run, args.runs)
+    recipe = read(folder.recipe, overrides_of(args, RECIPE_FLAGS))
+    spec = spec_from_dict(read_json(folder.spec))
+    labels = wanted_labels(args.labels, args.count, spec)
+    count = args.count or len(labels) or 100
+    if not labels and not is_unguided(recipe.sampler):
+        raise UserError("guidance needs classes, and this run has none; use --guidance 1")
+    check_writable(args.grid, args.npz)
+    world = join(recipe.device)
+    trained = load_trained(build_model(recipe, spec), folder, args.weights)
+    maker = Generator(
+        trained.model, trained.network, build_sampling(recipe.sampler, trained.model.schedule), world.device
+    )
+    batches = maker.batches(
+        recipe.sample.seed, range(count), labels_cond(labels, spec) if labels else {}, recipe.sample.batch_size
+    )
+    images = []
+    with Signals() as signals, Progress("sample", count) as bar:
+        for batch in batches:
+            images.append(batch.images.cpu())
+            bar.step(len(batch.images))
+            signals.check()
+    write(args, folder.samples, torch.cat(images), labels, spec)
+    return 0
+
+
+def overrides_of(args: argparse.Namespace, flags: Mapping[str, str]) -> list[str]:
+    """The flags that are recipe keys, as overrides: they go through the recipe's own checks."""
+    given = {key: getattr(args, flag) for flag, key in flags.items()}
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
+
+
+def wanted_labels(text: str | None, count: int | None, spec: DataSpec) -> list[int]:
+    """The label of each image: those given, over and over; without any, the classes in turn.
+
+    Raises:
+        UserError: Not a class.
+    """
+    from ...registry import UserError
+
+    if not spec.classes:
+        if text:
+            raise UserError("--labels was given, but this run's data has no classes")
+        return []
+    words = [word.strip() for word in text.split(",")] if text else [str(k) for k in range(len(spec.classes))]
+    chosen = [_label(word, spec) for word in words]
+    total = count or (10 * len(spec.classes) if not text else 10 * len(chosen))
+    return [chosen[k % len(chosen)] for k in range(total)]
+
+
+def _label(word: str, spec: DataSpec) -> int:
+    from ...registry import UserError
+
+    if word in spec.classes and not word.isdigit():
+        return spec.classes.index(word)
+    if word.isdigit() and int(word) < len(spec.classes):
+        return int(word)
+    listed = ", ".join(spec.classes[:12]) + (", ..." if len(spec.classes) > 12 else "")
+    raise UserError(f"--labels: {word!r} is no class; write indices 0 to {len(spec.classes) - 1} or names ({listed})")
+
+
+def check_writable(*files: Path | None) -> None:
+    """Refuse a file that cannot be written, before the long work.
+
+    Raises:
+        UserError: Its folder is not there, or it is a folder.
+    """
+    from ...registry import UserError
+
+    for file in files:
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            raise UserError(f"{file} cannot be written: its folder does not exist, or it is a folder itself")
+
+
+def write(args: argparse.Namespace, samples: Path, images: Tensor, labels: list[int], spec: DataSpec) -> None:
+    """Write the picture and the arrays."""
+    import numpy as np
+
+    from ..pictures import labelled_sheet, save_png
+
+    if args.npz is not None:
+        arrays: dict[str, Any] = {"arr_0": images.permute(0, 2, 3, 1).numpy()}
+        if labels:
+            arrays["arr_1"] = np.asarray(labels, dtype=np.int64)
+        with open(args.npz, "wb") as file:  # a file object: numpy would append .npz to a name
+            np.savez(file, **arrays)
+        print(f"{len(images)} images: {args.npz}")
+    if args.grid is not None or args.npz is None:
+        path = args.grid or samples / "sample.png"
+        save_png(labelled_sheet(images, labels, spec.classes), path)
+        print(f"{len(images)} images: {path}")

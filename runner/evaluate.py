@@ -1,0 +1,193 @@
+"""Scoring: samples, the reference and held-out images stream through every metric, on every rank, without files."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..core import Dataset, Metric
+from ..registry import Recipe, UserError
+from .assemble import Model, build_sampling, is_unguided, part
+from .console import Progress
+from .feed import Feed, image_numbers
+from .generate import Generator
+from .reduce import reduced
+from .world import World
+
+GIVEN = frozenset({"reference", "model"})
+Results = dict[str, dict[str, Any]]
+Streamed = tuple[Tensor, Tensor | None, Tensor]  # images (B, C, H, W), labels (B,) or None, numbers (B,)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network to score.
+
+    Attributes:
+        model: Around it.
+        network: The weights, in eval mode.
+        weights: ``ema`` or ``raw``: which they are.
+        step: Training steps behind them.
+    """
+
+    model: Model
+    network: torch.nn.Module
+    weights: str
+    step: int
+
+
+class Evaluation:
+    """The evaluation that a recipe asks for.
+
+    Args:
+        recipe: Gives images, metrics, sampler.
+        dataset: The reference, and source of the labels.
+        world: The ranks.
+
+    Raises:
+        UserError: A metric cannot be had of this data or this many images; before the long work.
+    """
+
+    def __init__(self, recipe: Recipe, dataset: Dataset, world: World) -> None:
+        self.recipe, self.dataset, self.world = recipe, dataset, world
+        self.wanted = recipe.evaluate
+        self.metrics: list[Metric] = [part("metric", ref) for ref in self.wanted.metrics]
+        for ref, metric in zip(self.wanted.metrics, self.metrics, strict=True):
+            _check(ref.name, metric, dataset, self.wanted.images)
+        self.reference = Feed(dataset, recipe.seed, self._batch_size(), world)
+
+    def run(self, trained: Trained) -> tuple[Results, dict[str, Tensor]]:
+        """Score ``trained``.
+
+        Returns:
+            On every rank: the results by name (value, the held-out images' value, protocol), and pictures by name.
+        """
+        metrics = [metric.to(self.world.device) for metric in self.metrics]
+        held_out = self.dataset.held_out() if self.wanted.held_out else None
+        total = -(-(self.wanted.images + len(self.dataset) + len(held_out or ())) // self.world.size)
+        with Progress("evaluate", total, shown=self.world.first) as bar, torch.inference_mode():
+            self._feed(
+                [m for m in metrics if "reference" in m.needs], self._real(self.dataset, self.reference), bar, True
+            )
+            others = copy.deepcopy(metrics)  # they have seen the reference, and now see other images
+            self._feed(metrics, self._generated(trained), bar, False, trained)
+            scores = self._scores(metrics)
+            real: dict[str, float] = {}
+            if held_out is not None:
+                feed = Feed(held_out, self.recipe.seed, self._batch_size(), self.world)
+                able = [m for m in others if "model" not in m.needs]
+                self._feed(able, self._real(held_out, feed), bar, False)
+                real = {name: value for name, (value, _) in self._scores(able).items()}
+        results = {
+            name: self._result(value, metric, trained, real.get(name), held_out)
+            for name, (value, metric) in scores.items()
+        }
+        return results, {name: p for metric in metrics for name, p in reduced(metric, self.world).pictures().items()}
+
+    def _batch_size(self) -> int:
+        return max(1, self.wanted.batch_size // self.world.size)
+
+    def _feed(
+        self,
+        metrics: Sequence[Metric],
+        stream: Iterable[Streamed],
+        bar: Progress,
+        real: bool,
+        trained: Trained | None = None,
+    ) -> None:
+        if not metrics:
+            return
+        for images, labels, numbers in stream:
+            for metric in metrics:
+                later = (
+                    {"model": trained.model.denoiser(trained.network)} if trained and "model" in metric.needs else {}
+                )
+                metric.update(images, real=real, labels=labels, index=numbers, **later)
+            bar.step(len(images))
+
+    def _real(self, dataset: Dataset, feed: Feed) -> Iterator[Streamed]:
+        for numbers in self._batches(len(dataset)):
+            images, cond = feed.read(numbers)
+            yield images, cond.get("class"), numbers
+
+    def _generated(self, trained: Trained) -> Iterator[Streamed]:
+        """Samples, each with the condition of a real image: the labels have the real distribution."""
+        sampling = build_sampling(self.recipe.sampler, trained.model.schedule)
+        maker = Generator(trained.model, trained.network, sampling, self.world.device)
+        whose = image_numbers(self.wanted.seed, len(self.dataset), 0, max(self.wanted.images, 1))
+        for numbers in self._batches(self.wanted.images):
+            _, cond = self.reference.read(whose[numbers])
+            made = maker.batch(self.wanted.seed, numbers.tolist(), cond)
+            yield made.images, cond.get("class"), made.numbers
+
+    def _batches(self, count: int) -> Iterator[Tensor]:
+        """This rank's numbers of 0 ... count - 1, a batch at a time: disjoint, each in one place."""
+        mine, size = torch.arange(self.world.rank, count, self.world.size), self._batch_size()
+        return (mine[start : start + size] for start in range(0, len(mine), size))
+
+    def _scores(self, metrics: Sequence[Metric]) -> dict[str, tuple[float, Metric]]:
+        scores: dict[str, tuple[float, Metric]] = {}
+        for metric in metrics:
+            for name, value in reduced(metric, self.world).compute().items():
+                if name in scores:
+                    raise UserError(f"evaluate.metrics: two metrics give a value called {name}; leave one of them out")
+                scores[name] = (float(value), metric)
+        return scores
+
+    def _result(
+        self, value: float, metric: Metric, trained: Trained, real: float | None, held_out: Dataset | None
+    ) -> dict[str, Any]:
+        result: dict[str, Any] = {"value": value, "protocol": self._protocol(metric, trained)}
+        if real is not None and held_out is not None:
+            result["held_out"] = {"value": real, "images": len(held_out)}
+        return result
+
+    def _protocol(self, metric: Metric, trained: Trained) -> dict[str, str]:
+        """All that must be equal for two values to be compared."""
+        sampler = self.recipe.sampler
+        options = ", ".join(f"{k}={v}" for k, v in sampler.options.items())
+        guided = "none" if is_unguided(sampler) else f"{sampler.guidance.name} {dict(sampler.guidance.options)}"
+        return {
+            **metric.protocol(),
+            "images": str(self.wanted.images),
+            "reference": f"{self.recipe.dataset.name}, {len(self.dataset)} images",
+            "reference.fingerprint": self.dataset.fingerprint(),
+            "labels": "real distribution" if self.dataset.spec.classes else "none",
+            "sampler": f"{sampler.name}({options})",
+            "steps": str(sampler.steps),
+            "grid": sampler.grid.name if sampler.grid else "the sampler's own",
+            "guidance": guided,
+            "weights": trained.weights,
+            "trained_steps": str(trained.step),
+            "seed": str(self.wanted.seed),
+            "dmf": __version__,
+        }
+
+
+def table(results: Results) -> str:
+    """The results as a person reads them; the held-out images' values stand beside, for scale."""
+    rows = [("metric", "generated", "held-out real")]
+    for name, result in results.items():
+        real = result.get("held_out")
+        beside = f"{real['value']:.4g} ({real['images']} images)" if real else "-"
+        rows.append((name, f"{result['value']:.4g} ({result['protocol']['images']} images)", beside))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _check(name: str, metric: Metric, dataset: Dataset, images: int) -> None:
+    if lacking := metric.needs - GIVEN:
+        raise UserError(
+            f"evaluate.metrics: {name} needs {', '.join(sorted(lacking))}; "
+            f"this evaluation gives {', '.join(sorted(GIVEN))}"
+        )
+    try:
+        metric.check(dataset.spec, images)
+    except ValueError as error:
+        raise UserError(f"evaluate.metrics: {name}: {error}") from error

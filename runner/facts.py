@@ -1,0 +1,86 @@
+"""What must be known to repeat a run: versions, commit, data, machine."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from .. import __version__
+from ..core import Dataset
+from ..registry import PartRef, Recipe, find, kind_of
+from .world import World
+
+
+def run_facts(recipe: Recipe, dataset: Dataset, parameters: int, world: World) -> dict[str, str]:
+    """Everything as text, by name."""
+    return {
+        "recipe.digest": recipe.digest(),
+        "dataset.name": recipe.dataset.name,
+        "dataset.images": str(len(dataset)),
+        "dataset.fingerprint": dataset.fingerprint(),
+        "network.parameters": str(parameters),
+        **{f"part.{part}": made_by for part, made_by in _parts(recipe)},
+        **_machine(world),
+        **_commit(),
+    }
+
+
+def _machine(world: World) -> dict[str, str]:
+    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "cpu"
+    libraries = {f"version.{name}": version(name) for name in ("torch", "torchvision", "numpy", "mlflow")}
+    return {
+        "version.dmf": __version__,
+        "version.python": platform.python_version(),
+        **libraries,
+        "machine.system": platform.platform(),
+        "machine.device": device,
+        "machine.ranks": str(world.size),
+        "machine.threads": str(torch.get_num_threads()),
+    }
+
+
+def _commit() -> dict[str, str]:
+    """The commit of the folder that the command was given in; nothing outside a git checkout."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return {
+            "git.commit": head,
+            "git.changed": "yes" if _git("status", "--porcelain", "--untracked-files=no") else "no",
+        }
+    except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return {}
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def _parts(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """("sampler:heun", "dmf 0.1.0") for every part of the recipe."""
+    train = recipe.train
+    single = {
+        "dataset": recipe.dataset,
+        "codec": recipe.codec,
+        "backbone": recipe.backbone,
+        "schedule": recipe.schedule,
+        "prediction": recipe.prediction,
+        "sampler": recipe.sampler,
+        "objective": train.objective,
+        "weighting": train.weighting,
+        "density": train.density,
+        "guidance": recipe.sampler.guidance,
+    }
+    named: list[tuple[str, PartRef]] = [
+        *single.items(),
+        *(("metric", m) for m in recipe.evaluate.metrics),
+        *(("hook", h) for h in recipe.hooks),
+    ]
+    for kind, ref in named:
+        found: Any = find(kind_of(kind).name, ref.name)
+        yield f"{kind}:{ref.name}", f"{found.distribution} {found.version}"

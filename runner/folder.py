@@ -1,0 +1,95 @@
+"""The folder of a run: what lies where, and that only one run writes in it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..registry import UserError
+
+
+class RunFolder:
+    """`runs/<name>/`.
+
+    Attributes:
+        path: The folder.
+        recipe: The resolved recipe.
+        checkpoints: One folder a checkpoint.
+        samples: Pictures.
+        metrics: The results of the evaluation.
+        history: A line per logged step.
+        log: What the screen said.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / "recipe.yaml"
+        self.facts = path / "facts.json"
+        self.spec = path / "spec.json"
+        self.done = path / "done.json"
+        self.checkpoints = path / "checkpoints"
+        self.samples = path / "samples"
+        self.metrics = path / "metrics.json"
+        self.history = path / "history.jsonl"
+        self.log = path / "log.txt"
+        self._lock: TextIO | None = None
+
+    def hold(self) -> None:
+        """Make the folder, and be its only writer until the process ends, however it ends.
+
+        Raises:
+            UserError: Another process holds it.
+        """
+        self.samples.mkdir(parents=True, exist_ok=True)
+        self.checkpoints.mkdir(exist_ok=True)
+        self._lock = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the run
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.seek(0)
+            raise UserError(
+                f"{self.path} is in use by another dmf process (pid {self._lock.read().strip() or 'unknown'}); "
+                "wait for it, stop it, or give this run another name: name=..."
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(f"{os.getpid()}\n")
+        self._lock.flush()
+
+    def release(self) -> None:
+        """Let others write."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def set_aside(self) -> Path | None:
+        """Rename the folder to `<name>.1` (or the next free number), so that a new run can start; nothing is lost."""
+        if not self.path.exists():
+            return None
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.{number}")).exists():
+            number += 1
+        self.path.rename(aside)
+        return aside
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(aside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON of a file; None when there is no file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

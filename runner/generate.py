@@ -1,0 +1,65 @@
+"""Making images: batches of samples, each from random numbers of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Cond, Context, ImageStreams, bind, sample
+from ..core.sampler import Watch
+from .assemble import Model, Sampling
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A batch of samples.
+
+    Attributes:
+        images: uint8 (B, C, H, W), on the device.
+        numbers: Their numbers k, (B,).
+    """
+
+    images: Tensor
+    numbers: Tensor
+
+
+class Generator:
+    """Makes sample k of a seed, the same on any batch size and number of ranks.
+
+    Args:
+        model: Codec, schedule and prediction.
+        network: The weights to use, in eval mode.
+        sampling: Sampler, grid, guidance.
+        device: Where to compute.
+    """
+
+    def __init__(self, model: Model, network: nn.Module, sampling: Sampling, device: torch.device) -> None:
+        self.model, self.sampling, self.device = model, sampling, device
+        self.denoiser = model.denoiser(network.to(device).eval())
+
+    @torch.inference_mode()
+    def batch(self, seed: int, numbers: Sequence[int], cond: Cond, watch: Watch | None = None) -> Samples:
+        """Samples ``numbers`` of ``seed``.
+
+        Args:
+            seed: Of the noise.
+            numbers: k of each image, B of them.
+            cond: Its conditioning, (B, ...) each; empty for unlabelled data.
+            watch: Called after each step.
+        """
+        levels, spec = self.sampling.levels, self.model.codec.spec
+        streams = ImageStreams(seed, numbers, spec.shape, self.device)
+        here = {name: value.to(self.device) for name, value in cond.items()}
+        denoise = bind(self.denoiser, here, spec, self.sampling.guidance)
+        x = levels[0].sigma * streams.randn()
+        x = sample(self.sampling.sampler, denoise, x, levels, Context(self.model.schedule, streams.randn), watch)
+        return Samples(self.model.codec.decode(x), torch.as_tensor(numbers))
+
+    def batches(self, seed: int, numbers: Sequence[int], cond: Cond, batch_size: int) -> Iterator[Samples]:
+        """Samples ``numbers``, ``batch_size`` at a time; ``cond`` holds a row for each."""
+        for start in range(0, len(numbers), batch_size):
+            part = slice(start, start + batch_size)
+            yield self.batch(seed, numbers[part], {name: value[part] for name, value in cond.items()})

@@ -1,0 +1,82 @@
+"""What a training step computes: the module that DDP wraps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Denoiser, Density, Level, Objective, Weighting, drop, generator, training_loss
+from .assemble import Model
+from .feed import Batch
+from .world import World
+
+
+class Learner(nn.Module):
+    """The backbone, and the objective when it has weights of its own; forward gives losses.
+
+    Args:
+        model: The model; its backbone is trained.
+        objective: Judges attempts.
+        weighting: Weighs levels.
+        autocast: Arithmetic of the network; None is that of the weights.
+    """
+
+    def __init__(
+        self, model: Model, objective: Objective, weighting: Weighting, autocast: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+        self.objective = objective
+        self._weighting, self._autocast = weighting, autocast
+        self._denoiser: Denoiser = model.denoiser(self._network)
+
+    def _network(self, x: Tensor, noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        if self._autocast is None:
+            return self.backbone(x, noise, cond)  # type: ignore[no-any-return]
+        with torch.autocast(x.device.type, self._autocast):
+            return self.backbone(x, noise, cond)  # type: ignore[no-any-return]
+
+    def forward(self, x0: Tensor, eps: Tensor, level: Level, cond: Mapping[str, Tensor]) -> Tensor:
+        """One loss per image, (b,)."""
+        return training_loss(self._denoiser, self.objective, self._weighting, x0, eps, level, cond)
+
+
+class Draws:
+    """The randomness of a training step, drawn for the whole global batch, of which each rank takes its share.
+
+    Args:
+        model: Gives codec and schedule.
+        density: Of training times.
+        seed: The recipe's.
+        batch_size: Global.
+        label_dropout: Share of images trained without their condition.
+        world: Whose share.
+    """
+
+    def __init__(
+        self, model: Model, density: Density, seed: int, batch_size: int, label_dropout: float, world: World
+    ) -> None:
+        self.model, self.density, self.seed = model, density, seed
+        self.batch_size, self.label_dropout, self.world = batch_size, label_dropout, world
+
+    def __call__(self, batch: Batch, images_seen: int) -> tuple[Tensor, Tensor, Level, dict[str, Tensor]]:
+        """(x0, eps, level, cond): what the learner sees of ``batch``."""
+        share, spec = self.world.share_of(self.batch_size), self.model.codec.spec
+        x0 = self.model.codec.encode(batch.images)
+        # never a shorter draw: it would give other numbers on another number of ranks
+        u = torch.rand(self.batch_size, dtype=torch.float64, generator=generator(self.seed, "time", images_seen))
+        noise = generator(self.seed, "noise", images_seen, self.world.device)
+        eps = torch.randn((self.batch_size, *spec.shape), generator=noise, device=self.world.device)[share]
+        level = self.model.schedule.at(self.density(u, self.model.schedule)[share]).per_image(x0.ndim)
+        dropped = torch.rand(self.batch_size, generator=generator(self.seed, "label", images_seen)) < self.label_dropout
+        return x0, eps, _on(level, self.world.device), drop(batch.cond, spec, dropped[share])
+
+    def seed_network(self, images_seen: int) -> None:
+        """Seed the network's own dropout for this step and rank."""
+        torch.manual_seed(generator(self.seed, f"network of rank {self.world.rank}", images_seen).initial_seed())
+
+
+def _on(level: Level, device: torch.device) -> Level:
+    return Level(level.t.to(device), level.alpha.to(device), level.sigma.to(device))

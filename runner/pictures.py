@@ -1,0 +1,91 @@
+"""Sheets of images: what a person looks at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from torch import Tensor
+
+MIN_CELL_PX = 48  # smaller images are enlarged by whole factors, or nobody sees anything
+GAP_PX = 4
+INK, PAPER = (40, 40, 40), (255, 255, 255)
+
+
+def sheet(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Tensor:
+    """Images row by row on white, small ones enlarged without blur.
+
+    Args:
+        images: uint8 (N, 1 or 3, H, W).
+        columns: Images a row.
+        row_names: Written to the left of each row.
+
+    Returns:
+        uint8 (3, height, width).
+    """
+    cells = images.cpu().expand(-1, 3, -1, -1) if images.shape[1] == 1 else images.cpu()
+    factor = max(1, math.ceil(MIN_CELL_PX / min(cells.shape[2:])))
+    cells = cells.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    height, width = cells.shape[2:]
+    font = ImageFont.load_default(size=max(12, min(height // 4, 20)))
+    margin = max((math.ceil(font.getlength(name)) for name in row_names), default=0) + (2 * GAP_PX if row_names else 0)
+    rows = math.ceil(len(cells) / columns)
+    page = Image.new("RGB", (margin + columns * (width + GAP_PX) + GAP_PX, rows * (height + GAP_PX) + GAP_PX), PAPER)
+    pen = ImageDraw.Draw(page)
+    for k, cell in enumerate(cells):
+        row, column = divmod(k, columns)
+        at = (margin + GAP_PX + column * (width + GAP_PX), GAP_PX + row * (height + GAP_PX))
+        page.paste(Image.fromarray(cell.permute(1, 2, 0).numpy()), at)
+    for row, name in enumerate(row_names[:rows]):
+        pen.text((margin - GAP_PX, GAP_PX + row * (height + GAP_PX) + height // 2), name, INK, font, anchor="rm")
+    return torch.from_numpy(np.array(page)).permute(2, 0, 1).contiguous()
+
+
+def save_png(picture: Tensor, path: Path, notes: Mapping[str, str] | None = None) -> None:
+    """Write uint8 (3 or 1, H, W) as PNG; ``notes`` go into its text, so that a picture says how it was made."""
+    info = PngImagePlugin.PngInfo()
+    for key, value in (notes or {}).items():
+        info.add_text(key, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = picture.cpu().permute(1, 2, 0).numpy()
+    Image.fromarray(array if array.shape[2] == 3 else array[..., 0]).save(path, pnginfo=info)
+
+
+def class_rows(classes: Sequence[str], per_class: int) -> tuple[list[int], int, list[str]]:
+    """Labels for a sheet with one class a row: (labels in order, columns, names of the rows).
+
+    Unlabelled data gives a square-ish sheet of ``per_class`` squared images and no labels.
+    """
+    if not classes:
+        return [], per_class, []
+    return [k for k in range(len(classes)) for _ in range(per_class)], per_class, list(classes)
+
+
+def labelled_sheet(images: Tensor, labels: Sequence[int], classes: Sequence[str]) -> Tensor:
+    """Images grouped by class, a class a row with its name; of one class or none, near a square.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        labels: Of each; empty for unlabelled data.
+        classes: Their names.
+    """
+    kinds = list(dict.fromkeys(labels))
+    if len(kinds) < 2:
+        return sheet(images, max(1, round(len(images) ** 0.5)), [classes[k] for k in kinds])
+    rows = [images[[i for i, label in enumerate(labels) if label == kind]] for kind in kinds]
+    columns = max(map(len, rows))
+    blank = torch.full_like(images[:1], 255)
+    padded = [torch.cat([row, blank.expand(columns - len(row), -1, -1, -1)]) for row in rows]
+    return sheet(torch.cat(padded), columns, [classes[k] for k in kinds])
+
+
+def training_sheet(images: Tensor, labels: Tensor | None, classes: Sequence[str], per_class: int = 12) -> Tensor:
+    """The first training images of each class, one class a row; unlabelled ones in a square."""
+    if labels is None or not classes:
+        return sheet(images[: per_class**2], per_class)
+    chosen = [int(i) for k in range(len(classes)) for i in torch.nonzero(labels == k).flatten()[:per_class]]
+    return labelled_sheet(images[chosen], labels[chosen].tolist(), classes)

@@ -1,0 +1,219 @@
+"""What `dmf run` does: train, sample, evaluate; each only when it is due."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..core import Dataset, labels_cond
+from ..registry import Recipe, UserError
+from . import checkpoint
+from .assemble import Model, build_dataset, build_model, build_sampling, is_unguided, spec_as_dict
+from .console import log
+from .evaluate import Evaluation, Trained, table
+from .facts import run_facts
+from .feed import Feed
+from .folder import RunFolder, write_json
+from .generate import Generator
+from .pictures import class_rows, save_png, sheet, training_sheet
+from .session import Session
+from .summary import network_summary, parameters
+from .train import Trainer
+
+PHASES = ("train", "sample", "evaluate")
+
+
+def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
+    """Do what is due of ``phases``.
+
+    Returns:
+        Whether anything was.
+    """
+    due = phases_due(session, phases)
+    if not due:
+        return False
+    recipe, world = session.recipe, session.world
+    dataset = build_dataset(recipe)
+    model = build_model(recipe, dataset.spec)
+    if not dataset.spec.classes and not is_unguided(recipe.sampler):
+        raise UserError("sampler.guidance: guidance needs classes, and this data has none; write guidance: 1")
+    evaluation = Evaluation(recipe, dataset, world) if "evaluate" in due and wants_scores(recipe) else None
+    feed = Feed(dataset, recipe.seed, recipe.train.batch_size, world, recipe.augment.flip)
+    begin(session, dataset, model, feed)
+    if "train" in due:
+        trained = train(session, model, feed)
+    else:
+        trained = load_trained(model, session.folder_, recipe.evaluate.weights)
+    if "sample" in due:
+        draw_sheet(session, load_trained(model, session.folder_, "ema"))
+        session.finish("sample", mark(session, "sample", trained.step))
+    if evaluation is not None:
+        score(session, evaluation, load_trained(model, session.folder_, recipe.evaluate.weights))
+        session.finish("evaluate", mark(session, "evaluate", trained.step))
+    return True
+
+
+def phases_due(session: Session, phases: Sequence[str]) -> list[str]:
+    """The phases that are not done, or done of another recipe or other weights; the same on every rank."""
+    if "train" in phases and not session.trained:
+        return [p for p in phases if p != "evaluate" or wants_scores(session.recipe)]
+    later = [p for p in phases if p == "sample" or (p == "evaluate" and wants_scores(session.recipe))]
+    due: list[str] = session.world.tell([p for p in later if session.phase(p) != mark(session, p, session.start_step)])
+    return due
+
+
+def wants_scores(recipe: Recipe) -> bool:
+    """Whether the recipe has an evaluation."""
+    return recipe.evaluate.images > 0 and bool(recipe.evaluate.metrics)
+
+
+def mark(session: Session, phase: str, step: int) -> str:
+    """What a finished phase was made of: equal marks, equal results."""
+    recipe = session.recipe.as_dict()
+    made_of = [step, recipe["sampler"], recipe[phase]]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
+def begin(session: Session, dataset: Dataset, model: Model, feed: Feed) -> None:
+    """Write down what the run is, with a sheet of its data, and tell the hooks."""
+    facts = run_facts(session.recipe, dataset, parameters(model.backbone), session.world)
+    files = {
+        "network.txt": network_summary(model.backbone, model.codec.spec),
+        "spec.json": json.dumps(spec_as_dict(dataset.spec), indent=2) + "\n",
+    }
+    log.info("%s: %s", session.name, what_is_run(session, facts))
+    session.describe(facts, files)
+    if session.world.first:
+        first = torch.arange(min(len(dataset), 600))
+        images, cond = feed.read(first)
+        picture = training_sheet(images.cpu(), _cpu(cond.get("class")), dataset.spec.classes)
+        save_png(picture, session.folder / "data.png")
+        session.hooks.call("dmf_images", run=session, step=0, name="training images", images=picture)
+        session.wrote(session.folder / "data.png")
+
+
+def what_is_run(session: Session, facts: dict[str, str]) -> str:
+    """One line for the start."""
+    recipe = session.recipe
+    start = f", going on from step {session.start_step}" if session.start_step else ""
+    return (
+        f"{recipe.backbone.name} with {int(facts['network.parameters']):,} parameters on {facts['dataset.images']} "
+        f"images of {recipe.dataset.name}, {session.world.size} x {facts['machine.device']}, "
+        f"{recipe.train.precision}{start}; folder {session.folder}"
+    )
+
+
+def train(session: Session, model: Model, feed: Feed) -> Trained:
+    """Train to the end."""
+    trainer = Trainer(session, model, feed, partial(draw_preview, session, model))
+    trainer.begin()
+    trainer.run()
+    state = trainer.state
+    if state.average is None:
+        return Trained(model, state.learner.backbone.eval(), "raw", state.step)
+    return Trained(model, state.average, "ema", state.step)
+
+
+def load_trained(model: Model, folder: RunFolder, weights: str) -> Trained:
+    """The newest weights of a run, ``ema`` or ``raw``, put into the model's backbone.
+
+    Raises:
+        UserError: There are none.
+    """
+    saved = checkpoint.newest(folder.checkpoints, groups=())
+    if saved is None:
+        raise UserError(f"{folder.path} has no checkpoint that can be read; train first: dmf train {folder.recipe}")
+    if weights == "ema" and not (saved.path / "ema.safetensors").exists():
+        log.info("this run keeps no average of its weights (train.ema is 0): the raw ones are used")
+        weights = "raw"
+    group = "ema" if weights == "ema" else "model"
+    tensors = checkpoint.load(saved.path, (group,), verified=True).tensors[group]
+    model.backbone.load_state_dict(dict(tensors))
+    return Trained(model, model.backbone.eval(), weights, saved.step)
+
+
+def draw_preview(session: Session, model: Model, network: nn.Module, step: int) -> None:
+    """A sheet of samples while training goes on: always the same noise and labels, so that sheets compare."""
+    per_class = session.recipe.preview.per_class
+    picture = make_sheet(session.recipe, Trained(model, network, "", step), per_class, session.world.device)
+    path = session.folder_.samples / f"step-{step:08d}.png"
+    save_png(picture, path, notes(session.recipe, step))
+    session.hooks.call("dmf_images", run=session, step=step, name="samples", images=picture)
+
+
+def draw_sheet(session: Session, trained: Trained) -> None:
+    """The final sheet of samples, one class a row; made by rank 0."""
+    if session.world.first:
+        picture = make_sheet(session.recipe, trained, session.recipe.sample.per_class, session.world.device)
+        path = session.folder_.samples / "grid.png"
+        save_png(picture, path, notes(session.recipe, trained.step))
+        session.hooks.call("dmf_images", run=session, step=trained.step, name="samples", images=picture)
+        session.wrote(path)
+        log.info("samples: %s", path)
+    session.world.barrier()
+
+
+def make_sheet(recipe: Recipe, trained: Trained, per_class: int, device: torch.device) -> Any:
+    """Samples 0, 1, 2, ... of the recipe's seed, one class a row: uint8 (3, height, width)."""
+    model = trained.model
+    labels, columns, names = class_rows(model.pixels.classes, per_class)
+    count = len(labels) or per_class**2
+    cond = labels_cond(labels, model.pixels) if labels else {}
+    maker = Generator(model, trained.network, build_sampling(recipe.sampler, model.schedule), device)
+    made = maker.batches(recipe.sample.seed, range(count), cond, recipe.sample.batch_size)
+    return sheet(torch.cat([batch.images for batch in made]), columns, names)
+
+
+def score(session: Session, evaluation: Evaluation, trained: Trained) -> None:
+    """Evaluate, write ``metrics.json``, tell the hooks, show the table."""
+    results, pictures = evaluation.run(trained)
+    if session.world.first:
+        write_json(session.folder_.metrics, results)
+        session.hooks.call("dmf_metrics", run=session, step=trained.step, results=results)
+        session.wrote(session.folder_.metrics)
+        for name, picture in pictures.items():
+            save_png(picture, session.folder / "evaluation" / f"{name}.png")
+            session.hooks.call("dmf_images", run=session, step=trained.step, name=name, images=picture)
+        log.info("%s\nprotocol and values: %s", table(results), session.folder_.metrics)
+
+
+def notes(recipe: Recipe, step: int) -> dict[str, str]:
+    """What a picture says of itself."""
+    return {
+        "dmf.recipe": recipe.digest(),
+        "dmf.run": recipe.name,
+        "dmf.step": str(step),
+        "dmf.seed": str(recipe.sample.seed),
+        "dmf.sampler": json.dumps(recipe.as_dict()["sampler"]),
+    }
+
+
+def done_message(session: Session, given: str) -> str:
+    """What a person reads who runs a finished run again."""
+    folder, steps = session.folder_, session.recipe.train.steps
+    lines = [f"{session.name} is done: {session.start_step} steps, {_relative(folder.path)}"]
+    lines += [f"  samples   {_relative(folder.samples / 'grid.png')}"] if (folder.samples / "grid.png").exists() else []
+    lines += [f"  metrics   {_relative(folder.metrics)}"] if folder.metrics.exists() else []
+    return "\n".join(
+        [
+            *lines,
+            f"  to train on:      dmf run {given} train.steps={2 * steps}",
+            f"  to start afresh:  dmf run {given} --fresh   (this folder is kept, renamed to {session.name}.1 or so)",
+            f"  to run another:   dmf run {given} name=another seed=1",
+        ]
+    )
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _cpu(value: torch.Tensor | None) -> torch.Tensor | None:
+    return None if value is None else value.cpu()

@@ -1,0 +1,192 @@
+"""A run while a process works on it: recipe, folder, ranks, hooks, history. What hooks see as ``run``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..registry import HookCaller, Recipe, UserError, differences, read
+from . import checkpoint
+from .assemble import part
+from .console import log, log_to
+from .folder import RunFolder, read_json, write_json, write_text
+from .journal import Journal
+from .signals import Signals
+from .world import World
+
+# a run may go on under another value of these: they do not change what has been trained
+FREE = (
+    "name",
+    "device",
+    "train.steps",
+    "preview",
+    "sampler",
+    "sample",
+    "evaluate",
+    "checkpoint",
+    "log",
+    "hooks",
+    "distributed",
+    "train.stop_after_bad_steps",
+)
+
+
+class Session:
+    """See `open_session`.
+
+    Attributes:
+        name: The run's.
+        folder: Its folder.
+        recipe: Resolved.
+        facts: Versions, commit, data fingerprint, number of parameters.
+        saved: The newest whole checkpoint, its tensors not yet read; None for a fresh run.
+        start_step: Its step, where this process begins; 0 for a fresh run.
+        world: The ranks.
+        signals: Ctrl-C and SIGTERM.
+        hooks: Of rank 0; no hooks elsewhere.
+    """
+
+    def __init__(self, recipe: Recipe, folder: RunFolder, world: World, signals: Signals) -> None:
+        self.recipe, self.folder_, self.world, self.signals = recipe, folder, world, signals
+        self.saved = checkpoint.newest(folder.checkpoints, groups=())
+        self.start_step = self.saved.step if self.saved else 0
+        self.facts: dict[str, str] = read_json(folder.facts) or {}
+        self.hooks = HookCaller([part("hook", ref) for ref in recipe.hooks] if world.first else [], log.warning)
+        self._journal = Journal(folder.history, self.start_step) if world.first else None
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.recipe.name
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.folder_.path
+
+    def describe(self, facts: Mapping[str, str], files: Mapping[str, str]) -> None:
+        """Write what is known of the run, and tell the hooks that it starts."""
+        self.facts = dict(facts)
+        if not self.world.first:
+            return
+        write_json(self.folder_.facts, self.facts)
+        for name, text in files.items():
+            write_text(self.folder / name, text)
+        self.hooks.call("dmf_run_started", run=self)
+        for name in ("recipe.yaml", "facts.json", *files):
+            self.wrote(self.folder / name)
+
+    def logged(self, step: int, values: Mapping[str, float]) -> str | None:
+        """Write a point of the history; the name of a hook that asks to stop, agreed by all ranks."""
+        stop = None
+        if self._journal is not None:
+            self._journal.write(step, values)
+            self.hooks.call("dmf_logged", run=self, step=step, values=values)
+            stop = self.hooks.should_stop(self, step, values)
+        agreed: str | None = self.world.tell(stop)
+        return agreed
+
+    def wrote(self, path: Path) -> None:
+        """Tell the hooks of a finished file."""
+        self.hooks.call("dmf_file_written", run=self, path=path)
+
+    def phase(self, name: str) -> Any:
+        """What `finish` noted of a phase, or None."""
+        return (read_json(self.folder_.done) or {}).get(name)
+
+    def finish(self, name: str, note: Any) -> None:
+        """Note that a phase is done, and of what."""
+        if self.world.first:
+            write_json(self.folder_.done, {**(read_json(self.folder_.done) or {}), name: note})
+
+    def stopped_early(self, step: int) -> None:
+        """Note that a hook ended the training: it counts as done."""
+        self.finish("stopped", {"step": step, "of": self.recipe.train.steps})
+
+    @property
+    def trained(self) -> bool:
+        """Whether the newest checkpoint is the last one of this recipe."""
+        steps = self.recipe.train.steps
+        return self.start_step >= steps or self.phase("stopped") == {"step": self.start_step, "of": steps}
+
+    def close(self) -> None:
+        """Close files."""
+        if self._journal is not None:
+            self._journal.close()
+
+
+def open_folder(recipe: Recipe, path: Path, world: World) -> tuple[RunFolder, Recipe]:
+    """Take hold of the run's folder, checking that it is this recipe's.
+
+    Returns:
+        The folder and the recipe to go on with.
+
+    Raises:
+        UserError: The folder holds a run of another recipe; the message lists the differences.
+    """
+    folder = RunFolder(path)
+    problem = None
+    if world.first:
+        problem = _take(folder, recipe)
+    problem = world.tell(problem)
+    if problem:
+        raise UserError(problem)
+    return folder, recipe
+
+
+def _take(folder: RunFolder, recipe: Recipe) -> str | None:
+    """Hold the folder and write the recipe there; the text of what stands against it."""
+    try:
+        folder.hold()
+        if folder.recipe.exists():
+            _check_same(read(folder.recipe), recipe, folder.path)
+    except UserError as error:
+        return str(error)
+    checkpoint.sweep(folder.checkpoints)
+    write_text(folder.recipe, recipe.to_yaml())
+    return None
+
+
+def _check_same(old: Recipe, new: Recipe, path: Path) -> None:
+    changed = [line for line in differences(old, new) if not _is_free(line.split(":")[0])]
+    if changed:
+        listed = "\n  ".join(changed)
+        raise UserError(
+            f"{path} holds a run of another recipe:\n  {listed}\n"
+            "Give the new run a name of its own (name=...), start afresh with --fresh (the old folder is kept aside), "
+            "or take the changes back to go on with the old run."
+        )
+
+
+def _is_free(path: str) -> bool:
+    return any(path == free or path.startswith(f"{free}.") for free in FREE)
+
+
+@contextlib.contextmanager
+def open_session(recipe: Recipe, runs: Path, world: World) -> Iterator[Session]:
+    """The session of a recipe's run: signals, folder, log, hooks; hooks hear of every end.
+
+    Args:
+        recipe: Resolved.
+        runs: The folder of runs.
+        world: The ranks.
+    """
+    with Signals() as signals:
+        folder, recipe = open_folder(recipe, runs / recipe.name, world)
+        handler = log_to(folder.log) if world.first else None
+        session = Session(recipe, folder, world, signals)
+        try:
+            yield session
+        except BaseException as error:
+            session.hooks.call("dmf_run_ended", run=session, error=error)
+            raise
+        else:
+            session.hooks.call("dmf_run_ended", run=session, error=None)
+        finally:
+            session.close()
+            folder.release()
+            if handler is not None:
+                log.removeHandler(handler)
+                handler.close()

@@ -1,0 +1,72 @@
+"""A table of the network: modules, output shapes, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ..core import DataSpec, complete
+
+MAX_DEPTH = 3
+
+
+def parameters(network: nn.Module) -> int:
+    """Number of trained parameters."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+@torch.no_grad()
+def network_summary(network: nn.Module, spec: DataSpec) -> str:
+    """One line a module down to three levels, from one forward pass of one image on the network's device.
+
+    Args:
+        network: The backbone.
+        spec: What it sees.
+    """
+    shapes: dict[str, str] = {}
+    named = [(name, m) for name, m in network.named_modules() if name.count(".") < MAX_DEPTH and not _is_list(m)]
+    handles = [m.register_forward_hook(_recorder(name, shapes)) for name, m in named]
+    was_training = network.training
+    try:
+        network.eval()(*_one_input(network, spec))
+    finally:
+        network.train(was_training)
+        for handle in handles:
+            handle.remove()
+    rows = [(name or "(whole)", type(m).__name__, shapes.get(name, "-"), f"{parameters(m):,}") for name, m in named]
+    return "\n".join(_aligned([("module", "type", "output", "parameters"), *rows])) + "\n"
+
+
+def _one_input(network: nn.Module, spec: DataSpec) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    device = next(network.parameters()).device
+    cond = {
+        name: torch.zeros(1, dtype=torch.int64, device=device)
+        if one.kind == "class"
+        else torch.zeros(1, *one.shape, device=device)
+        for name, one in spec.cond.items()
+    }
+    return torch.zeros(1, *spec.shape, device=device), torch.zeros(1, device=device), complete(cond, spec)
+
+
+def _is_list(module: nn.Module) -> bool:
+    return isinstance(module, (nn.ModuleList, nn.ModuleDict))
+
+
+def _recorder(name: str, shapes: dict[str, str]):  # type: ignore[no-untyped-def]
+    def record(module: nn.Module, given: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            shapes[name] = "x".join(map(str, output.shape))
+
+    return record
+
+
+def _aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    table = list(rows)
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    last = len(widths) - 1
+    return [
+        "  ".join(c.rjust(w) if i == last else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in table
+    ]

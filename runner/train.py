@@ -1,0 +1,187 @@
+"""Training: the loop, and what it does at its intervals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..registry import UserError
+from . import checkpoint, ema
+from . import state as states
+from .assemble import Model, objective_of, part
+from .console import Progress, log
+from .feed import Feed
+from .guard import Diverged
+from .learner import Draws, Learner
+from .optimizer import learning_rate, set_learning_rate
+from .session import Session
+from .signals import Interrupted
+
+
+class Trainer:
+    """Takes steps.
+
+    Args:
+        session: The run.
+        model: Its backbone is trained.
+        feed: Gives the images.
+        preview: Called with (network, step) when a sheet of samples is due; on rank 0.
+    """
+
+    def __init__(self, session: Session, model: Model, feed: Feed, preview: Callable[[nn.Module, int], None]) -> None:
+        self.session, self.recipe, self.world = session, session.recipe, session.world
+        self.model, self.feed, self.preview = model, feed, preview
+        train = self.recipe.train
+        if train.batch_size % self.world.size:
+            raise UserError(
+                f"train.batch_size is {train.batch_size}, the batch of all {self.world.size} ranks together; "
+                f"it must be a multiple of {self.world.size}"
+            )
+        autocast = {"fp32": None, "bf16": torch.bfloat16}[train.precision]
+        learner = Learner(model, objective_of(self.recipe), part("weighting", train.weighting), autocast)
+        self.state = states.fresh(self.recipe, learner, self.world.device)
+        density = part("density", train.density)
+        self.draws = Draws(model, density, self.recipe.seed, train.batch_size, train.label_dropout, self.world)
+        self.saved_step = 0
+        self._clock, self._clock_step = time.perf_counter(), 0
+        self._norm = torch.zeros((), device=self.world.device)
+
+    def begin(self) -> None:
+        """Restore the newest checkpoint, or start from `init_from`, and make the network ready for all ranks."""
+        if self.session.saved is not None:
+            saved = checkpoint.load(self.session.saved.path, verified=True)
+            states.restore(self.state, saved)
+            self.saved_step = saved.step
+            self.session.hooks.load_state_dict(saved.facts["hooks"])
+        elif self.recipe.init_from:
+            states.load_weights(self.state.learner.backbone, self.recipe.init_from)
+            if self.state.average is not None:
+                self.state.average.load_state_dict(self.state.learner.backbone.state_dict())
+        self.losses = _for_all_ranks(self.state.learner, self.world.size, self.world.device)
+        self._clock, self._clock_step = time.perf_counter(), self.state.step
+
+    def run(self) -> None:
+        """Train to the recipe's number of steps. The order of what happens after a step matters: see the comments."""
+        recipe, state = self.recipe, self.state
+        with Progress("train", recipe.train.steps, state.step, recipe.train.batch_size, self.world.first) as bar:
+            while state.step < recipe.train.steps:
+                self._stop_if_asked()  # between steps, where a checkpoint is whole
+                self.step()
+                last = state.step == recipe.train.steps
+                stop = None
+                if state.step % recipe.log.every == 0 or last:
+                    stop = self._log(bar)  # first, so that a checkpoint holds the logged point
+                if self._preview_due(last):
+                    self._show()
+                if state.step % recipe.checkpoint.every == 0 or last or stop:
+                    self.save()  # after the pictures: a crash in them costs no training
+                bar.step()
+                if stop:
+                    log.info("%s stopped the training at step %d", stop, state.step)
+                    self.session.stopped_early(state.step)
+                    break
+
+    def step(self) -> None:
+        """One optimizer step on one global batch."""
+        state, recipe = self.state, self.recipe
+        batch = self.feed.batch(state.images_seen)
+        x0, eps, level, cond = self.draws(batch, state.images_seen)
+        self.draws.seed_network(state.images_seen)
+        set_learning_rate(state.optimizer, learning_rate(recipe, state.step, state.horizon))
+        loss: Tensor = self.losses(x0, eps, level, cond).mean()
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._norm = nn.utils.clip_grad_norm_(state.learner.parameters(), recipe.train.clip or float("inf"))
+        # a fused optimizer passes over the step itself where found_inf is 1: nothing waits for the device
+        state.optimizer.found_inf = bad = state.guard.judge(self._norm, state.images_seen)  # type: ignore[attr-defined]
+        state.optimizer.step()
+        if state.average is not None:
+            ema.update(state.average, state.learner.backbone, ema.decay_at(recipe.train.ema, state.step))
+        state.loss_sum = state.loss_sum + torch.where(bad > 0, 0.0, loss.detach())
+        state.loss_steps += 1
+        state.step += 1
+        state.images_seen += recipe.train.batch_size
+
+    def save(self) -> None:
+        """Write a checkpoint, unless this step has one."""
+        if self.state.step == self.saved_step:
+            return
+        loss_sum = float(self.world.sum(self.state.loss_sum)) / self.world.size
+        if self.world.first:
+            hooks = self.session.hooks.state_dict()
+            path = states.save(
+                self.state, self.session.folder_.checkpoints, self.recipe.checkpoint.keep, loss_sum, hooks
+            )
+            self.session.hooks.call("dmf_checkpoint_saved", run=self.session, step=self.state.step, path=path)
+        self.saved_step = self.state.step
+        self.world.barrier()
+
+    def _log(self, bar: Progress) -> str | None:
+        """Write the values since the last point; the name of a hook that asks to stop."""
+        state = self.state
+        values = self._values()
+        state.loss_sum, state.loss_steps = torch.zeros_like(state.loss_sum), 0
+        bar.note(loss=f"{values['loss']:.4f}")
+        stop = self.session.logged(state.step, values)
+        if state.guard.exceeded():
+            raise Diverged(self._diverged())
+        return stop
+
+    def _values(self) -> dict[str, float]:
+        state, now = self.state, time.perf_counter()
+        step_s = (now - self._clock) / max(state.step - self._clock_step, 1)
+        self._clock, self._clock_step = now, state.step
+        loss = float(self.world.sum(state.loss_sum)) / self.world.size / max(state.loss_steps, 1)
+        return {
+            "loss": loss,
+            "learning_rate": float(state.optimizer.param_groups[0]["lr"]),
+            "gradient_norm": float(self._norm),
+            "images_per_second": self.recipe.train.batch_size / step_s,
+            "step_ms": 1000 * step_s,
+            "images_seen": float(state.images_seen),
+            "bad_steps": float(state.guard.total),
+        }
+
+    def _diverged(self) -> str:
+        _, row, first = self.state.guard.counts()
+        numbers = self.feed.numbers(first)[:16].tolist()
+        return (
+            f"the loss was not finite in {row} steps in a row, first on the batch that starts after {first} images "
+            f"(images {', '.join(map(str, numbers))}, ...); look at those, or lower train.lr. "
+            "The last checkpoint is from before"
+        )
+
+    def _preview_due(self, last: bool) -> bool:
+        preview, step = self.recipe.preview, self.state.step
+        return preview.every > 0 and step >= preview.start and (step % preview.every == 0 or last)
+
+    def _show(self) -> None:
+        if self.world.first:
+            network = self.state.average if self.state.average is not None else self.state.learner.backbone
+            was_training = network.training
+            self.preview(network.eval(), self.state.step)
+            network.train(was_training)
+        self.world.barrier()
+        self._clock, self._clock_step = time.perf_counter(), self.state.step  # pictures are no training time
+
+    def _stop_if_asked(self) -> None:
+        """Checkpoint and leave after Ctrl-C or SIGTERM; several ranks agree on it at the logging interval."""
+        asked = self.session.signals.requested
+        if self.world.size > 1:
+            if self.state.step % self.recipe.log.every:
+                return
+            asked = int(self.world.max(torch.tensor(asked, device=self.world.device)))
+        if asked:
+            self.save()
+            raise Interrupted(asked)
+
+
+def _for_all_ranks(learner: Learner, ranks: int, device: torch.device) -> Any:
+    if ranks == 1:
+        return learner
+    return DistributedDataParallel(learner, device_ids=[device.index] if device.type == "cuda" else None)

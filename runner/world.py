@@ -1,0 +1,118 @@
+"""The processes of a run: who am I, how many are we, and the few things that we say to each other.
+
+Distribution is torch's own: torchrun (or `--ranks`, which calls it) starts the processes, this joins them.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ..registry import UserError
+
+
+@dataclass(frozen=True)
+class World:
+    """One process's place.
+
+    Attributes:
+        rank: 0 ... size - 1; rank 0 writes and logs.
+        size: Number of processes.
+        device: Where this one computes.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is rank 0."""
+        return self.rank == 0
+
+    def share_of(self, total: int) -> slice:
+        """This rank's part of a global batch that divides evenly."""
+        part = total // self.size
+        return slice(self.rank * part, (self.rank + 1) * part)
+
+    def barrier(self) -> None:
+        """Wait for all."""
+        if self.size > 1:
+            dist.barrier()
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum over ranks, on every rank."""
+        return self._reduced(value, dist.ReduceOp.SUM)
+
+    def max(self, value: Tensor) -> Tensor:
+        """The largest over ranks, on every rank."""
+        return self._reduced(value, dist.ReduceOp.MAX)
+
+    def min(self, value: Tensor) -> Tensor:
+        """The smallest over ranks, on every rank."""
+        return self._reduced(value, dist.ReduceOp.MIN)
+
+    def _reduced(self, value: Tensor, how: dist.ReduceOp.RedOpType) -> Tensor:
+        if self.size == 1:
+            return value
+        out = value.to(self.device, copy=True)
+        dist.all_reduce(out, how)
+        return out
+
+    def gather_rows(self, rows: Tensor) -> list[Tensor]:
+        """Every rank's (n_r, ...) rows; the n_r may differ."""
+        if self.size == 1:
+            return [rows]
+        rows = rows.to(self.device)
+        counts = [torch.zeros((), dtype=torch.int64, device=self.device) for _ in range(self.size)]
+        dist.all_gather(counts, torch.tensor(len(rows), device=self.device))
+        longest = max(int(n) for n in counts)
+        padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
+        parts = [torch.zeros_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        return [part[: int(n)] for part, n in zip(parts, counts, strict=True)]
+
+    def tell(self, value: Any) -> Any:
+        """Rank 0's ``value``, on every rank; small plain data."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+
+def join(device: str) -> World:
+    """Join the processes that torchrun or srun started; alone without them.
+
+    Args:
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        UserError: ``cuda`` where there is none.
+    """
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    where = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if size > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if where.type == "cuda" else "gloo", rank=rank, world_size=size)
+    return World(rank, size, where)
+
+
+def leave() -> None:
+    """Take leave of the others; without it torch complains at exit."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device: cuda, but torch finds no CUDA device here; write `device=cpu` or `device=auto`")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", local_rank % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
