@@ -103,7 +103,7 @@ def test_grid_options_that_cannot_be() -> None:
         with pytest.raises(ValueError, match="steps = 0"):
             GRIDS[name](Straight(), 0)
     for grid in (grids.karras, grids.log_snr):
-        with pytest.raises(ValueError, match="sigma_min < sigma_max; got 3.0 and 2.0"):
+        with pytest.raises(ValueError, match=r"sigma_min < sigma_max; got 3\.0 and 2\.0"):
             grid(Straight(), 5, sigma_min=3.0, sigma_max=2.0)
         with pytest.raises(ValueError, match="outside the grid's range"):
             grid(unlike_schedules()["exploding"], 5, sigma_min=100.0, sigma_max=200.0)
