@@ -75,6 +75,7 @@ class _Reader:
 
     def read(self, text: str) -> Node:
         self._refuse_unprintable(text)
+        self.text = text
         try:
             self.events = yaml.parse(text, Loader=_Loader)
             found = self._document()
@@ -190,11 +191,17 @@ class _Reader:
         return Mark(self.source, event.start_mark.line + 1, event.start_mark.column + 1)
 
     def _broken(self, error: yaml.MarkedYAMLError) -> str:
-        at = error.problem_mark or error.context_mark
-        where = f"{self.source}:{at.line + 1}:{at.column + 1}" if at else self.source
-        hint = " (indent with spaces, not tabs)" if "\\t" in str(error.problem) else ""
+        """PyYAML's several lines as one, with what they leave out: the letter, and the line of what is not closed."""
+        begun, at = error.context_mark, error.problem_mark or error.context_mark
+        if at is None:
+            return f"{self.source}: broken YAML: {error.problem or error.context}"
+        lines = self.text.splitlines()
+        letter = lines[at.line][at.column : at.column + 1] if at.line < len(lines) else ""
+        hint = f" ({letter!r})" if "cannot start" in str(error.problem) else ""
+        hint = " (indent with spaces, not tabs)" if letter == "\t" else hint
         context = f", {error.context}" if error.context else ""
-        return " ".join(f"{where}: broken YAML: {error.problem}{context}{hint}".split())
+        context += f" that begins at line {begun.line + 1}" if context and begun and begun.line != at.line else ""
+        return f"{Mark(self.source, at.line + 1, at.column + 1)}: broken YAML: {error.problem}{hint}{context}"
 
 
 def resolved(text: str) -> Any:

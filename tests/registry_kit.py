@@ -13,7 +13,7 @@ Install = Callable[..., Path]
 
 @pytest.fixture(name="install")
 def install_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """``install("acme-sampler", {"dmf.samplers": "acme = acme_x:Acme"}, {"acme_x.py": source})``."""
+    """``install("zork-sampler", {"dmf.samplers": "zork = zork_x:Zork"}, {"zork_x.py": source})``."""
     monkeypatch.delenv("DMF_PLUGINS", raising=False)
     before = set(sys.modules)
 
@@ -47,7 +47,7 @@ from annotated_types import Ge
 from dmf.core import Sampler
 
 
-class Acme(Sampler):
+class Zork(Sampler):
     """Steps with flair.
 
     Args:

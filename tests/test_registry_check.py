@@ -14,23 +14,23 @@ SOURCES = {
     "quitting": ("import os; os._exit(3)", "its import ended the process with exit status 3"),
     "crashing": ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
                  "its import ended the process with signal SIGSEGV"),
-    "wrong": ("class Acme: ...", "sampler 'wrong' of acme 0.1 (acme_wrong:Acme) is the class Acme, expected a class "
+    "wrong": ("class Zork: ...", "sampler 'wrong' of zork 0.1 (zork_wrong:Zork) is the class Zork, expected a class "
                                  "derived from dmf.core:Sampler"),
     "starred": (SAMPLER.replace("= 1) -> None", "= 1, **rest: int) -> None"),
-                "sampler Acme: **rest hides its options; each must be spelt out, with its type"),
+                "sampler Zork: **rest hides its options; each must be spelt out, with its type"),
 }
 
 
 def test_each_part_gets_its_own_verdict(install: Install) -> None:
-    entries = "\n".join(f"{name} = acme_{name}:Acme" for name in SOURCES)
-    install("acme", {"dmf.samplers": entries}, {f"acme_{name}.py": source for name, (source, _) in SOURCES.items()})
-    ours = [p for p in parts("sampler") if p.distribution == "acme"]
+    entries = "\n".join(f"{name} = zork_{name}:Zork" for name in SOURCES)
+    install("zork", {"dmf.samplers": entries}, {f"zork_{name}.py": source for name, (source, _) in SOURCES.items()})
+    ours = [p for p in parts("sampler") if p.distribution == "zork"]
     assert [p.name for p in ours] == sorted(SOURCES)
     assert {p.name: error for p, error in check(ours)} == {name: error for name, (_, error) in SOURCES.items()}
 
 
 def test_an_import_that_never_ends_is_given_up(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check_module, "TIMEOUT_S", 1.0)
-    install("acme", {"dmf.samplers": "slow = acme_slow:Acme"}, {"acme_slow.py": "import time; time.sleep(60)"})
+    install("zork", {"dmf.samplers": "slow = zork_slow:Zork"}, {"zork_slow.py": "import time; time.sleep(60)"})
     ours = [p for p in parts("sampler") if p.name == "slow"]
     assert [error for _, error in check(ours)] == ["its import was not done after 1 s"]

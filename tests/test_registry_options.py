@@ -139,7 +139,7 @@ class Starred:
 
 
 class BadType:
-    def __init__(self, dtype: torch.dtype = torch.float32) -> None: ...
+    def __init__(self, dtype: torch.dtype) -> None: ...
 
 
 class BadCallable:
@@ -274,7 +274,7 @@ def test_nested_parts_are_built_and_finished_ones_pass_through(install: Install)
               "        self.features, self.more = features, more\n"
               "    def update(self, images, *, real=False, labels=None, index=None, **later): ...\n"
               "    def compute(self): return {}\n")
-    install("acme", {"dmf.metrics": "judge = acme_judge:Judge"}, {"acme_judge.py": source})
+    install("zork", {"dmf.metrics": "judge = zork_judge:Judge"}, {"zork_judge.py": source})
     ready = DigitFeatures()
     found = build("metric", "judge", features="digits", more=[{"name": "digits"}, ready])
     assert isinstance(found.features, DigitFeatures) and found.features is not ready
@@ -306,11 +306,11 @@ def test_an_unknown_option_gets_the_nearest() -> None:
 
 
 def test_an_error_of_the_constructor_names_the_part(install: Install) -> None:
-    install("acme-sampler", {"dmf.samplers": "acme = acme_build:Acme"}, {"acme_build.py": SAMPLER})
-    assert build("sampler", "acme").flair == 1.0
+    install("zork-sampler", {"dmf.samplers": "zork = zork_build:Zork"}, {"zork_build.py": SAMPLER})
+    assert build("sampler", "zork").flair == 1.0
     with pytest.raises(PartError) as error:
-        build("sampler", "acme", flair=11)
-    assert str(error.value) == ("sampler 'acme' of acme-sampler 0.1 (acme_build:Acme): "
+        build("sampler", "zork", flair=11)
+    assert str(error.value) == ("sampler 'zork' of zork-sampler 0.1 (zork_build:Zork): "
                                 "nobody has that much flair")
     assert type(error.value.__cause__) is ValueError
 

@@ -11,32 +11,32 @@ BOOM = "raise AssertionError('imported')\n"
 
 
 def summary(install: Install, target: str, files: dict[str, str]) -> tuple[str, str | None]:
-    install("acme", {"dmf.samplers": f"acme = {target}"}, files)
+    install("zork", {"dmf.samplers": f"zork = {target}"}, files)
     before = set(sys.modules)
-    found = describe(find("sampler", "acme"))
-    assert not {m for m in set(sys.modules) - before if m.startswith("acme")}, "imported"
+    found = describe(find("sampler", "zork"))
+    assert not {m for m in set(sys.modules) - before if m.startswith("zork")}, "imported"
     return found.summary, found.problem
 
 
 @pytest.mark.parametrize(("target", "files", "expected"), [
-    ("acme_a:Acme", {"acme_a.py": f'{BOOM}class Acme:\n    """First.\n\n    Second."""'}, "First."),
-    ("acme_a:acme", {"acme_a.py": f'{BOOM}def acme():\n    """A function."""'}, "A function."),
-    ("acme_a:Acme", {"acme_a.py": f'"""The module."""\n{BOOM}class Acme: ...'}, "The module."),
-    ("acme_a:Acme", {"acme_a.py": f'"""The module."""\n{BOOM}Acme = 3'}, "The module."),
-    ("acme_a:Acme", {"acme_a.py": f'{BOOM}try:\n    import x\nexcept E:\n    class Acme:\n        """Deep."""'}, "Deep."),
-    ("acme_a:Out.In", {"acme_a.py": f'{BOOM}class Out:\n    class In:\n        """Inner."""'}, "Inner."),
-    ("acme_a.b:Acme", {"acme_a/__init__.py": BOOM, "acme_a/b.py": f'{BOOM}class Acme:\n    """In a package."""'},
+    ("zork_a:Zork", {"zork_a.py": f'{BOOM}class Zork:\n    """First.\n\n    Second."""'}, "First."),
+    ("zork_a:zork", {"zork_a.py": f'{BOOM}def zork():\n    """A function."""'}, "A function."),
+    ("zork_a:Zork", {"zork_a.py": f'"""The module."""\n{BOOM}class Zork: ...'}, "The module."),
+    ("zork_a:Zork", {"zork_a.py": f'"""The module."""\n{BOOM}Zork = 3'}, "The module."),
+    ("zork_a:Zork", {"zork_a.py": f'{BOOM}try:\n  import x\nexcept E:\n  class Zork:\n    """Deep."""'}, "Deep."),
+    ("zork_a:Out.In", {"zork_a.py": f'{BOOM}class Out:\n    class In:\n        """Inner."""'}, "Inner."),
+    ("zork_a.b:Zork", {"zork_a/__init__.py": BOOM, "zork_a/b.py": f'{BOOM}class Zork:\n    """In a package."""'},
      "In a package."),
-    ("acme_a.b.c:Acme", {"acme_a/b/c.py": f'{BOOM}class Acme:\n    """In bare folders."""'}, "In bare folders."),
-    ("acme_a:Acme", {"acme_a/__init__.py": f"{BOOM}from .b import Deep as Acme",
-                     "acme_a/b.py": f'{BOOM}class Deep:\n    """Moved."""'}, "Moved."),
-    ("acme_a:Acme", {"acme_a/__init__.py": f"{BOOM}from acme_a.b import Acme",
-                     "acme_a/b.py": f'{BOOM}class Acme:\n    """Absolute."""'}, "Absolute."),
-    ("acme_a.c:Acme", {"acme_a/__init__.py": BOOM, "acme_a/c/__init__.py": f"{BOOM}from ..b import Acme",
-                       "acme_a/b.py": f'{BOOM}class Acme:\n    """One up."""'}, "One up."),
-    ("acme_a:Acme", {"acme_a.py": f'"""Lazy."""\n{BOOM}def __getattr__(name): ...'}, "Lazy."),
-    ("acme_a:Acme", {"acme_a.py": f'"""Star."""\n{BOOM}from elsewhere import *'}, "Star."),
-    ("acme_a:Acme", {"acme_a.py": f'"""Foreign."""\n{BOOM}from elsewhere import Acme'}, "Foreign."),
+    ("zork_a.b.c:Zork", {"zork_a/b/c.py": f'{BOOM}class Zork:\n    """In bare folders."""'}, "In bare folders."),
+    ("zork_a:Zork", {"zork_a/__init__.py": f"{BOOM}from .b import Deep as Zork",
+                     "zork_a/b.py": f'{BOOM}class Deep:\n    """Moved."""'}, "Moved."),
+    ("zork_a:Zork", {"zork_a/__init__.py": f"{BOOM}from zork_a.b import Zork",
+                     "zork_a/b.py": f'{BOOM}class Zork:\n    """Absolute."""'}, "Absolute."),
+    ("zork_a.c:Zork", {"zork_a/__init__.py": BOOM, "zork_a/c/__init__.py": f"{BOOM}from ..b import Zork",
+                       "zork_a/b.py": f'{BOOM}class Zork:\n    """One up."""'}, "One up."),
+    ("zork_a:Zork", {"zork_a.py": f'"""Lazy."""\n{BOOM}def __getattr__(name): ...'}, "Lazy."),
+    ("zork_a:Zork", {"zork_a.py": f'"""Star."""\n{BOOM}from elsewhere import *'}, "Star."),
+    ("zork_a:Zork", {"zork_a.py": f'"""Foreign."""\n{BOOM}from elsewhere import Zork'}, "Foreign."),
 ])
 def test_the_summary_comes_from_the_source(
         install: Install, target: str, files: dict[str, str], expected: str) -> None:
@@ -44,13 +44,13 @@ def test_the_summary_comes_from_the_source(
 
 
 @pytest.mark.parametrize(("target", "files", "problem"), [
-    ("acme_gone:Acme", {}, "there is no module acme_gone"),
-    ("acme_a.gone:Acme", {"acme_a/__init__.py": BOOM}, "there is no module acme_a.gone"),
-    ("acme_a.b.c:Acme", {"acme_a.py": BOOM}, "there is no module acme_a.b: acme_a is no package"),
-    ("acme_a:Acme", {"acme_a.py": f"{BOOM}class Acne: ..."}, "module acme_a has no 'Acme'; did you mean 'Acne'?"),
-    ("acme_a:Acme", {"acme_a.py": "class Acme(:\n"}, "module acme_a has a syntax error: invalid syntax (line 1)"),
-    ("acme_a:Acme", {"acme_a/__init__.py": "from .b import Acme"}, "there is no module acme_a.b"),
-    ("acme_a:Acme", {"acme_a/__init__.py": "from .b import Acme", "acme_a/b.py": ""}, "module acme_a.b has no 'Acme'"),
+    ("zork_gone:Zork", {}, "there is no module zork_gone"),
+    ("zork_a.gone:Zork", {"zork_a/__init__.py": BOOM}, "there is no module zork_a.gone"),
+    ("zork_a.b.c:Zork", {"zork_a.py": BOOM}, "there is no module zork_a.b: zork_a is no package"),
+    ("zork_a:Zork", {"zork_a.py": f"{BOOM}class Zorc: ..."}, "module zork_a has no 'Zork'; did you mean 'Zorc'?"),
+    ("zork_a:Zork", {"zork_a.py": "class Zork(:\n"}, "module zork_a has a syntax error: invalid syntax (line 1)"),
+    ("zork_a:Zork", {"zork_a/__init__.py": "from .b import Zork"}, "there is no module zork_a.b"),
+    ("zork_a:Zork", {"zork_a/__init__.py": "from .b import Zork", "zork_a/b.py": ""}, "module zork_a.b has no 'Zork'"),
 ])
 def test_a_part_that_is_not_there_is_shown_as_broken(
         install: Install, target: str, files: dict[str, str], problem: str) -> None:
@@ -62,19 +62,19 @@ def test_a_compiled_module_has_no_summary_and_no_problem(install: Install) -> No
 
 
 def test_a_source_in_no_encoding_is_shown_as_broken(install: Install) -> None:
-    folder = install("acme", {"dmf.samplers": "acme = acme_latin:Acme"})
-    (folder / "acme_latin.py").write_bytes(b"# \xe9\nclass Acme: ...")
-    problem = describe(find("sampler", "acme")).problem
-    assert problem is not None and problem.startswith("module acme_latin cannot be read: ")
+    folder = install("zork", {"dmf.samplers": "zork = zork_latin:Zork"})
+    (folder / "zork_latin.py").write_bytes(b"# \xe9\nclass Zork: ...")
+    problem = describe(find("sampler", "zork")).problem
+    assert problem is not None and problem.startswith("module zork_latin cannot be read: ")
 
 
 def test_a_conflict_is_a_problem(install: Install) -> None:
-    install("acme-one", {"dmf.samplers": "acme = acme_c:Acme"}, {"acme_c.py": 'class Acme:\n    """One."""'})
-    install("acme-two", {"dmf.samplers": "acme = acme_d:Acme"}, {"acme_d.py": 'class Acme:\n    """Two."""'})
-    found = [describe(p) for p in parts("sampler") if p.name == "acme"]
+    install("zork-one", {"dmf.samplers": "zork = zork_c:Zork"}, {"zork_c.py": 'class Zork:\n    """One."""'})
+    install("zork-two", {"dmf.samplers": "zork = zork_d:Zork"}, {"zork_d.py": 'class Zork:\n    """Two."""'})
+    found = [describe(p) for p in parts("sampler") if p.name == "zork"]
     assert sorted((d.summary, d.problem) for d in found) == [
-        ("One.", "its name is also claimed by acme-two 0.1 (acme_d:Acme)"),
-        ("Two.", "its name is also claimed by acme-one 0.1 (acme_c:Acme)")]
+        ("One.", "its name is also claimed by zork-two 0.1 (zork_d:Zork)"),
+        ("Two.", "its name is also claimed by zork-one 0.1 (zork_c:Zork)")]
 
 
 def test_every_built_in_part_is_whole_and_described() -> None:
