@@ -148,8 +148,8 @@ HINT = "(parts come from installed packages: `dmf plugins` lists them)"
     ("{name: frechet, features: digits}", "{name: frechet, features: digit}", "r.yaml:9:52: evaluate.metrics.0."
      "features: unknown features 'digit'; did you mean 'digits'? known: " + f"{KNOWN['features']} {HINT}"),
     # a missing key points at its parent
-    ("seed: 0\ndataset:  {name: digits}", "seed: 0", "r.yaml:1:1: dataset: missing, expected the name of a dataset or a "
-     "mapping with its name and options"),
+    ("seed: 0\ndataset:  {name: digits}", "seed: 0", "r.yaml:1:1: dataset: missing, expected the name of a dataset or "
+     "a mapping with its name and options"),
     ("lr: 1e-3, ", "", "r.yaml:7:1: train.lr: missing, expected a number above 0"),
     ("steps: 20, ", "", "r.yaml:8:1: sampler.steps: missing, expected an integer of at least 1"),
     ("{name: heun, steps: 20, guidance: 2.0}", "heun", "r.yaml:8:1: sampler.steps: missing, expected an integer of at "
