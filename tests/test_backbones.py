@@ -13,7 +13,7 @@ from dmf.core.objectives import l2
 from dmf.core.predictions import x0 as predict_x0
 from dmf.core.weightings import uniform
 from dmf.plugins.backbones._embeddings import NoiseEmbedding, positions, waves
-from dmf.plugins.backbones.dit import DiT
+from dmf.plugins.backbones.dit import Block, DiT
 from dmf.plugins.backbones.unet import Residual, UNet
 from dmf.plugins.datasets.digits import Digits
 from dmf.plugins.schedules.flow import Flow
@@ -85,9 +85,11 @@ def test_every_block_starts_as_the_identity(make: Make) -> None:
         x, noise, cond = inputs(network.spec)
         assert torch.equal(network(x, noise, cond), network(x, 0 * noise, {"class": 0 * cond["class"]}))
     else:
-        block = next(b for b in network.blocks() if isinstance(b, Residual) and isinstance(b.shortcut, nn.Identity))
-        h = torch.randn(2, block.norm1.num_channels, 4, 4)
-        assert torch.equal(block(h, torch.randn(2, 32)), h)
+        alike = [b for b in network.blocks() if isinstance(b, Residual) and isinstance(b.shortcut, nn.Identity)]
+        assert {isinstance(block.attention, nn.Identity) for block in alike} == {True, False}
+        for block in alike:
+            h = torch.randn(2, block.norm1.num_channels, 4, 4)
+            assert torch.equal(block(h, torch.randn(2, 32)), h)
 
 
 @BOTH
@@ -174,6 +176,18 @@ def test_dropout_is_for_training(make: Callable[..., Backbone]) -> None:
     assert torch.equal(network(*args), network(*args))
     network.train()
     assert not torch.equal(network(*args), network(*args))
+
+
+@pytest.mark.parametrize("silenced", ["attention.project", "mlp.2"])
+def test_dit_drops_out_of_either_half(silenced: str) -> None:
+    torch.manual_seed(0)
+    block = Block(32, 4, 64, dropout=0.5)
+    for name, parameter in block.named_parameters():
+        nn.init.constant_(parameter, 0) if name.startswith(silenced) else nn.init.normal_(parameter)
+    x, given = torch.randn(2, 16, 32), torch.randn(2, 32)
+    assert not torch.equal(block(x, given), block(x, given))
+    block.eval()
+    assert torch.equal(block(x, given), block(x, given))
 
 
 @BOTH
