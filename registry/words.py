@@ -79,8 +79,12 @@ def _typed(name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any])
 def _limits(schema: Mapping[str, Any]) -> str:
     words = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "of at most",
              "exclusiveMaximum": "below", "multipleOf": "that is a multiple of"}
-    found = [f"{text} {schema[key]}" for key, text in words.items() if key in schema]
+    found = [f"{text} {_number(schema[key])}" for key, text in words.items() if key in schema]
     return " " + " and ".join(found) if found else ""
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
 
 
 def _items(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
