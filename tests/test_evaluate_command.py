@@ -1,0 +1,112 @@
+"""Scores: the same on any number of ranks, with their protocol."""
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch.multiprocessing.spawn import spawn
+
+from dmf.core import Metric
+from dmf.runner.reduce import reduced
+from dmf.runner.world import World, join, leave
+
+Command = Callable[..., tuple[int, str, str]]
+METRICS = "[{name: frechet, features: digits}, {name: kernel, features: digits, subsets: 5, subset_size: 50}]"
+
+
+class Everything(Metric):
+    """One state of each kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("n", torch.zeros((), dtype=torch.int64), "sum")
+        self.add_state("low", torch.full((), 255.0), "min")
+        self.add_state("high", torch.zeros(()), "max")
+        self.add_state("rows", torch.zeros(0, 2), "cat")
+
+    def update(self, images: torch.Tensor, **given: object) -> None:
+        index = given["index"]
+        assert isinstance(index, torch.Tensor)
+        means = images.float().flatten(1).mean(1)
+        self.n = self.n + len(images)
+        self.low, self.high = torch.minimum(self.low, means.min()), torch.maximum(self.high, means.max())
+        self.append("rows", torch.stack([means, index.float()], 1), index)
+
+    def compute(self) -> dict[str, float]:
+        rows = self.rows  # type: ignore[attr-defined]
+        order = torch.arange(len(rows), dtype=torch.float32)
+        return {"n": float(self.n), "low": float(self.low), "high": float(self.high),
+                "ordered": float((rows[:, 1] == order).all()), "weighted": float((rows[:, 0] * order).sum())}
+
+
+def update(metric: Metric, world: World) -> None:
+    images = torch.randint(0, 256, (31, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mine = torch.arange(world.rank, 31, world.size)  # 31 on 3 ranks: 11, 10, 10
+    for numbers in mine.split(4):
+        metric.update(images[numbers], index=numbers)
+
+
+def alone() -> dict[str, float]:
+    metric = Everything()
+    update(metric, World(0, 1, torch.device("cpu")))
+    return reduced(metric, World(0, 1, torch.device("cpu"))).compute()
+
+
+def worker(rank: int, port: int) -> None:
+    import os
+
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE="3")
+    world, metric = join("cpu"), Everything()
+    update(metric, world)
+    assert reduced(metric, world).compute() == alone()
+    update(metric, world)  # reducing left the metric as it was
+    assert int(reduced(metric, world).n) == 62  # type: ignore[attr-defined]
+    leave()
+
+
+def test_three_ranks_are_one() -> None:
+    assert alone()["ordered"] == 1.0 and alone()["n"] == 31
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    spawn(worker, (port,), nprocs=3)  # type: ignore[no-untyped-call]
+
+
+def test_a_run_is_scored_again_with_other_settings(tiny: Path, dmf_command: Command) -> None:
+    dmf_command("train", tiny)
+    words = ["evaluate", "tiny", "--images", 90, "--metrics", METRICS, "--json", "out.json"]
+    assert dmf_command(*words, "--steps", 2)[0] == 0
+    first = json.loads(Path("out.json").read_text())
+    assert set(first) == {"frechet_digits", "kernel_digits", "kernel_digits_sd"}
+    assert first["frechet_digits"]["protocol"]["steps"] == "2"
+    assert dmf_command(*words, "--sampler", "ddim")[0] == 0
+    assert json.loads(Path("out.json").read_text())["frechet_digits"]["protocol"]["sampler"].startswith("ddim")
+
+
+def test_the_batch_size_does_not_matter(tiny: Path, dmf_command: Command) -> None:
+    dmf_command("train", tiny)
+    values = []
+    for size in (7, 90):
+        dmf_command("evaluate", "tiny", "--images", 90, "--metrics", METRICS, "--json", "out.json", "--batch-size", size)
+        values.append(json.loads(Path("out.json").read_text())["frechet_digits"]["value"])
+    assert values[0] == pytest.approx(values[1], rel=1e-3)  # an image may differ by 1/255
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "nothing to score"),
+        (["--images", "90"], "nothing to score"),
+        (["--images", "90", "--metrics", "[{name: frechet, features: inception}]"], "inception"),
+        (["--images", "90", "--metrics", "[frechet]"], "features"),
+        (["--images", "10", "--metrics", METRICS], "more images"),
+        (["--images", "90", "--metrics", "[{name: kernel, features: digits}, {name: kernel, features: digits}]"], "two metrics"),
+    ],
+)
+def test_mistakes_get_one_message(tiny: Path, dmf_command: Command, words: list[str], said: str) -> None:
+    dmf_command("train", tiny, "train.steps=1")
+    code, _, err = dmf_command("evaluate", "tiny", *words)
+    assert code == 2 and said in err and "Traceback" not in err, err
