@@ -97,6 +97,12 @@ class Look:
         found = self.client.get_experiment_by_name(experiment)
         return [] if found is None else list(self.client.search_runs([found.experiment_id]))
 
+    def datasets(self, run_id: str) -> list[tuple[str, str, str]]:
+        """Name, digest and context of the inputs."""
+        inputs = self.client.get_run(run_id).inputs
+        assert inputs is not None
+        return [(item.dataset.name, item.dataset.digest, item.tags[0].value) for item in inputs.dataset_inputs]
+
     def points(self, run_id: str, key: str) -> list[tuple[int, float]]:
         """Step and value in the order in which they are drawn: MLflow sorts by time, then step."""
         history = self.client.get_metric_history(run_id, key)
@@ -105,7 +111,7 @@ class Look:
     def files(self, run_id: str, path: str | None = None) -> dict[str, int]:
         found: dict[str, int] = {}
         for item in self.client.list_artifacts(run_id, path):
-            found |= self.files(run_id, item.path) if item.is_dir else {item.path: item.file_size}
+            found |= self.files(run_id, item.path) if item.is_dir else {item.path: item.file_size or 0}
         return found
 
     def images(self, run_id: str) -> list[tuple[str, int]]:

@@ -70,11 +70,14 @@ def test_everything_arrives_in_order_in_few_requests(store: Store, tmp_path: Pat
     box = outbox(store, tmp_path)
     for step in range(1200):
         box.put("points", {"step": step})
+        if step == 600:
+            box.keep("tags", {"tags": {}})
     store.hang.set()
     assert box.finish(1) is None
     assert store.got[0].kind == "open"
     assert store.steps() == list(range(1200))
-    assert len(store.calls) <= 5
+    assert len(store.calls) <= 6
+    assert ["tags"] in store.calls
     times = [operation.time_ms for operation in store.got]
     assert times == sorted(set(times))
 
@@ -92,6 +95,14 @@ def test_a_store_that_is_down_keeps_nothing_from_arriving_later(store: Store, tm
     assert [o.payload["step"] for o in store.got if o.kind == "points"] == list(range(10))
     assert [o.payload["step"] for o in store.got if o.kind == "file"] == list(range(10))
     assert not (tmp_path / "unsent").exists()
+
+
+def test_a_store_that_is_down_is_asked_ever_more_rarely(store: Store, tmp_path: Path) -> None:
+    store.down = {"open"}
+    box = outbox(store, tmp_path)
+    time.sleep(0.8)
+    assert 3 <= len(store.calls) <= 7
+    box.finish(0)
 
 
 def test_a_broken_file_store_holds_up_no_curve(store: Store, tmp_path: Path) -> None:

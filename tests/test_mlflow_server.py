@@ -121,7 +121,8 @@ def test_a_server_that_is_killed_and_comes_back(
     assert look.points(run.run_id, "eval/kernel") == [(250, 0.5)]
     assert look.images(run.run_id) == [("samples", 50), ("samples", 200)]
     assert {"samples/grid.png", "model/ema.safetensors"} <= set(look.files(run.run_id))
-    assert caplog.messages[-1] == f"MLflow: {server.uri}/#/experiments/{found.info.experiment_id}/runs/{run.run_id}"
+    page = f"#/experiments/{found.info.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
+    assert caplog.messages[-1] == f"MLflow: {server.uri}/{page}"
 
     # it dies again, and is still dead when the run ends
     server.kill()

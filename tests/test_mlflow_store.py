@@ -78,13 +78,16 @@ def test_the_default_is_a_file_that_plain_mlflow_ui_shows(here: Path) -> None:
     store = locate(None)
     assert store == Store(f"sqlite:///{here}/mlflow.db", here / "mlflow.db")
     assert store.view("1", "abc") == (
-        "MLflow: `mlflow ui` in this folder, then http://127.0.0.1:5000/#/experiments/1/runs/abc"
+        "MLflow: `mlflow ui` in this folder, then http://127.0.0.1:5000/#/experiments/1/runs/abc?workflowType=machine_learning"
     )
 
 
 def test_the_option_goes_before_the_environment(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5123/")
-    assert locate(None).view("1", "abc") == "MLflow: http://127.0.0.1:5123/#/experiments/1/runs/abc"
+    assert (
+        locate(None).view("1", "abc")
+        == "MLflow: http://127.0.0.1:5123/#/experiments/1/runs/abc?workflowType=machine_learning"
+    )
     other = locate("sqlite:///else where/x.db?timeout=9")
     assert other == Store(f"sqlite:///{here}/else where/x.db?timeout=9", here / "else where/x.db")
     assert f"`mlflow ui --backend-store-uri 'sqlite:///{here}/else where/x.db?timeout=9'`" in other.view("1", "a")
@@ -122,7 +125,7 @@ def test_an_old_file_store_in_the_folder_is_explained(here: Path) -> None:
     (here / "mlruns" / "0").mkdir(parents=True)
     assert locate(None).database is not None
     (here / "mlruns" / "0" / "meta.yaml").write_text("")
-    with pytest.raises(ValueError, match="mlruns/0/meta.yaml .*migrate-filestore") as raised:
+    with pytest.raises(ValueError, match=r"mlruns/0/meta\.yaml .*migrate-filestore") as raised:
         locate(None)
     assert "\n" not in str(raised.value)
     named = locate("sqlite:///mlflow.db")

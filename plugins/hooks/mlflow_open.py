@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ENTITIES_A_BATCH = 100
 TAG_CHARS = 8000
 DIGEST_CHARS = 36
+# what MLflow's pages call an experiment that trains, as against one that holds chats with language models
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 Item = TypeVar("Item")
 
@@ -145,7 +147,8 @@ def _experiment(client: "MlflowClient", store: Store, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location=store.artifact_root(name)))
+            root = store.artifact_root(name)
+            return str(client.create_experiment(name, artifact_location=root, tags=EXPERIMENT_TAGS))
         except MlflowException:
             found = client.get_experiment_by_name(name)
             if found is None:

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
 SQLITE = re.compile(r"(?P<scheme>sqlite(?:\+\w+)?)://(?:/(?P<path>[^?]*))?(?P<query>\?.*)?")
 SQLITE_HEADER = b"SQLite format 3\0"
+TRAINING_PAGES = "?workflowType=machine_learning"  # MLflow's pages are for language models unless told otherwise
 HALF_MADE_WAIT_S = 20.0
 ABANDONED_AFTER_S = 600.0
 
@@ -46,7 +47,7 @@ class Store:
 
     def view(self, experiment_id: str, run_id: str) -> str:
         """One line that says how to look at the run."""
-        page = f"#/experiments/{experiment_id}/runs/{run_id}"
+        page = f"#/experiments/{experiment_id}/runs/{run_id}{TRAINING_PAGES}"
         if self.uri.startswith(("http://", "https://")):
             return f"MLflow: {self.shown.rstrip('/')}/{page}"
         return f"MLflow: {self.ui_command()}, then http://127.0.0.1:5000/{page}"

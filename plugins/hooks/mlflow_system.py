@@ -40,7 +40,9 @@ class SystemMetrics:
 
             untyped: Any = SystemMetricsMonitor
             gauges = untyped(run_id, tracking_uri=uri)
+            gauges.collect_metrics()  # the load of a CPU is counted from the call before: the first one is always 0
             while not self._stop.is_set():
+                _clear(gauges)
                 self._sample(gauges)
         except Exception as error:  # a driver that goes away must not end the run, nor leave a traceback on the screen
             log.warning("system metrics are no longer watched: %s: %s", type(error).__name__, error)
@@ -49,9 +51,12 @@ class SystemMetrics:
         """Watch for one interval, and pass its averages on unless it was cut short."""
         prefix = f"system/{gauges.node_id}/" if gauges.node_id else "system/"
         for _ in range(gauges.samples_before_logging):
-            gauges.collect_metrics()
             if self._stop.wait(gauges.sampling_interval):
                 return
+            gauges.collect_metrics()
         self._put({prefix + name: float(value) for name, value in gauges.aggregate_metrics().items()})
-        for gauge in gauges.monitors:
-            gauge.clear_metrics()
+
+
+def _clear(gauges: Any) -> None:
+    for gauge in gauges.monitors:
+        gauge.clear_metrics()
