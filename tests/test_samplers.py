@@ -79,9 +79,9 @@ def test_every_built_in_sampler_has_an_order_or_noise() -> None:
 
 # -- the papers' own formulas, in numpy, from the betas ---------------------------------------------------------------
 
-BETA: Array = np.concatenate([[0.0], np.linspace(1e-4, 0.02, T)])  # beta_0 is not used
-ALPHA_BAR: Array = np.cumprod(1 - BETA)  # alpha_bar_0 = 1
-LINEAR = build("schedule", "linear")
+BETA: Array = np.array([0.0, *np.linspace(1e-4, 0.02, T)], dtype=np.float64)  # beta_0 is not used
+ALPHA_BAR: Array = np.cumprod(1 - BETA, dtype=np.float64)  # alpha_bar_0 = 1
+LINEAR = SCHEDULES["linear"]
 
 
 def level(i: int) -> Level:
