@@ -147,6 +147,7 @@ def test_the_unsent_outlives_the_process(store: Store, tmp_path: Path) -> None:
     first = outbox(store, tmp_path)
     first.keep("image", {"name": "a"}, np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
     first.keep("tags", {"tags": {"k": "v"}})
+    first.keep("status", {"status": "KILLED"})
     assert first.finish(0.05) is not None
     (tmp_path / "unsent" / "000000000000001.json").write_text("half a li")
 
@@ -165,6 +166,7 @@ def test_the_unsent_outlives_the_process(store: Store, tmp_path: Path) -> None:
     second.keep("tags", {"tags": {"k": "w"}})
     assert second.finish(5) is None
     assert [o.payload["tags"]["k"] for o in later.got if o.kind == "tags"] == ["v", "w"]
+    assert not [o for o in later.got if o.kind == "status"]
     assert pixels["a"].tolist() == np.arange(12).reshape(2, 2, 3).tolist()
     assert [path.name for path in (tmp_path / "unsent").iterdir()] == ["000000000000001.json"]
 

@@ -161,6 +161,26 @@ def test_a_run_that_goes_on_is_the_same_run_without_a_zigzag(look: Look) -> None
     assert len(look.datasets(first.run_id)) == 1
 
 
+def test_an_image_of_one_step_is_sent_again_only_if_it_is_another(look: Look) -> None:
+    for start_step in (0, 0, 8):  # killed before the first checkpoint, then after the last
+        run = make(start_step=start_step).start()
+        run.image(0, "training images")
+        run.image(8)
+        run.end()
+    assert look.images(run.run_id) == [("samples", 8), ("training images", 0)]
+    run = make(start_step=8).start()
+    run.hook.dmf_images(8, "samples", torch.zeros(3, 9, 9, dtype=torch.uint8))
+    run.end()
+    assert look.images(run.run_id) == [("samples", 8), ("samples", 8), ("training images", 0)]
+
+
+def test_a_run_that_is_done_and_all_sent_wakes_nobody(look: Look) -> None:
+    make().start().end()
+    before = look.runs()[0].info.end_time
+    make(start_step=9).end()
+    assert look.runs()[0].info.end_time == before
+
+
 def until_status(look: Look, status: str) -> bool:
     end = time.monotonic() + 5
     while time.monotonic() < end:

@@ -136,9 +136,9 @@ def test_a_server_that_is_killed_and_comes_back(
     (last,) = [message for message in caplog.messages if message.startswith("not sent")]
     assert "100 logged steps, 1 image (" in last and "run the same command again" in last and "\n" not in last
 
-    # the command again, when it is back
+    # the command again, when it is back: a run that is done does not start, it only ends
     server.start()
-    FakeRun(folder, MLflow(uri=server.uri, system_metrics=False), start_step=500).start().end()
+    FakeRun(folder, MLflow(uri=server.uri, system_metrics=False), start_step=500).end()
     (found,) = look.runs()
     assert found.info.status == "FINISHED"
     assert look.points(run.run_id, "loss") == [(step, loss_at(step)) for step in range(500)]

@@ -35,6 +35,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds
 }
 INTERRUPTED_PATIENCE_S = 5.0
+UNSENT = "mlflow-unsent"  # in the run's folder
 
 
 class MLflow:
@@ -116,8 +117,10 @@ class MLflow:
     @hookimpl
     def dmf_run_ended(self, run: "RunInfo", error: BaseException | None) -> None:
         """Queue the model and the status, wait for the outbox to empty, and say where to look."""
+        if self._session is None and error is None and (run.folder / UNSENT).exists():
+            self.dmf_run_started(run)  # the run was done already, but the store was down then
         session, self._session = self._session, None
-        if session is None:  # the start was refused
+        if session is None:
             return
         if error is None and self.log_model and session.checkpoint is not None:
             # a recipe may do without an average: then the weights themselves are the model
@@ -140,7 +143,7 @@ class _Session:
         self._store, self._remote = store, RemoteRun(store, facts)
         self._system = SystemMetrics(self._put_system) if system_metrics else None
         self._folder = facts.folder
-        self.outbox = Outbox(self._send, Spool(facts.folder / "mlflow-unsent"), store.shown)
+        self.outbox = Outbox(self._send, Spool(facts.folder / UNSENT), store.shown)
         self.outbox.start()
 
     def _send(self, operations: Sequence[Operation]) -> None:
@@ -157,7 +160,7 @@ class _Session:
             self._system.stop()
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
         status = "FINISHED" if error is None else "KILLED" if interrupted else "FAILED"
-        self.outbox.put("status", {"status": status})
+        self.outbox.keep("status", {"status": status})
         # who interrupts does not want to wait, and a scheduler kills; what is left is on disk
         at_most_s = min(patience_s, INTERRUPTED_PATIENCE_S) if interrupted else float("inf")
         unsent = self.outbox.finish(patience_s, at_most_s)

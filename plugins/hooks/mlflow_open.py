@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from .mlflow_params import as_name, changed_tags, cut
@@ -58,8 +58,7 @@ class Facts:
 
 def find_or_make(client: "MlflowClient", store: Store, facts: Facts) -> "Run":
     """The MLflow run of this folder: the one in its mlflow.json, else a new one."""
-    state = facts.folder / "mlflow.json"
-    known = _read(state)
+    known = read_state(facts.folder)
     if run_id := known.get("run_id"):
         if (run := _get(client, run_id)) is not None:
             return run
@@ -68,9 +67,10 @@ def find_or_make(client: "MlflowClient", store: Store, facts: Facts) -> "Run":
     experiment_id = _experiment(client, store, facts.experiment)
     # The key is on disk before the run exists: an answer lost on the way, or kill -9, leaves no second run.
     key = known.get("key") or uuid4().hex
-    _write(state, {"key": key})
+    write_state(facts.folder, {"key": key})
     run = _find(client, experiment_id, key) or _make(client, experiment_id, key, facts)
-    _write(state, {"run_id": run.info.run_id, "experiment": facts.experiment, "uri": store.shown, "key": key})
+    where = {"run_id": run.info.run_id, "experiment": facts.experiment, "uri": store.shown}
+    write_state(facts.folder, {**where, "key": key})
     return run
 
 
@@ -98,14 +98,18 @@ def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield some
 
 
-def _read(path: Path) -> dict[str, str]:
+def read_state(folder: Path) -> dict[str, Any]:
+    """What mlflow.json in the run's folder says: run_id, experiment, uri, our key, and the images that were sent."""
+    path = folder / "mlflow.json"
     if not path.exists():
         return {}
-    state: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return state
 
 
-def _write(path: Path, state: Mapping[str, str]) -> None:
+def write_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write mlflow.json, whole or not at all."""
+    path = folder / "mlflow.json"
     draft = path.with_suffix(".json.tmp")
     draft.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
     os.replace(draft, path)

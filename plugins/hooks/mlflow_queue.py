@@ -87,7 +87,10 @@ class Outbox:
         self._store.queue.append(Operation("open", {}, self.now_ms()))
         for operation in self._spool.read():
             self._last_ms = max(self._last_ms, operation.time_ms)
-            self._lane(operation).queue.append(operation)
+            if operation.kind == "status":  # the run goes on
+                self._spool.remove(operation)
+            else:
+                self._lane(operation).queue.append(operation)
         self._signal.set()
         self._worker.start()
 

@@ -4,9 +4,9 @@ Everything here may be tried again at any moment, after an answer that was lost 
 in key, step, value and time, files have fixed names, and an image is looked for before it is sent again.
 """
 
+import hashlib
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .mlflow_open import TAG_CHARS, Facts, describe, find_or_make
+from .mlflow_open import TAG_CHARS, Facts, describe, find_or_make, read_state, write_state
 from .mlflow_params import as_name, cut
 from .mlflow_queue import Refused
 from .mlflow_spool import Operation
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 METRICS_A_BATCH = 1000
 FINAL_REFUSALS = ("INVALID_PARAMETER_VALUE",)
-IMAGE_NAME = re.compile(r"(?P<key>.+)[+%]step[+%](?P<step>\d+)[+%]timestamp")
+DIGEST_CHARS = 16
 
 
 class RemoteRun:
@@ -41,7 +41,8 @@ class RemoteRun:
         self.store, self.facts = store, facts
         self.run_id = self.experiment_id = ""
         self._latest: dict[str, tuple[int, float]] = {}  # key -> step and value of the last point
-        self._images: set[tuple[str, int]] | None = None  # what an earlier process logged, once somebody asks
+        self._images: dict[str, str] = {}  # name and step -> digest of the pixels, as far as sent
+        self._earlier: set[str] = set()  # those of them that an earlier process sent
         self._tried_ms = 0
         self._opened_client: MlflowClient | None = None
 
@@ -78,6 +79,8 @@ class RemoteRun:
         run = find_or_make(self._client, self.store, self.facts)
         self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
         self._latest = {point.key: (point.step, point.value) for point in run.to_proto().data.metrics}
+        self._images = dict(read_state(self.facts.folder).get("images", {}))
+        self._earlier = set(self._images)
         self._client.update_run(self.run_id, status="RUNNING")
         describe(self._client, run, self.facts)
         self._replay()
@@ -122,25 +125,25 @@ class RemoteRun:
     def _status(self, operation: Operation) -> None:
         self._client.set_terminated(self.run_id, operation.payload["status"], operation.time_ms)
 
-    def _images_there(self) -> set[tuple[str, int]]:
-        """Name and step of the images that the run has; resumed training makes some of them again."""
-        names = [Path(item.path).name for item in self._client.list_artifacts(self.run_id, "images")]
-        found = [IMAGE_NAME.match(name) for name in names]
-        return {(match["key"], int(match["step"])) for match in found if match}
-
     def _image(self, operation: Operation) -> None:
+        """Send an image, unless it is there: resumed training makes some again, and every start some of step 0."""
         name, step = as_name(operation.payload["name"]).replace(":", "_"), int(operation.payload["step"])
-        if self._images is None:
-            self._images = self._images_there()
-        again = step > self.facts.start_step and (name.replace("/", "~"), step) in self._images
-        if again or self._arrived(operation):
-            return
         assert operation.spooled is not None, "images are kept on disk until they are sent"
         path = operation.spooled.with_suffix(".npy")
         if not path.exists():
             raise Refused(f"{path} is gone")
-        time_ms, self._tried_ms = operation.time_ms, operation.time_ms
-        self._client.log_image(self.run_id, np.load(path), key=name, step=step, timestamp=time_ms, synchronous=True)
+        pixels, key = np.load(path), f"{name} {step}"
+        digest = hashlib.sha256(pixels.tobytes()).hexdigest()[:DIGEST_CHARS]
+        made_again = key in self._earlier and step > self.facts.start_step
+        if made_again or self._images.get(key) == digest:
+            return
+        if not self._arrived(operation):
+            self._tried_ms = operation.time_ms
+            self._client.log_image(
+                self.run_id, pixels, key=name, step=step, timestamp=operation.time_ms, synchronous=True
+            )
+        self._images[key] = digest
+        write_state(self.facts.folder, {**read_state(self.facts.folder), "images": self._images})
 
     def _arrived(self, operation: Operation) -> bool:
         """Whether an image came through although its answer was lost; its time tells, the preview is its last file."""
