@@ -21,8 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 the run failed, 2 the user's input is wrong, 130 after Ctrl-C, 143 after SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    args = parser().parse_args(words)
-    args.argv = words
+    args = parse(words)
     try:
         code: int = args.execute(args)
         return code
@@ -37,6 +36,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `dmf plugins | head`
         sys.stderr.close()
         return 0
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """The parsed words. ``key=value`` may stand anywhere, also after flags, where argparse alone would not take it."""
+    top = parser()
+    args, left = top.parse_known_args(words)
+    strange = [word for word in left if word.startswith("-") or "=" not in word or not hasattr(args, "overrides")]
+    if strange:
+        top.error(f"unrecognized arguments: {' '.join(strange)} (dmf {args.command} --help lists those there are)")
+    if left:
+        args.overrides = [*args.overrides, *left]
+    args.argv = words
+    return args
 
 
 def parser() -> argparse.ArgumentParser:

@@ -104,7 +104,7 @@ def test_mistakes_get_one_message(
 
 
 def test_a_run_that_is_not_there_names_those_that_are(runs: Path, workdir: Path, dmf_command: Command) -> None:
-    code, _, err = dmf_command("sample", "tyni", "--runs", runs)
+    code, _, err = dmf_command("sample", "tinny", "--runs", runs)
     assert code == 2 and "did you mean 'tiny'" in err
 
 

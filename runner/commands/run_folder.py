@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...registry.errors import UserError
+from ...registry.words import did_you_mean
 
 if TYPE_CHECKING:
     from ..folder import RunFolder
@@ -28,7 +28,5 @@ def find_run(given: str, runs: Path) -> RunFolder:
         if (path / "recipe.yaml").is_file():
             return RunFolder(path)
     there = sorted(p.parent.name for p in runs.glob("*/recipe.yaml"))
-    near = difflib.get_close_matches(given, there, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
     listed = f"runs in {runs}: {', '.join(there[:20])}" if there else f"there are no runs in {runs}"
-    raise UserError(f"{given} is no run: no recipe.yaml there, nor in {runs / given}; {hint}{listed}")
+    raise UserError(f"{given} is no run: no recipe.yaml there, nor in {runs / given}{did_you_mean(given, there)}; {listed}")

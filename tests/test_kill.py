@@ -1,0 +1,65 @@
+"""Killed with -9 at any moment and run again, a training ends with the weights of one that was never killed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from conftest import FULL
+
+KILLS = 20 if FULL else 5
+STEPS = 300
+OVERRIDES = [f"train.steps={STEPS}", "checkpoint.every=7"]
+
+
+def start(*words: object) -> "subprocess.Popen[str]":
+    """A `dmf` of its own process group, so that all of it can be killed at once."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-m", "dmf", *map(str, words)], text=True, env=environment,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def lines(path: Path) -> int:
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def kill_in_training(process: "subprocess.Popen[str]", run: Path, moment: random.Random) -> bool:
+    """Wait until it trains, then a random moment, then kill the whole group; False if it was done before."""
+    before = lines(run / "history.jsonl")
+    until = time.monotonic() + 120
+    while lines(run / "history.jsonl") <= before and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(moment.uniform(0, 0.4))
+    if process.poll() is not None:
+        return False
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    return True
+
+
+def final(run: Path, name: str) -> dict[str, bytes]:
+    tensors = load_file(run / "checkpoints" / f"step-{STEPS:08d}" / f"{name}.safetensors")
+    return {key: value.numpy().tobytes() for key, value in tensors.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_killed_at_random_moments_it_ends_with_the_same_weights(tiny: Path, ranks: int) -> None:
+    runs, moment, kills = tiny.parent / "runs", random.Random(ranks), 0
+    words = ["train", tiny, *OVERRIDES, *(["--ranks", ranks] if ranks > 1 else [])]
+    for _ in range(KILLS):
+        kills += kill_in_training(start(*words), runs / "tiny", moment)
+    for name in ("tiny", "straight"):
+        process = start(*words, f"name={name}")
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, out + err
+    assert kills >= min(KILLS, 5), "it finished before it could be killed: take more steps"
+    for name in ("model", "ema", "optimizer"):
+        assert final(runs / "tiny", name) == final(runs / "straight", name)
+    assert (runs / "tiny/history.jsonl").read_text().count("\n") == (runs / "straight/history.jsonl").read_text().count("\n")

@@ -1,0 +1,62 @@
+"""Two ranks train as one: the same images, noise and times, weights equal to rounding; only rank 0 writes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+STEPS = 12
+
+
+def dmf(*words: object, launcher: tuple[str, ...] = ()) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", *launcher, "dmf", *map(str, words)]
+    done = subprocess.run(command, text=True, env=environment, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def one(tiny: Path) -> Path:
+    """The run of one rank, beside which the others are held."""
+    dmf("train", tiny, "name=one")
+    return tiny.parent / "runs/one"
+
+
+def losses(run: Path) -> list[float]:
+    return [json.loads(line)["values"]["loss"] for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+def assert_alike(run: Path, one: Path) -> None:
+    assert losses(run) == pytest.approx(losses(one), rel=1e-5)
+    a, b = (load_file(r / f"checkpoints/step-{STEPS:08d}/ema.safetensors") for r in (run, one))
+    difference = sum(float((a[k] - b[k]).square().sum()) for k in a) ** 0.5
+    assert difference < 1e-4 * sum(float(b[k].square().sum()) for k in b) ** 0.5
+
+
+def test_two_ranks_are_one(tiny: Path, one: Path) -> None:
+    out = dmf("run", tiny, "name=two", "--ranks", 2, "evaluate={images: 90, metrics: [{name: frechet, features: digits}]}")
+    run = tiny.parent / "runs/two"
+    assert_alike(run, one)
+    assert out.count("going on") == 0 and out.count("folder runs/two") == 1  # one rank speaks
+    assert json.loads((run / "facts.json").read_text())["machine.ranks"] == "2"
+    assert (run / "samples/grid.png").exists()
+    scored = json.loads((run / "metrics.json").read_text())["frechet_digits"]["value"]
+    dmf("evaluate", run, "--json", tiny.parent / "alone.json")
+    assert json.loads((tiny.parent / "alone.json").read_text())["frechet_digits"]["value"] == pytest.approx(scored, rel=1e-3)
+
+
+def test_torchrun_joins(tiny: Path, one: Path) -> None:
+    launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node", "3", "-m")
+    dmf("train", tiny, "name=three", launcher=launcher)
+    assert_alike(tiny.parent / "runs/three", one)
+
+
+def test_another_number_of_ranks_goes_on(tiny: Path, one: Path) -> None:
+    dmf("train", tiny, "name=mixed", "train.steps=6", "--ranks", 2)
+    dmf("train", tiny, "name=mixed", f"train.steps={STEPS}")
+    assert_alike(tiny.parent / "runs/mixed", one)
