@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from registry_kit import SAMPLER, Install, install_fixture  # noqa: F401
 
 from dmf.registry import PartRef, Recipe, RecipeError, parts, read
 
@@ -91,6 +92,40 @@ def test_options_of_a_bare_base_can_be_added(folder: Folder) -> None:
 def test_a_default_part_may_be_given_options_without_its_name(folder: Folder) -> None:
     folder.write("base.yaml", BASE.replace(", guidance: {name: cfg, scale: 3}", ""))
     assert folder.child("sampler: {guidance: {scale: 4}}").sampler.guidance == PartRef("cfg", {"scale": 4.0})
+
+
+NESTED = SAMPLER.replace("flair: Annotated[float, Ge(0)] = 1", "judge: FeatureExtractor, flair: float = 1").replace(
+    "import Sampler", "import FeatureExtractor, Sampler") + """
+
+class Eye(FeatureExtractor):
+    def __init__(self, wide: int = 1) -> None: ...
+
+
+class Ear(Eye):
+    def __init__(self, loud: int = 1) -> None: ...
+"""
+
+
+def test_a_new_name_drops_options_also_of_a_part_in_a_part(folder: Folder, install: Install) -> None:
+    entries = {"dmf.samplers": "zork = zork_deep:Zork", "dmf.features": "eye = zork_deep:Eye\near = zork_deep:Ear"}
+    install("zork", entries, {"zork_deep.py": NESTED})
+    folder.write("mid.yaml", "extends: base.yaml\nsampler: {name: zork, judge: {name: eye, wide: 3}, flair: 2}\n")
+
+    def judge(text: str, *overrides: str) -> object:
+        return read(folder.write("child.yaml", f"extends: mid.yaml\n{text}"), overrides).sampler.options["judge"]
+
+    assert judge("") == {"name": "eye", "wide": 3}
+    assert judge("sampler: {judge: {name: ear}}") == {"name": "ear", "loud": 1}
+    assert judge("sampler: {judge: {name: eye}}") == {"name": "eye", "wide": 3}
+    assert judge("sampler: {judge: ear}") == {"name": "ear", "loud": 1}
+    assert judge("", "sampler.judge.loud=5", "sampler.judge.name=ear") == {"name": "ear", "loud": 5}
+    assert judge("sampler: {judge: ear}", "sampler.judge.loud=5") == {"name": "ear", "loud": 5}
+
+
+def test_a_missing_key_points_at_the_file_that_was_read(folder: Folder) -> None:
+    folder.write("base.yaml", BASE.replace("batch_size: 128, ", ""))
+    assert folder.problems("\ntrain: {steps: 3}") == [
+        "child.yaml:3:1: train.batch_size: missing, expected an integer of at least 1"]
 
 
 def test_chains_and_folders(folder: Folder) -> None:

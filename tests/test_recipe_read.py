@@ -168,7 +168,9 @@ def test_each_mistake_gives_exactly_one_message(path: Path, old: str, new: str, 
     assert problems(path, changed(old, new)) == [expected]
 
 
-def test_all_mistakes_are_told_at_once_from_top_to_bottom(path: Path) -> None:
+def test_all_mistakes_are_told_at_once_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("r.yaml")  # sorts behind "override" as a text
     text = changed("seed: 0", "seed: -1").replace("hidden", "hiden").replace("lr: 1e-3", "lr: fast")
     text = text.replace("flow}", "f}").replace("heun", "hein").replace("images: 1000", "images: -5")
     found = problems(path, text, "train.emma=1", "log.every=0")

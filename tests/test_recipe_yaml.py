@@ -37,6 +37,10 @@ def test_every_key_and_item_has_its_place() -> None:
         ("b", 1, "d", 1): "f.yaml:4:19"}
 
 
+def test_an_alias_is_where_it_is_used() -> None:
+    assert str(load("a: &x {y: 1}\nb: *x\n", "f").marks["b",]) == "f:2:1"
+
+
 def test_columns_count_letters_not_bytes() -> None:
     assert str(load("{é💥: 1, b: 2}", "f").marks["b",]) == "f:1:9"
 

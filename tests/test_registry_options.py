@@ -269,9 +269,10 @@ def test_a_wrong_part_among_the_options(given: dict[str, Any], message: str) -> 
 def test_nested_parts_are_built_and_finished_ones_pass_through(install: Install) -> None:
     source = ("from dmf.core import Metric, FeatureExtractor\n"
               "class Judge(Metric):\n"
-              "    def __init__(self, features: FeatureExtractor, more: list[FeatureExtractor] | None = None):\n"
+              "    def __init__(self, features: FeatureExtractor, more: list[FeatureExtractor] | None = None,\n"
+              "                 third: str | FeatureExtractor = 'digits'):\n"
               "        super().__init__()\n"
-              "        self.features, self.more = features, more\n"
+              "        self.features, self.more, self.third = features, more, third\n"
               "    def update(self, images, *, real=False, labels=None, index=None, **later): ...\n"
               "    def compute(self): return {}\n")
     install("zork", {"dmf.metrics": "judge = zork_judge:Judge"}, {"zork_judge.py": source})
@@ -279,6 +280,7 @@ def test_nested_parts_are_built_and_finished_ones_pass_through(install: Install)
     found = build("metric", "judge", features="digits", more=[{"name": "digits"}, ready])
     assert isinstance(found.features, DigitFeatures) and found.features is not ready
     assert isinstance(found.more[0], DigitFeatures) and found.more[1] is ready
+    assert isinstance(found.third, DigitFeatures)  # a default too
 
 
 # build
