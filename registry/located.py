@@ -57,6 +57,10 @@ class Node:
         for key, node in self.children():
             yield from node.places((*path, key))
 
+    def height(self) -> int:
+        """Levels from here to the deepest scalar; 1 for a scalar."""
+        return 1 + max((node.height() for _, node in self.children()), default=0)
+
     def children(self) -> list[tuple[str | int, "Node"]]:
         """The nodes one level down, with key or index."""
         if isinstance(self.value, dict):

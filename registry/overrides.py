@@ -7,8 +7,8 @@ from .errors import RecipeError
 from .located import Mark, Node, tree
 from .merge import as_mapping, default, merged, with_name
 from .tidy import Schema
-from .words import got
-from .yaml12 import load
+from .words import cut, got
+from .yaml12 import DEEPEST, load
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,13 @@ def parsed(text: str) -> Override:
     Raises:
         RecipeError: No ``=``, an empty key, a value that is not YAML, or a key that only files have.
     """
-    mark = Mark(f"override {text}")
+    mark = Mark(f"override {cut(text)}")
     key, equals, value = text.partition("=")
     path = tuple(key.strip().split("."))
     if not equals or not all(path):
         raise RecipeError(f"{mark}: expected key=value, the key like train.steps")
+    if len(path) > DEEPEST:
+        raise RecipeError(f"{mark}: the key is more than {DEEPEST} levels deep")
     if path[0] == "extends":
         raise RecipeError(f"{mark}: extends can only stand in a file")
     try:

@@ -15,7 +15,7 @@ from .overrides import applied
 from .recipe_types import Recipe, plain
 from .resolve import resolve
 from .skeleton import recipe_schema, skeleton
-from .words import got, nearest
+from .words import cut, got, nearest
 from .yaml12 import load_tree, read_text
 
 __all__ = ["differences", "read", "recipe_schema"]
@@ -71,22 +71,31 @@ def _text(name: str, folder: Path | None = None) -> _Text:
     """The text of a file (relative to ``folder``) or of a shipped recipe."""
     path = (folder or Path()) / name
     is_shipped = name.removesuffix(".yaml") in shipped.shipped()
-    if path.is_file() or (path.exists() and not is_shipped):
+    if os.path.isfile(path) or (os.path.exists(path) and not is_shipped):  # unlike Path's, false for impossible names
         return _Text(read_text(path), str(path), path.parent, str(path.resolve()))
     if is_shipped:
         place = shipped.place(name)
         return _Text(shipped.text(name), place, None, place)
-    raise RecipeError(f"{name}: there is no such file{f' in {folder}' if folder else ''}, and no shipped recipe of "
-                      f"that name{_suggestions(path)}")
+    where = f" in {folder}" if folder else ""
+    raise RecipeError(f"{cut(name, 200)}: there is no such file{where}, and no shipped recipe of that name"
+                      f"{_suggestions(path)}")
 
 
 def _suggestions(path: Path) -> str:
     """Files and shipped recipes with names like the one that is missing."""
-    files = {p.name: p for pattern in ("*.yaml", "*.yml") for p in path.parent.glob(pattern)}
-    near = [str(files[n]) for n in nearest(path.name, files, 2)]
-    near += [n for n in nearest(path.name.removesuffix(".yaml"), shipped.shipped(), 2)]
+    files = [name for name in _beside(path) if name.endswith((".yaml", ".yml"))]
+    near = [str(path.parent / name) for name in nearest(path.name, files, 2)]
+    near += nearest(path.name.removesuffix(".yaml"), shipped.shipped(), 2)
     meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return f"{meant}; shipped recipes: {', '.join(shipped.shipped()) or 'none'}"
+
+
+def _beside(path: Path) -> list[str]:
+    """The names in a path's folder; none when there is no such folder, or could not be."""
+    try:
+        return os.listdir(path.parent)
+    except (OSError, ValueError):
+        return []
 
 
 def _read(text: _Text, above: tuple[_Text, ...]) -> Node:

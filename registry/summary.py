@@ -76,6 +76,8 @@ def _source(module: str) -> str | None:
 
 def _spec(module: str) -> importlib.machinery.ModuleSpec:
     """Where a module lies. `importlib.util.find_spec` would import the packages above it."""
+    if not module:
+        raise _Broken("its entry point names no module")
     parent, _, _ = module.rpartition(".")
     path = _spec(parent).submodule_search_locations if parent else None
     if parent and path is None:

@@ -10,7 +10,7 @@ from typing import Any
 from jsonschema import Draft202012Validator, ValidationError
 
 from .tidy import Path, Schema
-from .words import did_you_mean, expected, got
+from .words import cut, did_you_mean, expected, got
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Problem:
 
 def dotted(path: Path) -> str:
     """``evaluate.metrics.0``."""
-    return ".".join(map(str, path))
+    return ".".join(cut(str(key)) for key in path)
 
 
 def problems(value: Any, schema: Schema) -> list[Problem]:

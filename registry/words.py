@@ -31,8 +31,13 @@ def got(value: object) -> str:
     if isinstance(value, (Mapping, list, tuple)):
         what = "mapping" if isinstance(value, Mapping) else "list"
         return f"a {what} of {len(value)}" if value else f"an empty {what}"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..." + text[-1]
+    return cut(repr(value))
+
+
+def cut(text: str, longest: int = 60) -> str:
+    """A text that fits in a message: one line, not too long."""
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= longest else text[: longest - 4] + "..." + text[-1]
 
 
 def a(noun: str) -> str:

@@ -99,10 +99,9 @@ class _Reader:
 
     def _node(self, event: Any, mark: Mark, depth: int) -> Node:
         """The node that begins with ``event``; ``mark`` is its key's, or its own in a list."""
-        if depth > DEEPEST:
-            raise RecipeError(f"{self._mark(event)}: nested more than {DEEPEST} levels deep")
+        self._refuse_depth(depth, event)
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event, mark)
+            return self._alias(event, mark, depth)
         self._refuse_tag(event)
         before = self.nodes
         self._count(1, event)
@@ -151,11 +150,12 @@ class _Reader:
             return []
         return list(several)
 
-    def _alias(self, event: Any, mark: Mark) -> Node:
+    def _alias(self, event: Any, mark: Mark, depth: int) -> Node:
         if event.anchor not in self.anchors:
             raise RecipeError(f"{self._mark(event)}: *{event.anchor} stands for nothing that is complete above it")
         found = self.anchors[event.anchor]
         self._count(self.sizes[id(found)], event)
+        self._refuse_depth(depth + found.height() - 1, event)
         return Node(found.value, mark)
 
     def _scalar(self, event: Any) -> Any:
@@ -171,6 +171,10 @@ class _Reader:
         self.nodes += more
         if self.nodes > LARGEST_NODES:
             raise RecipeError(f"{self._mark(event)}: more than {LARGEST_NODES} values, expected a recipe")
+
+    def _refuse_depth(self, depth: int, event: Any) -> None:
+        if depth > DEEPEST:
+            raise RecipeError(f"{self._mark(event)}: nested more than {DEEPEST} levels deep")
 
     def _refuse_unprintable(self, text: str) -> None:
         """PyYAML refuses these too, but does not say where they are."""

@@ -80,6 +80,8 @@ LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
     ("a: \x07", "f:1:4: broken YAML: the character \\x07 does not belong in a text"),
     ("a: \ud800", "f:1:4: broken YAML: the character \\ud800 does not belong in a text"),
     ("[" * 10_000, "f:1:66: nested more than 64 levels deep"),
+    ("a0: &a0 [1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 200)),
+     "f:64:12: nested more than 64 levels deep"),
     (LAUGHS, "f:5:36: more than 100000 values, expected a recipe"),
     ("a: " + "9" * 5000, "f:1:4: a number of 5000 digits is too long"),
 ])

@@ -13,7 +13,7 @@ from dmf.registry.discover import unknown_limits
 LIGHT = """
 import sys
 import dmf.registry, dmf.registry.discover, dmf.registry.summary, dmf.registry.shipped, dmf.registry.errors
-import dmf.registry.yaml12
+import dmf.registry.yaml12, dmf.registry.hooks, dmf.registry.check
 parts = dmf.registry.discover.parts()
 assert len(parts) > 20, parts
 assert all(dmf.registry.summary.describe(p).problem is None for p in parts if p.distribution == "dmf")

@@ -45,6 +45,7 @@ def test_the_summary_comes_from_the_source(
 
 @pytest.mark.parametrize(("target", "files", "problem"), [
     ("zork_gone:Zork", {}, "there is no module zork_gone"),
+    ("", {}, "its entry point names no module"),
     ("zork_a.gone:Zork", {"zork_a/__init__.py": BOOM}, "there is no module zork_a.gone"),
     ("zork_a.b.c:Zork", {"zork_a.py": BOOM}, "there is no module zork_a.b: zork_a is no package"),
     ("zork_a:Zork", {"zork_a.py": f"{BOOM}class Zorc: ..."}, "module zork_a has no 'Zork'; did you mean 'Zorc'?"),
