@@ -26,6 +26,7 @@ from ..core import (
 )
 from ..core.denoiser import Network
 from ..registry import PartRef, Recipe, SamplerRef, UserError, build
+from .world import World
 
 
 def part(kind: str, ref: PartRef, *given: Any) -> Any:
@@ -68,9 +69,9 @@ def build_model(recipe: Recipe, pixels: DataSpec) -> Model:
     return Model(backbone, codec, part("schedule", recipe.schedule), part("prediction", recipe.prediction), pixels)
 
 
-def build_dataset(recipe: Recipe) -> Dataset:
-    """The recipe's data, read."""
-    dataset: Dataset = part("dataset", recipe.dataset)
+def build_dataset(recipe: Recipe, world: World) -> Dataset:
+    """The recipe's data, read; by rank 0 first, which downloads what is missing."""
+    dataset: Dataset = world.first_alone(lambda: part("dataset", recipe.dataset))
     if len(dataset) == 0:
         raise UserError(f"dataset {recipe.dataset.name} is empty; there is nothing to train on")
     return dataset

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..core import Dataset, Metric
+from ..core.sampler import Watch
 from ..registry import Recipe, UserError
 from .assemble import Model, build_sampling, is_unguided, part
 from .console import Progress
@@ -49,13 +50,14 @@ class Evaluation:
         recipe: Gives images, metrics, sampler.
         dataset: The reference, and source of the labels.
         world: The ranks.
+        watch: Called after each sampling step; may raise, to stop.
 
     Raises:
         UserError: A metric cannot be had of this data or this many images; before the long work.
     """
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, world: World) -> None:
-        self.recipe, self.dataset, self.world = recipe, dataset, world
+    def __init__(self, recipe: Recipe, dataset: Dataset, world: World, watch: Watch | None = None) -> None:
+        self.recipe, self.dataset, self.world, self.watch = recipe, dataset, world, watch
         self.wanted = recipe.evaluate
         self.metrics: list[Metric] = [part("metric", ref) for ref in self.wanted.metrics]
         for ref, metric in zip(self.wanted.metrics, self.metrics, strict=True):
@@ -119,7 +121,7 @@ class Evaluation:
     def _generated(self, trained: Trained) -> Iterator[Streamed]:
         """Samples, each with the condition of a real image: the labels have the real distribution."""
         sampling = build_sampling(self.recipe.sampler, trained.model.schedule)
-        maker = Generator(trained.model, trained.network, sampling, self.world.device)
+        maker = Generator(trained.model, trained.network, sampling, self.world.device, self.watch)
         whose = image_numbers(self.wanted.seed, len(self.dataset), 0, max(self.wanted.images, 1))
         for numbers in self._batches(self.wanted.images):
             _, cond = self.reference.read(whose[numbers])

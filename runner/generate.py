@@ -34,28 +34,30 @@ class Generator:
         network: The weights to use, in eval mode.
         sampling: Sampler, grid, guidance.
         device: Where to compute.
+        watch: Called after each step of each batch; may raise, to stop.
     """
 
-    def __init__(self, model: Model, network: nn.Module, sampling: Sampling, device: torch.device) -> None:
-        self.model, self.sampling, self.device = model, sampling, device
+    def __init__(
+        self, model: Model, network: nn.Module, sampling: Sampling, device: torch.device, watch: Watch | None = None
+    ) -> None:
+        self.model, self.sampling, self.device, self.watch = model, sampling, device, watch
         self.denoiser = model.denoiser(network.to(device).eval())
 
     @torch.inference_mode()
-    def batch(self, seed: int, numbers: Sequence[int], cond: Cond, watch: Watch | None = None) -> Samples:
+    def batch(self, seed: int, numbers: Sequence[int], cond: Cond) -> Samples:
         """Samples ``numbers`` of ``seed``.
 
         Args:
             seed: Of the noise.
             numbers: k of each image, B of them.
             cond: Its conditioning, (B, ...) each; empty for unlabelled data.
-            watch: Called after each step.
         """
         levels, spec = self.sampling.levels, self.model.codec.spec
         streams = ImageStreams(seed, numbers, spec.shape, self.device)
         here = {name: value.to(self.device) for name, value in cond.items()}
         denoise = bind(self.denoiser, here, spec, self.sampling.guidance)
         x = levels[0].sigma * streams.randn()
-        x = sample(self.sampling.sampler, denoise, x, levels, Context(self.model.schedule, streams.randn), watch)
+        x = sample(self.sampling.sampler, denoise, x, levels, Context(self.model.schedule, streams.randn), self.watch)
         return Samples(self.model.codec.decode(x), torch.as_tensor(numbers))
 
     def batches(self, seed: int, numbers: Sequence[int], cond: Cond, batch_size: int) -> Iterator[Samples]:

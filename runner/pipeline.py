@@ -7,16 +7,16 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core import Dataset, labels_cond
+from ..core.sampler import Watch
 from ..registry import Recipe, UserError
 from . import checkpoint
 from .assemble import Model, build_dataset, build_model, build_sampling, is_unguided, spec_as_dict
-from .console import log
+from .console import Progress, log
 from .evaluate import Evaluation, Trained, table
 from .facts import run_facts
 from .feed import Feed
@@ -40,11 +40,13 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     if not due:
         return False
     recipe, world = session.recipe, session.world
-    dataset = build_dataset(recipe)
+    dataset = build_dataset(recipe, world)
     model = build_model(recipe, dataset.spec)
     if not dataset.spec.classes and not is_unguided(recipe.sampler):
         raise UserError("sampler.guidance: guidance needs classes, and this data has none; write guidance: 1")
-    evaluation = Evaluation(recipe, dataset, world) if "evaluate" in due and wants_scores(recipe) else None
+    evaluation = (
+        Evaluation(recipe, dataset, world, stopping(session)) if "evaluate" in due and wants_scores(recipe) else None
+    )
     feed = Feed(dataset, recipe.seed, recipe.train.batch_size, world, recipe.augment.flip)
     begin(session, dataset, model, feed)
     if "train" in due:
@@ -141,17 +143,15 @@ def load_trained(model: Model, folder: RunFolder, weights: str) -> Trained:
 
 def draw_preview(session: Session, model: Model, network: nn.Module, step: int) -> None:
     """A sheet of samples while training goes on: always the same noise and labels, so that sheets compare."""
-    per_class = session.recipe.preview.per_class
-    picture = make_sheet(session.recipe, Trained(model, network, "", step), per_class, session.world.device)
-    path = session.folder_.samples / f"step-{step:08d}.png"
-    save_png(picture, path, notes(session.recipe, step))
+    picture = make_sheet(session, Trained(model, network, "", step), session.recipe.preview.per_class)
+    save_png(picture, session.folder_.samples / f"step-{step:08d}.png", notes(session.recipe, step))
     session.hooks.call("dmf_images", run=session, step=step, name="samples", images=picture)
 
 
 def draw_sheet(session: Session, trained: Trained) -> None:
     """The final sheet of samples, one class a row; made by rank 0."""
     if session.world.first:
-        picture = make_sheet(session.recipe, trained, session.recipe.sample.per_class, session.world.device)
+        picture = make_sheet(session, trained, session.recipe.sample.per_class, "sample")
         path = session.folder_.samples / "grid.png"
         save_png(picture, path, notes(session.recipe, trained.step))
         session.hooks.call("dmf_images", run=session, step=trained.step, name="samples", images=picture)
@@ -160,15 +160,32 @@ def draw_sheet(session: Session, trained: Trained) -> None:
     session.world.barrier()
 
 
-def make_sheet(recipe: Recipe, trained: Trained, per_class: int, device: torch.device) -> Any:
-    """Samples 0, 1, 2, ... of the recipe's seed, one class a row: uint8 (3, height, width)."""
-    model = trained.model
+def make_sheet(session: Session, trained: Trained, per_class: int, what: str | None = None) -> Tensor:
+    """Samples 0, 1, 2, ... of the recipe's seed, one class a row: uint8 (3, height, width).
+
+    Args:
+        session: Gives the recipe; a request to stop ends the work after the present step.
+        trained: Whose samples.
+        per_class: Images a row.
+        what: Name of the progress bar; None shows none.
+    """
+    model, recipe = trained.model, session.recipe
     labels, columns, names = class_rows(model.pixels.classes, per_class)
     count = len(labels) or per_class**2
     cond = labels_cond(labels, model.pixels) if labels else {}
-    maker = Generator(model, trained.network, build_sampling(recipe.sampler, model.schedule), device)
-    made = maker.batches(recipe.sample.seed, range(count), cond, recipe.sample.batch_size)
-    return sheet(torch.cat([batch.images for batch in made]), columns, names)
+    sampling = build_sampling(recipe.sampler, model.schedule)
+    maker = Generator(model, trained.network, sampling, session.world.device, stopping(session) if what else None)
+    images = []
+    with Progress(what or "", count, shown=what is not None) as bar:
+        for batch in maker.batches(recipe.sample.seed, range(count), cond, recipe.sample.batch_size):
+            images.append(batch.images)
+            bar.step(len(batch.images))
+    return sheet(torch.cat(images), columns, names)
+
+
+def stopping(session: Session) -> Watch:
+    """Ends the work between two sampling steps when a stop was asked for; a preview is left to the training loop."""
+    return lambda index, x, level: session.signals.check()
 
 
 def score(session: Session, evaluation: Evaluation, trained: Trained) -> None:

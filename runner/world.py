@@ -5,15 +5,19 @@ Distribution is torch's own: torchrun (or `--ranks`, which calls it) starts the 
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from ..registry import UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,20 @@ class World:
         dist.all_gather(parts, padded)
         return [part[: int(n)] for part, n in zip(parts, counts, strict=True)]
 
+    def first_alone(self, work: Callable[[], T]) -> T:
+        """``work()``, on rank 0 first, then on the others: a download is made once, a user's mistake is everybody's."""
+        if self.size == 1:
+            return work()
+        problem = None
+        if self.first:
+            try:
+                made = work()
+            except UserError as error:
+                problem = str(error)
+        if problem := self.tell(problem):
+            raise UserError(problem)
+        return made if self.first else work()
+
     def tell(self, value: Any) -> Any:
         """Rank 0's ``value``, on every rank; small plain data."""
         if self.size == 1:
@@ -103,8 +121,9 @@ def join(device: str) -> World:
 
 
 def leave() -> None:
-    """Take leave of the others; without it torch complains at exit."""
+    """Take leave of the others: all that holds the process group goes first, or its threads outlive the interpreter."""
     if dist.is_available() and dist.is_initialized():
+        gc.collect()  # DDP sits in a reference cycle
         dist.destroy_process_group()
 
 

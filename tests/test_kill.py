@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from conftest import FULL
 
 KILLS = 20 if FULL else 5
-STEPS = 300
-OVERRIDES = [f"train.steps={STEPS}", "checkpoint.every=7"]
+STEPS = 3000 if FULL else 900
+OVERRIDES = [f"train.steps={STEPS}", "checkpoint.every=7", "log.every=3"]
 
 
 def start(*words: object) -> "subprocess.Popen[str]":
@@ -35,7 +35,7 @@ def kill_in_training(process: "subprocess.Popen[str]", run: Path, moment: random
     until = time.monotonic() + 120
     while lines(run / "history.jsonl") <= before and process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
-    time.sleep(moment.uniform(0, 0.4))
+    time.sleep(moment.uniform(0, 0.2))
     if process.poll() is not None:
         return False
     os.killpg(process.pid, signal.SIGKILL)

@@ -55,7 +55,7 @@ class CIFAR10(Dataset):
 
 def _open(folder: Path, train: bool, download: bool) -> Any:
     """torchvision's own object on the data at ``folder``, every file checked by its md5; downloaded if need be."""
-    from torchvision import datasets  # type: ignore[import-untyped]  # seconds to import: only who uses it waits
+    from torchvision import datasets  # seconds to import: only who uses it waits
 
     try:
         return datasets.CIFAR10(str(folder), train=train, download=False)

@@ -73,7 +73,7 @@ def _work(args: argparse.Namespace) -> int:
     world = join(recipe.device)
     start_console(world.rank)
     try:
-        dataset = build_dataset(recipe)
+        dataset = build_dataset(recipe, world)
         evaluation = Evaluation(recipe, dataset, world)
         trained = load_trained(build_model(recipe, dataset.spec), folder, recipe.evaluate.weights)
         trained.network.to(world.device)

@@ -29,4 +29,6 @@ def find_run(given: str, runs: Path) -> RunFolder:
             return RunFolder(path)
     there = sorted(p.parent.name for p in runs.glob("*/recipe.yaml"))
     listed = f"runs in {runs}: {', '.join(there[:20])}" if there else f"there are no runs in {runs}"
-    raise UserError(f"{given} is no run: no recipe.yaml there, nor in {runs / given}{did_you_mean(given, there)}; {listed}")
+    raise UserError(
+        f"{given} is no run: no recipe.yaml there, nor in {runs / given}{did_you_mean(given, there)}; {listed}"
+    )
