@@ -148,9 +148,10 @@ def check_dtype(sampler: Sampler[Any]) -> None:
         return BLOBS.denoise(x, level)
 
     single = _walk(sampler, watched, x.float(), levels, schedule)
+    others = {*seen, single.dtype} - {torch.float32}
     require(
-        {*seen, single.dtype} == {torch.float32},
-        f"{_name(sampler)} turns float32 into {({*seen, single.dtype} - {torch.float32})}; levels are 0-d and promote"
+        not others,
+        f"{_name(sampler)} turns float32 into {others}; levels are 0-d and promote"
         " nothing, so some tensor of its own must have a shape",
     )
     off = float((single - _walk(sampler, BLOBS.denoise, x, levels, schedule)).abs().max())

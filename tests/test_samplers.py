@@ -13,6 +13,7 @@ from torch import Tensor
 from dmf.core import (
     Cond,
     Context,
+    Denoise,
     Denoiser,
     Level,
     NoiseSchedule,
@@ -287,6 +288,26 @@ def test_a_walk_needs_two_levels_and_can_be_watched() -> None:
     assert [(i, at) for i, _, at in seen] == list(enumerate(levels[1:])) and torch.equal(seen[-1][1], out)
     with pytest.raises(ValueError, match="at least two levels, from and to; got 1"):
         sample(build("sampler", "ddim"), BLOBS.denoise, x, levels[:1], context)
+
+
+def test_a_step_is_told_its_place_in_the_grid_and_gets_back_its_state() -> None:
+    class Counting(Sampler[int]):
+        def init(self, x: Tensor) -> int:
+            return 10
+
+        def step(
+            self, denoise: Denoise, x: Tensor, now: Level, then: Level, state: int | None, context: Context
+        ) -> tuple[Tensor, int]:
+            assert state is not None and context.levels is levels and context.schedule is schedule
+            assert now is levels[context.index] and then is levels[context.index + 1]
+            told.append((context.index, state))
+            return x, state + 1
+
+    schedule, told = Straight(), list[tuple[int, int]]()
+    levels = levels_of(schedule, grids.uniform(schedule, 4))
+    x = torch.zeros(1, 2)
+    sample(Counting(), BLOBS.denoise, x, levels, Context(schedule, lambda: x))
+    assert told == [(0, 10), (1, 11), (2, 12), (3, 13)]
 
 
 def test_gradients_flow_through_a_walk(sampler: Sampler[Any]) -> None:
