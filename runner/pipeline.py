@@ -44,9 +44,8 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     model = build_model(recipe, dataset.spec)
     if not dataset.spec.classes and not is_unguided(recipe.sampler):
         raise UserError("sampler.guidance: guidance needs classes, and this data has none; write guidance: 1")
-    evaluation = (
-        Evaluation(recipe, dataset, world, stopping(session)) if "evaluate" in due and wants_scores(recipe) else None
-    )
+    scored = "evaluate" in due and wants_scores(recipe)
+    evaluation = Evaluation(recipe, dataset, world, stopping(session)) if scored else None
     feed = Feed(dataset, recipe.seed, recipe.train.batch_size, world, recipe.augment.flip)
     begin(session, dataset, model, feed)
     if "train" in due:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -180,6 +182,8 @@ def open_session(recipe: Recipe, runs: Path, world: World) -> Iterator[Session]:
         try:
             yield session
         except BaseException as error:
+            if handler is not None and not isinstance(error, (UserError, KeyboardInterrupt)):
+                handler.handle(log.makeRecord("dmf", logging.ERROR, "", 0, "the run failed", (), sys.exc_info()))
             session.hooks.call("dmf_run_ended", run=session, error=error)
             raise
         else:

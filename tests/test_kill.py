@@ -1,17 +1,17 @@
 """Killed with -9 at any moment and run again, a training ends with the weights of one that was never killed."""
 
+import contextlib
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
-from safetensors.torch import load_file
-
 from conftest import FULL
+from safetensors.torch import load_file
 
 KILLS = 20 if FULL else 5
 STEPS = 3000 if FULL else 900
@@ -19,10 +19,10 @@ OVERRIDES = [f"train.steps={STEPS}", "checkpoint.every=7", "log.every=3"]
 
 
 def start(*words: object) -> "subprocess.Popen[str]":
-    """A `dmf` of its own process group, so that all of it can be killed at once."""
+    """A `dmf` of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-m", "dmf", *map(str, words)], text=True, env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def lines(path: Path) -> int:
@@ -38,9 +38,17 @@ def kill_in_training(process: "subprocess.Popen[str]", run: Path, moment: random
     time.sleep(moment.uniform(0, 0.2))
     if process.poll() is not None:
         return False
-    os.killpg(process.pid, signal.SIGKILL)
+    kill_tree(process.pid)
     process.communicate()
     return True
+
+
+def kill_tree(pid: int) -> None:
+    """-9 for the process, the launcher's ranks and whatever they started."""
+    top = psutil.Process(pid)
+    for process in [top, *top.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def final(run: Path, name: str) -> dict[str, bytes]:
@@ -62,4 +70,4 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(tiny: Path, rank
     assert kills >= min(KILLS, 5), "it finished before it could be killed: take more steps"
     for name in ("model", "ema", "optimizer"):
         assert final(runs / "tiny", name) == final(runs / "straight", name)
-    assert (runs / "tiny/history.jsonl").read_text().count("\n") == (runs / "straight/history.jsonl").read_text().count("\n")
+    assert lines(runs / "tiny/history.jsonl") == lines(runs / "straight/history.jsonl")
