@@ -1,0 +1,127 @@
+"""The small parts of the runner: learning rate, average, guard, optimizer state, pictures, summary, journal."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from dmf.core import DataSpec
+from dmf.registry import build, read
+from dmf.runner import ema
+from dmf.runner.guard import Guard
+from dmf.runner.journal import Journal
+from dmf.runner.optimizer import build_optimizer, learning_rate, load_optimizer_state, optimizer_state
+from dmf.runner.pictures import labelled_sheet, sheet, training_sheet
+from dmf.runner.summary import network_summary, parameters
+
+
+def test_the_rate_warms_up_and_decays_in_steps(tiny: Path) -> None:
+    recipe = read(tiny, ["train.lr=1.0", "train.warmup=4", "train.decay=cosine", "train.steps=104"])
+    rates = [learning_rate(recipe, step, 104) for step in range(104)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[54] == pytest.approx(0.5)  # half way through the decay
+    assert all(a >= b for a, b in zip(rates[4:], rates[5:], strict=False)) and rates[-1] < 1e-3
+
+
+def test_an_extended_run_keeps_the_last_rate(tiny: Path) -> None:
+    recipe = read(tiny, ["train.lr=1.0", "train.decay=cosine", "train.steps=200"])
+    assert learning_rate(recipe, 100, 100) == learning_rate(recipe, 150, 100) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_average_is_the_weighted_sum_of_all_weights() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    network.weight.data.fill_(0.0)
+    average = ema.average_of(network)
+    want = 0.0
+    for step in range(30):
+        network.weight.data.fill_(float(step))
+        decay = ema.decay_at(0.9, step)
+        ema.update(average, network, decay)
+        want = decay * want + (1 - decay) * step
+    assert float(average.weight.detach()) == pytest.approx(want, rel=1e-6)
+    assert ema.decay_at(0.9, 0) == 0.1 and ema.decay_at(0.9, 10**6) == 0.9
+    assert float(network.weight.detach()) == 29.0  # the network itself is untouched
+
+
+def test_the_guard_counts_rows_and_names_the_first() -> None:
+    guard = Guard(torch.device("cpu"), limit=2)
+    fine, bad = torch.tensor(1.0), torch.tensor(math.inf)
+    assert [float(guard.judge(norm, seen)) for norm, seen in [(bad, 0), (fine, 8), (bad, 16)]] == [1.0, 0.0, 1.0]
+    assert guard.counts() == (2, 1, 16) and not guard.exceeded()
+    guard.judge(torch.tensor(math.nan), 24)
+    assert guard.counts() == (3, 2, 16) and guard.exceeded()
+
+
+def test_a_bad_step_changes_no_weight_and_no_moment(tiny: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Linear(3, 3)
+    optimizer = build_optimizer(read(tiny), network)
+    for scale in (1.0, math.nan):
+        before = [p.detach().clone() for p in network.parameters()]
+        moments = {k: v.clone() for k, v in optimizer_state(optimizer)[0].items()}
+        optimizer.zero_grad()
+        (network(torch.ones(2, 3)).sum() * scale).backward()
+        optimizer.found_inf = torch.tensor(float(not math.isfinite(scale)))  # type: ignore[attr-defined]
+        optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+    assert all(torch.equal(value, moments[key]) for key, value in optimizer_state(optimizer)[0].items())
+
+
+def test_the_optimizers_state_goes_through_json_and_tensors(tiny: Path) -> None:
+    torch.manual_seed(0)
+    networks = [nn.Linear(3, 3) for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    optimizers = [build_optimizer(read(tiny), network) for network in networks]
+    networks[0](torch.ones(2, 3)).sum().backward()
+    optimizers[0].step()
+    networks[1].load_state_dict(networks[0].state_dict())
+    tensors, plain = optimizer_state(optimizers[0])
+    copies = {name: value.clone() for name, value in tensors.items()}
+    load_optimizer_state(optimizers[1], copies, json.loads(json.dumps(plain)))
+    for network, optimizer in zip(networks, optimizers, strict=True):
+        optimizer.zero_grad()
+        network(torch.ones(2, 3)).square().sum().backward()
+        optimizer.step()
+    assert torch.equal(networks[0].weight, networks[1].weight)
+
+
+def test_a_sheet_shows_every_image_enlarged_and_unblurred() -> None:
+    images = torch.arange(6, dtype=torch.uint8).reshape(6, 1, 1, 1).expand(6, 1, 8, 8) * 40
+    page = sheet(images, columns=3, row_names=["a", "b"])
+    assert page.dtype == torch.uint8 and page.shape[0] == 3 and page.shape[1] == 2 * (48 + 4) + 4
+    assert {int(v) for v in images.unique()} <= {int(v) for v in page.unique()}
+    plain = sheet(images, columns=3)
+    assert plain.shape == (3, 2 * 52 + 4, 3 * 52 + 4) and int(plain[0, 10, 10]) == 0 and int(plain[0, 70, 130]) == 200
+
+
+def test_labelled_images_stand_in_rows_of_their_class() -> None:
+    images = torch.tensor([0, 100, 0, 100, 0], dtype=torch.uint8).reshape(5, 1, 1, 1).expand(5, 1, 48, 48)
+    page = labelled_sheet(images, [0, 1, 0, 1, 0], ["zero", "one"])
+    assert int(page[0, 20, -20]) == 0 and int(page[0, 72, -20]) == 255  # three zeros; two ones and a blank
+    assert int(page[0, 72, -72]) == 100
+
+
+def test_the_sheet_of_training_data_without_labels_is_a_square() -> None:
+    assert training_sheet(torch.zeros(9, 1, 48, 48, dtype=torch.uint8), None, (), per_class=3).shape == (3, 160, 160)
+
+
+def test_the_summary_counts_every_parameter() -> None:
+    spec = DataSpec((1, 8, 8), tuple("0123456789"))
+    network = build("backbone", "dit", spec, hidden=32, depth=2, heads=2)
+    text = network_summary(network, spec)
+    assert f"{parameters(network):,}" in text.splitlines()[1] and "1x1x8x8" in text.splitlines()[1]
+    assert "layers.1" in text and network.training
+
+
+def test_the_journal_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    journal = Journal(path, 0)
+    for step in (2, 4, 6):
+        journal.write(step, {"loss": 1.0})
+    journal.close()
+    path.write_text(path.read_text() + '{"step": 8, "val')  # cut off by a crash
+    Journal(path, 4).close()
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [2, 4]
