@@ -223,18 +223,21 @@ def test_churn_is_algorithm_2(name: str, churn: tuple[float, float, float, float
         np.testing.assert_allclose(got.numpy(), want, rtol=0, atol=1e-10)
 
 
-def test_churn_stops_at_the_noisiest_level_of_the_schedule() -> None:
-    schedule = Exploding()
-    levels = levels_of(schedule, torch.tensor([80.0, 1.0], dtype=torch.float64))
+@pytest.mark.parametrize("schedule", [Exploding(), Straight(), SCHEDULES["linear"]], ids=lambda s: type(s).__name__)
+def test_churn_stops_at_the_noisiest_level_of_the_schedule(schedule: NoiseSchedule) -> None:
+    """Where t_at would answer, as on the straight path, and where it would not."""
+    noisiest = schedule.at(schedule.ends()[0])
+    there = schedule.at(schedule.t_at(0.0))
+    levels = levels_of(schedule, torch.stack([noisiest.t, there.t]))
     asked: list[float] = []
 
     def denoise(x: Tensor, at: Level) -> Tensor:
-        asked.append(float(at.sigma))
+        asked.append(float(at.ratio))
         return torch.zeros_like(x)
 
     x = torch.ones(1, 2, dtype=torch.float64)
     sample(build("sampler", "euler", churn=100.0), denoise, x, levels, Context(schedule, lambda: torch.ones_like(x)))
-    assert asked == pytest.approx([80.0, math.sqrt(2)], rel=1e-9)
+    assert asked == pytest.approx([float(noisiest.ratio), math.sqrt(2)], rel=1e-9)
 
 
 # -- what stochastic samplers converge to, without drawing a single number --------------------------------------------
