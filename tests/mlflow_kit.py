@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,8 +117,9 @@ class Look:
 
     def images(self, run_id: str) -> list[tuple[str, int]]:
         """Name and step of the images in the grid, repeats included."""
-        names = [Path(path).name.replace("%", "+").split("+") for path in self.files(run_id) if path.endswith(".png")]
-        return sorted((parts[0], int(parts[2])) for parts in names if len(parts) > 3)
+        names = [Path(path).name for path in self.files(run_id) if path.endswith(".png")]
+        found = [re.match(r"(.+)[+%]step[+%](\d+)[+%]timestamp", name) for name in names]  # `%` in older MLflow
+        return sorted((re.sub("[~#]", "/", match[1]), int(match[2])) for match in found if match)
 
 
 def same(a: float, b: float) -> bool:

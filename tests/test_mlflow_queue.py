@@ -118,6 +118,16 @@ def test_a_broken_file_store_holds_up_no_curve(store: Store, tmp_path: Path) -> 
     assert unsent is not None and unsent.startswith("1 file (")
 
 
+def test_what_waits_behind_the_one_in_hand_is_known(store: Store, tmp_path: Path) -> None:
+    store.hang.clear()
+    box = outbox(store, tmp_path)
+    for name in "abc":
+        box.keep("file", {"path": name})
+    assert box.pending("file") == [{"path": "b"}, {"path": "c"}]
+    store.hang.set()
+    assert box.finish(1) is None
+
+
 def test_status_waits_for_files_that_go_well(store: Store, tmp_path: Path) -> None:
     store.hang.clear()
     box = outbox(store, tmp_path)

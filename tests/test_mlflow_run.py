@@ -122,7 +122,7 @@ def test_images_are_true_to_the_pixel(look: Look, tmp_path: Path) -> None:
     run.hook.dmf_images(3, "preview/colour", colour)
     run.hook.dmf_images(4, "grey: one", grey)
     run.end()
-    assert look.images(run.run_id) == [("grey_ one", 4), ("preview~colour", 3)]
+    assert look.images(run.run_id) == [("grey_ one", 4), ("preview/colour", 3)]
     paths = sorted(path for path in look.files(run.run_id) if path.endswith(".png"))
     got = [np.asarray(Image.open(look.client.download_artifacts(run.run_id, path, str(tmp_path)))) for path in paths]
     assert np.array_equal(got[0], grey[0].numpy()) and np.array_equal(got[1], colour.permute(1, 2, 0).numpy())

@@ -15,12 +15,10 @@ from dmf.plugins.hooks.mlflow_store import Store, create_database, locate, maske
 
 FULL = bool(os.environ.get("DMF_FULL"))
 
-# One import of MLflow, then processes that need none: what is tried here are the two seconds after it.
 RIVALS = """
 import os, sys
 from pathlib import Path
 from mlflow import MlflowClient
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from dmf.plugins.hooks.mlflow_store import create_database
 
 def child(number):
@@ -47,7 +45,6 @@ sys.exit(sum(os.waitpid(pid, 0)[1] != 0 for pid in children))
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from dmf.plugins.hooks.mlflow_store import create_database, _is_whole
 
 path = Path("mlflow.db").absolute()

@@ -149,7 +149,7 @@ class _Session:
     def _send(self, operations: Sequence[Operation]) -> None:
         self._remote.send(operations)
         if operations[0].kind == "open" and self._system is not None:
-            self._system.start(self._remote.run_id, self._store.uri)
+            self._system.start()
 
     def _put_system(self, values: Mapping[str, float]) -> None:
         self.outbox.put("system", {"values": values})

@@ -109,9 +109,9 @@ class Outbox:
         self._queue(self._spool.write(Operation(kind, payload, self.now_ms()), pixels))
 
     def pending(self, kind: str) -> list[Mapping[str, Any]]:
-        """The payloads of a kind that still wait."""
+        """The payloads of a kind that wait behind the one whose turn it is, which may be half sent."""
         lane = self._files if kind in FILES_LANE else self._store
-        return [operation.payload for operation in tuple(lane.queue) if operation.kind == kind]
+        return [operation.payload for operation in tuple(lane.queue)[1:] if operation.kind == kind]
 
     def finish(self, patience_s: float, at_most_s: float = float("inf")) -> str | None:
         """Wait until all is sent.

@@ -6,11 +6,13 @@ open again. So it is made under a name of its own and linked into place when it 
 
 import contextlib
 import difflib
+import json
 import os
 import re
 import shlex
 import sqlite3
-import threading
+import subprocess
+import sys
 import time
 import uuid
 from dataclasses import dataclass
@@ -24,8 +26,12 @@ SQLITE_HEADER = b"SQLite format 3\0"
 TRAINING_PAGES = "?workflowType=machine_learning"  # MLflow's pages are for language models unless told otherwise
 HALF_MADE_WAIT_S = 20.0
 ABANDONED_AFTER_S = 600.0
-
-_creating = threading.Lock()  # alembic's migration context is one for the process
+MIGRATION = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from mlflow import MlflowClient
+MlflowClient(tracking_uri=sys.argv[2]).search_experiments(max_results=1)
+"""
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,7 @@ def create_database(path: Path) -> None:
 
     Raises:
         OSError: The folder cannot be written to.
+        RuntimeError: MLflow could not make its tables.
     """
     if path.exists():
         _wait_until_whole(path)
@@ -108,8 +115,7 @@ def create_database(path: Path) -> None:
     _remove_abandoned(path)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with _creating:
-            _migrate(draft)
+        _migrate(draft)
         _move_into_place(draft, path)
     finally:
         draft.unlink(missing_ok=True)
@@ -151,10 +157,15 @@ def _old_file_store() -> Path | None:
 
 
 def _migrate(draft: Path) -> None:
-    """Have MLflow make its tables, and its default experiment, in a new file."""
-    from mlflow import MlflowClient
+    """Have MLflow make its tables, and its default experiment, in a new file.
 
-    MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
+    In a process of its own: the migrations cannot run twice at once in one process, and set up logging to their taste.
+    """
+    arguments = [json.dumps(sys.path), f"sqlite:///{draft}"]
+    done = subprocess.run([sys.executable, "-c", MIGRATION, *arguments], capture_output=True, start_new_session=True)
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise RuntimeError(f"making the database failed: {said[-1] if said else f'exit code {done.returncode}'}")
 
 
 def _move_into_place(draft: Path, path: Path) -> None:
