@@ -104,7 +104,7 @@ def test_a_server_that_is_killed_and_comes_back(
         run.log(step)
         slowest_s = max(slowest_s, time.perf_counter() - began)
         time.sleep(0.005)
-    assert slowest_s < 0.2
+    assert slowest_s < 1
     run.image(200)
     run.file("samples/grid.png")
     run.hook.dmf_metrics(250, {"kernel": {"value": 0.5}})
@@ -155,8 +155,10 @@ def test_a_server_that_hangs_holds_up_nothing_but_itself(server: Server, monkeyp
     run.log(*range(10))
     until(lambda: look.runs() and len(look.points(run.run_id, "loss")) == 10)
     server.signal(signal.SIGSTOP)
+    began = time.perf_counter()
     run.log(*range(10, 20))
     run.image(15)
+    assert time.perf_counter() - began < 1
     time.sleep(3)
     server.signal(signal.SIGCONT)
     run.end()
