@@ -169,3 +169,11 @@ def test_labels_follow_the_precision_of_x() -> None:
         out = denoiser(torch.ones(2, 1, 1, dtype=dtype), Straight().at(0.3), {})
         assert out.dtype == dtype
     assert got == [torch.float32, torch.float32, torch.float64]
+
+
+def test_extra_channels_are_not_part_of_the_image() -> None:
+    x = torch.ones(2, 1, 3)
+    level = Straight().at(0.5)
+    extended = Denoiser(lambda x, noise, cond: torch.cat([3 * x, 5 * x, 7 * x], 1), Straight(), predictions.x0)
+    assert torch.equal(extended(x, level, {}), 3 * x)
+    assert extended.raw(x, level, {}).shape == (2, 3, 3)
