@@ -123,9 +123,11 @@ def test_a_weighting_means_the_same_for_every_prediction(name: str) -> None:
     guess = torch.randn(x0.shape, generator=generator(0, "guess", 0), dtype=torch.float64)
     x, c = level.mix(x0, eps), PREDICTIONS[name](level, SIGMA_DATA)
     denoiser = Denoiser(lambda x_in, noise, cond: (guess - c.c_skip * x) / c.c_out, schedule, PREDICTIONS[name], 0.6)
+    factor = 1 + level.sigma.flatten()
     got = training_loss(denoiser, l2, lambda at, coefficients: 1 + at.sigma, x0, eps, level, {})
-    want = (1 + level.sigma.flatten()) * ((guess - x0) ** 2).mean((1, 2))
-    torch.testing.assert_close(got, want, rtol=1e-9, atol=0)
+    torch.testing.assert_close(got, factor * ((guess - x0) ** 2).mean((1, 2)), rtol=1e-9, atol=0)
+    got = training_loss(denoiser, l1, lambda at, coefficients: 1 + at.sigma, x0, eps, level, {})
+    torch.testing.assert_close(got, factor.sqrt() * (guess - x0).abs().mean((1, 2)), rtol=1e-9, atol=0)
 
 
 def test_what_the_network_and_the_objective_are_given() -> None:
