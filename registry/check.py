@@ -48,8 +48,15 @@ def verdict(part: dict[str, object]) -> str | None:
 def _error(part: Part) -> str | None:
     command = [sys.executable, "-c", _CHILD, json.dumps([sys.path, asdict(part)])]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False,
-                              stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
     except subprocess.TimeoutExpired:
         return f"its import was not done after {TIMEOUT_S:.0f} s"
     answers = [line for line in done.stdout.splitlines() if line.startswith(_SIGN)]

@@ -95,8 +95,9 @@ def _import(part: Part) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # also sys.exit() at import: whatever it is, it is the part's fault
-        raise PartError(f"{part.kind} {part.name!r} of {part.source} cannot be imported: "
-                        f"{type(error).__name__}: {error}") from error
+        raise PartError(
+            f"{part.kind} {part.name!r} of {part.source} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _fits(part: Part, kind: Kind, target: Any) -> None:

@@ -179,8 +179,9 @@ def _check_names(name: str, hook: object, manager: pluggy.PluginManager) -> None
     callers = {c.name: c for c in manager.get_hookcallers(hook) or ()}
     for method in [m for m in dir(hook) if m.startswith("dmf_") or m in callers]:
         if method not in SPECS:
-            raise PartError(f"hook {name}: there is no hook {method!r}{did_you_mean(method, SPECS)}"
-                            f"; hooks are {', '.join(SPECS)}")
+            raise PartError(
+                f"hook {name}: there is no hook {method!r}{did_you_mean(method, SPECS)}; hooks are {', '.join(SPECS)}"
+            )
         if method not in callers:
             raise PartError(f"hook {name}: its method {method} lacks the mark @hookimpl (from dmf.registry)")
     if not callers:

@@ -102,8 +102,9 @@ def _derived(target: Callable[..., Any], kind: str) -> _Derived:
         model = _model(options)
         found = tidy(model.model_json_schema())
     except pydantic.errors.PydanticUserError as error:
-        raise PartError(f"{who}: an option has a type that recipes cannot hold: "
-                        f"{error.message.splitlines()[0]}") from error
+        raise PartError(
+            f"{who}: an option has a type that recipes cannot hold: {error.message.splitlines()[0]}"
+        ) from error
     found.setdefault("properties", {})
     for option in options:
         found["properties"][option.name] |= {"description": option.description} if option.description else {}
@@ -117,7 +118,8 @@ def _model(options: list[Option]) -> type[pydantic.BaseModel]:
     """The fields have names of their own: an option may be called ``copy`` or ``json``, like methods of the model."""
     fields: dict[str, Any] = {
         f"option_{o.name}": (o.annotation, pydantic.Field(... if o.required else o.default, alias=o.name))
-        for o in options}
+        for o in options
+    }
     config = pydantic.ConfigDict(extra="forbid", validate_default=True)
     return pydantic.create_model("Options", __config__=config, **fields)
 
@@ -127,8 +129,10 @@ def _written_default(option: Option, who: str) -> Any:
     try:
         return to_jsonable_python(option.default, inf_nan_mode="constants")
     except PydanticSerializationError as error:
-        raise PartError(f"{who}: the default of option {option.name!r} is {option.default!r}, which no recipe can "
-                        "hold; expected null, a number, a text, a list or a mapping") from error
+        raise PartError(
+            f"{who}: the default of option {option.name!r} is {option.default!r}, which no recipe can "
+            "hold; expected null, a number, a text, a list or a mapping"
+        ) from error
 
 
 def _refuse_bad_defaults(model: type[pydantic.BaseModel], schema: dict[str, Any], who: str) -> None:

@@ -91,8 +91,10 @@ def _set_item(node: Node, schema: Schema, override: Override, depth: int) -> Nod
     key, count = override.path[depth], len(node.value)
     if not (key.isascii() and key.isdigit() and int(key) < count):
         indices = f"0 to {count - 1}" if count else "nothing: it is empty"
-        raise RecipeError(f"{override.node.mark}: {'.'.join(override.path[:depth])} is a list of {count}, got {key!r}, "
-                          f"expected {indices}; or give the whole list")
+        raise RecipeError(
+            f"{override.node.mark}: {'.'.join(override.path[:depth])} is a list of {count}, got {key!r}, "
+            f"expected {indices}; or give the whole list"
+        )
     items = list(node.value)
     items[int(key)] = _below(items[int(key)], schema.get("items") or {}, override, depth)
     return Node(items, node.mark)

@@ -77,8 +77,9 @@ def _text(name: str, folder: Path | None = None) -> _Text:
         place = shipped.place(name)
         return _Text(shipped.text(name), place, None, place)
     where = f" in {folder}" if folder else ""
-    raise RecipeError(f"{cut(name, 200)}: there is no such file{where}, and no shipped recipe of that name"
-                      f"{_suggestions(path)}")
+    raise RecipeError(
+        f"{cut(name, 200)}: there is no such file{where}, and no shipped recipe of that name{_suggestions(path)}"
+    )
 
 
 def _suggestions(path: Path) -> str:

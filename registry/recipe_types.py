@@ -46,9 +46,14 @@ Whole = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(1)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]  # what torch's generators take
 Share = Annotated[float, Ge(0), Lt(1)]
-FolderName = Annotated[str, Field(
-    pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=200,
-    json_schema_extra={"x-words": "a folder's name: up to 200 letters, digits, '.', '_', '-', none of '.-' first"})]
+FolderName = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$",
+        max_length=200,
+        json_schema_extra={"x-words": "a folder's name: up to 200 letters, digits, '.', '_', '-', none of '.-' first"},
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,8 +71,12 @@ class NestedKind:
 def part_schema(kind: str) -> dict[str, Any]:
     """The JSON Schema of a place where a part stands; its options are checked against the part's own."""
     types = ["number"] if kind in NUMBER_MEANS else []
-    return {"x-part": kind, "type": [*types, "string", "object"], "required": ["name"],
-            "properties": {"name": {"type": "string", "x-name": kind}}}
+    return {
+        "x-part": kind,
+        "type": [*types, "string", "object"],
+        "required": ["name"],
+        "properties": {"name": {"type": "string", "x-name": kind}},
+    }
 
 
 def title(target: Callable[..., Any], kind: str) -> str:
@@ -89,13 +93,17 @@ def options_of(target: Callable[..., Any], kind: Kind) -> list[Option]:
     function = _constructor(target) if isinstance(target, type) else target
     chosen = _of_class(target, function, kind) if isinstance(target, type) else _of_function(target, kind)
     texts = _descriptions(target)
-    found = [Option(p.name, _annotation(p, function, title(target, kind.name)), p.default, texts.get(p.name, ""))
-             for p in chosen]
+    found = [
+        Option(p.name, _annotation(p, function, title(target, kind.name)), p.default, texts.get(p.name, ""))
+        for p in chosen
+    ]
     reserved = RESERVED.get(kind.name, ("name",))
     for option in found:
         if option.name in reserved:
-            raise PartError(f"{title(target, kind.name)}: an option cannot be called {option.name!r}; in recipes "
-                            f"{', '.join(reserved)} mean something else")
+            raise PartError(
+                f"{title(target, kind.name)}: an option cannot be called {option.name!r}; in recipes "
+                f"{', '.join(reserved)} mean something else"
+            )
     return found
 
 
@@ -144,8 +152,9 @@ def _annotation(parameter: inspect.Parameter, function: Callable[..., Any], who:
         known = getattr(inspect.unwrap(function), "__globals__", {})
         hints = typing.get_type_hints(alone, known, include_extras=True)
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
-        raise PartError(f"{who}: the type of option {parameter.name!r}, {parameter.annotation!r}, cannot be resolved: "
-                        f"{error}") from error
+        raise PartError(
+            f"{who}: the type of option {parameter.name!r}, {parameter.annotation!r}, cannot be resolved: {error}"
+        ) from error
     return _with_nested(hints[parameter.name])
 
 

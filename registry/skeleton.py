@@ -13,8 +13,11 @@ from .recipe_types import PartRef, Recipe, plain
 from .signature import described
 from .tidy import tidy
 
-EXTENDS = {"type": "string", "description": "Another recipe to start from: a path relative to this file, or the name "
-           "of a shipped recipe. Mappings are merged, lists replaced."}
+EXTENDS = {
+    "type": "string",
+    "description": "Another recipe to start from: a path relative to this file, or the name "
+    "of a shipped recipe. Mappings are merged, lists replaced.",
+}
 ADAPTER = pydantic.TypeAdapter(Recipe)
 
 

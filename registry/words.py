@@ -47,8 +47,15 @@ def a(noun: str) -> str:
     return ("an " if noun[0] in "aeiou" else "a ") + noun
 
 
-_TYPES = {"integer": "an integer", "number": "a number", "string": "a text", "boolean": "true or false",
-          "null": "null", "array": "a list", "object": "a mapping"}
+_TYPES = {
+    "integer": "an integer",
+    "number": "a number",
+    "string": "a text",
+    "boolean": "true or false",
+    "null": "null",
+    "array": "a list",
+    "object": "a mapping",
+}
 
 
 def expected(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None = None) -> str:
@@ -82,8 +89,13 @@ def _typed(name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any])
 
 
 def _limits(schema: Mapping[str, Any]) -> str:
-    words = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "of at most",
-             "exclusiveMaximum": "below", "multipleOf": "that is a multiple of"}
+    words = {
+        "minimum": "of at least",
+        "exclusiveMinimum": "above",
+        "maximum": "of at most",
+        "exclusiveMaximum": "below",
+        "multipleOf": "that is a multiple of",
+    }
     found = [f"{text} {_number(schema[key])}" for key, text in words.items() if key in schema]
     return " " + " and ".join(found) if found else ""
 

@@ -58,8 +58,9 @@ def read_text(path: FilePath) -> str:
         text = found.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = found[: error.start].count(b"\n") + 1
-        raise RecipeError(f"{path}:{line}: byte {found[error.start]:#04x} is not UTF-8, expected a recipe "
-                          "(a YAML text in UTF-8)") from error
+        raise RecipeError(
+            f"{path}:{line}: byte {found[error.start]:#04x} is not UTF-8, expected a recipe (a YAML text in UTF-8)"
+        ) from error
     return text
 
 
@@ -181,8 +182,10 @@ class _Reader:
         found = _UNPRINTABLE.search(text)
         if found:
             line, column = text.count("\n", 0, found.start()) + 1, found.start() - text.rfind("\n", 0, found.start())
-            raise RecipeError(f"{Mark(self.source, line, column)}: broken YAML: the character "
-                              f"{found.group().encode('unicode_escape').decode()} does not belong in a text")
+            raise RecipeError(
+                f"{Mark(self.source, line, column)}: broken YAML: the character "
+                f"{found.group().encode('unicode_escape').decode()} does not belong in a text"
+            )
 
     def _refuse_tag(self, event: Any) -> None:
         if event.tag is not None:

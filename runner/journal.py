@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,8 +25,8 @@ class Journal:
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a line."""
-        self._file.write(json.dumps({"step": step, "values": dict(values)}) + "\n")
+        """Add a line, with the time in Unix seconds."""
+        self._file.write(json.dumps({"step": step, "time": round(time.time(), 3), "values": dict(values)}) + "\n")
         self._file.flush()
 
     def close(self) -> None:

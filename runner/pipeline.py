@@ -153,7 +153,7 @@ def draw_sheet(session: Session, trained: Trained) -> None:
         picture = make_sheet(session, trained, session.recipe.sample.per_class, "sample")
         path = session.folder_.samples / "grid.png"
         save_png(picture, path, notes(session.recipe, trained.step))
-        session.hooks.call("dmf_images", run=session, step=trained.step, name="samples", images=picture)
+        session.hooks.call("dmf_images", run=session, step=trained.step, name="grid", images=picture)
         session.wrote(path)
         log.info("samples: %s", path)
     session.world.barrier()

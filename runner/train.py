@@ -69,6 +69,8 @@ class Trainer:
         """Train to the recipe's number of steps. The order of what happens after a step matters: see the comments."""
         recipe, state = self.recipe, self.state
         with Progress("train", recipe.train.steps, state.step, recipe.train.batch_size, self.world.first) as bar:
+            if state.step == 0 and self._preview_due(last=False):
+                self._show()  # where it began: pictures by step start with it
             while state.step < recipe.train.steps:
                 self._stop_if_asked()  # between steps, where a checkpoint is whole
                 self.step()
@@ -76,10 +78,10 @@ class Trainer:
                 stop = None
                 if state.step % recipe.log.every == 0 or last:
                     stop = self._log(bar)  # first, so that a checkpoint holds the logged point
+                if state.step % recipe.checkpoint.every == 0 or last or stop:
+                    self.save()  # before the pictures, so that a crash in them costs no training
                 if self._preview_due(last):
                     self._show()
-                if state.step % recipe.checkpoint.every == 0 or last or stop:
-                    self.save()  # after the pictures: a crash in them costs no training
                 bar.step()
                 if stop:
                     log.info("%s stopped the training at step %d", stop, state.step)

@@ -1,9 +1,9 @@
 """The contract kit: exact denoisers, measured orders, and checks for any sampler or schedule, ours or yours.
 
-    from dmf.testing import check_sampler
+from dmf.testing import check_sampler
 
-    def test_my_sampler():
-        check_sampler(MySampler())
+def test_my_sampler():
+    check_sampler(MySampler())
 """
 
 from .exact import Gaussian, Mixture

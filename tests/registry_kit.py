@@ -17,8 +17,9 @@ def install_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.delenv("DMF_PLUGINS", raising=False)
     before = set(sys.modules)
 
-    def one(name: str, entries: Mapping[str, str], files: Mapping[str, str] | None = None,
-            version: str = "0.1") -> Path:
+    def one(
+        name: str, entries: Mapping[str, str], files: Mapping[str, str] | None = None, version: str = "0.1"
+    ) -> Path:
         folder = tmp_path / f"site-{name}-{version}"
         info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir(parents=True)

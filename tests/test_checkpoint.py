@@ -82,4 +82,8 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch:
 def test_nothing_in_it_is_a_pickle(tmp_path: Path) -> None:
     path = write(tmp_path, 1, 1.0)
     assert {p.suffix for p in path.iterdir()} == {".safetensors", ".json"}
-    assert set(json.loads((path / "manifest.json").read_text())) == {"model.safetensors", "ema.safetensors", "state.json"}
+    assert set(json.loads((path / "manifest.json").read_text())) == {
+        "model.safetensors",
+        "ema.safetensors",
+        "state.json",
+    }

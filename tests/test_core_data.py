@@ -52,8 +52,12 @@ def test_a_fingerprint_changes_with_every_pixel_label_and_place() -> None:
         assert len(first) == 64 and first == Row(images.clone(), labels.clone(), held).fingerprint()
         changed = images.clone()
         changed[2, 0, 3, 3] += 1
-        others = [(changed, labels), (images, torch.tensor([0, 1, 1])), (images.flip(0), labels.flip(0)),
-                  (images[:2], labels[:2])]
+        others = [
+            (changed, labels),
+            (images, torch.tensor([0, 1, 1])),
+            (images.flip(0), labels.flip(0)),
+            (images[:2], labels[:2]),
+        ]
         assert len({first, *(Row(*other, held).fingerprint() for other in others)}) == 5
     assert Row(images, labels, True).held_out() is None
 
@@ -90,8 +94,15 @@ class Spread(Metric):
         self.add_state("most", torch.full((1,), -torch.inf), "max")
         self.add_state("rows", torch.zeros(0, 2), "cat")
 
-    def update(self, images: Tensor, *, real: bool = False, labels: Tensor | None = None,
-               index: Tensor | None = None, **later: Any) -> None:
+    def update(
+        self,
+        images: Tensor,
+        *,
+        real: bool = False,
+        labels: Tensor | None = None,
+        index: Tensor | None = None,
+        **later: Any,
+    ) -> None:
         values = images.flatten(1).float()
         self.total += values.sum()
         self.least = torch.minimum(self.least, values.min())

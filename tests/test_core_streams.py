@@ -44,8 +44,12 @@ def test_the_global_generator_is_left_alone() -> None:
 
 
 def test_seeds_differ_by_each_of_their_three_parts() -> None:
-    seeds = {stream_seed(seed, purpose, position) for seed in (-1, 0, 1, 11) for purpose in ("a", "b", "a/1")
-             for position in (0, 1, 11, 2**40)}
+    seeds = {
+        stream_seed(seed, purpose, position)
+        for seed in (-1, 0, 1, 11)
+        for purpose in ("a", "b", "a/1")
+        for position in (0, 1, 11, 2**40)
+    }
     assert len(seeds) == 4 * 3 * 4 and all(0 <= seed < 2**63 for seed in seeds)
 
 

@@ -38,8 +38,13 @@ class Everything(Metric):
     def compute(self) -> dict[str, float]:
         rows = self.rows  # type: ignore[attr-defined]
         order = torch.arange(len(rows), dtype=torch.float32)
-        return {"n": float(self.n), "low": float(self.low), "high": float(self.high),
-                "ordered": float((rows[:, 1] == order).all()), "weighted": float((rows[:, 0] * order).sum())}
+        return {
+            "n": float(self.n),
+            "low": float(self.low),
+            "high": float(self.high),
+            "ordered": float((rows[:, 1] == order).all()),
+            "weighted": float((rows[:, 0] * order).sum()),
+        }
 
 
 def update(metric: Metric, world: World) -> None:
@@ -90,7 +95,9 @@ def test_the_batch_size_does_not_matter(tiny: Path, dmf_command: Command) -> Non
     dmf_command("train", tiny)
     values = []
     for size in (7, 90):
-        dmf_command("evaluate", "tiny", "--images", 90, "--metrics", METRICS, "--json", "out.json", "--batch-size", size)
+        dmf_command(
+            "evaluate", "tiny", "--images", 90, "--metrics", METRICS, "--json", "out.json", "--batch-size", size
+        )
         values.append(json.loads(Path("out.json").read_text())["frechet_digits"]["value"])
     assert values[0] == pytest.approx(values[1], rel=1e-3)  # an image may differ by 1/255
 
@@ -103,7 +110,10 @@ def test_the_batch_size_does_not_matter(tiny: Path, dmf_command: Command) -> Non
         (["--images", "90", "--metrics", "[{name: frechet, features: inception}]"], "inception"),
         (["--images", "90", "--metrics", "[frechet]"], "features"),
         (["--images", "10", "--metrics", METRICS], "more images"),
-        (["--images", "90", "--metrics", "[{name: kernel, features: digits}, {name: kernel, features: digits}]"], "two metrics"),
+        (
+            ["--images", "90", "--metrics", "[{name: kernel, features: digits}, {name: kernel, features: digits}]"],
+            "two metrics",
+        ),
     ],
 )
 def test_mistakes_get_one_message(tiny: Path, dmf_command: Command, words: list[str], said: str) -> None:

@@ -21,8 +21,13 @@ OVERRIDES = [f"train.steps={STEPS}", "checkpoint.every=7", "log.every=3"]
 def start(*words: object) -> "subprocess.Popen[str]":
     """A `dmf` of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-m", "dmf", *map(str, words)], text=True, env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-m", "dmf", *map(str, words)],
+        text=True,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def lines(path: Path) -> int:

@@ -39,7 +39,9 @@ def assert_alike(run: Path, one: Path) -> None:
 
 
 def test_two_ranks_are_one(tiny: Path, one: Path) -> None:
-    out = dmf("run", tiny, "name=two", "--ranks", 2, "evaluate={images: 90, metrics: [{name: frechet, features: digits}]}")
+    out = dmf(
+        "run", tiny, "name=two", "--ranks", 2, "evaluate={images: 90, metrics: [{name: frechet, features: digits}]}"
+    )
     run = tiny.parent / "runs/two"
     assert_alike(run, one)
     assert out.count("going on") == 0 and out.count("folder runs/two") == 1  # one rank speaks
@@ -47,7 +49,9 @@ def test_two_ranks_are_one(tiny: Path, one: Path) -> None:
     assert (run / "samples/grid.png").exists()
     scored = json.loads((run / "metrics.json").read_text())["frechet_digits"]["value"]
     dmf("evaluate", run, "--json", tiny.parent / "alone.json")
-    assert json.loads((tiny.parent / "alone.json").read_text())["frechet_digits"]["value"] == pytest.approx(scored, rel=1e-3)
+    assert json.loads((tiny.parent / "alone.json").read_text())["frechet_digits"]["value"] == pytest.approx(
+        scored, rel=1e-3
+    )
 
 
 def test_torchrun_joins(tiny: Path, one: Path) -> None:

@@ -51,8 +51,10 @@ def folder(tmp_path: Path) -> Folder:
 
 
 def test_mappings_merge_deep_and_lists_are_replaced(folder: Folder) -> None:
-    recipe = folder.child("name: child\ntrain: {lr: 2e-3}\nbackbone: {hidden: 64}\n"
-                          "evaluate: {metrics: [{name: frechet, features: digits}]}\nlog: {every: 5}\n")
+    recipe = folder.child(
+        "name: child\ntrain: {lr: 2e-3}\nbackbone: {hidden: 64}\n"
+        "evaluate: {metrics: [{name: frechet, features: digits}]}\nlog: {every: 5}\n"
+    )
     assert (recipe.name, recipe.train.steps, recipe.train.lr, recipe.log.every) == ("child", 800, 2e-3, 5)
     assert (recipe.backbone.options["hidden"], recipe.backbone.options["depth"]) == (64, 4)
     assert (recipe.evaluate.images, [m.name for m in recipe.evaluate.metrics]) == (10, ["frechet"])
@@ -96,8 +98,11 @@ def test_a_default_part_may_be_given_options_without_its_name(folder: Folder) ->
     assert folder.child("sampler: {guidance: {scale: 4}}").sampler.guidance == PartRef("cfg", {"scale": 4.0})
 
 
-NESTED = SAMPLER.replace("flair: Annotated[float, Ge(0)] = 1", "judge: FeatureExtractor, flair: float = 1").replace(
-    "import Sampler", "import FeatureExtractor, Sampler") + """
+NESTED = (
+    SAMPLER.replace("flair: Annotated[float, Ge(0)] = 1", "judge: FeatureExtractor, flair: float = 1").replace(
+        "import Sampler", "import FeatureExtractor, Sampler"
+    )
+    + """
 
 class Eye(FeatureExtractor):
     def __init__(self, wide: int = 1) -> None: ...
@@ -106,6 +111,7 @@ class Eye(FeatureExtractor):
 class Ear(Eye):
     def __init__(self, loud: int = 1) -> None: ...
 """
+)
 
 
 def test_a_new_name_drops_options_also_of_a_part_in_a_part(folder: Folder, install: Install) -> None:
@@ -127,7 +133,8 @@ def test_a_new_name_drops_options_also_of_a_part_in_a_part(folder: Folder, insta
 def test_a_missing_key_points_at_the_file_that_was_read(folder: Folder) -> None:
     folder.write("base.yaml", BASE.replace("batch_size: 128, ", ""))
     assert folder.problems("\ntrain: {steps: 3}") == [
-        "child.yaml:3:1: train.batch_size: missing, expected an integer of at least 1"]
+        "child.yaml:3:1: train.batch_size: missing, expected an integer of at least 1"
+    ]
 
 
 def test_chains_and_folders(folder: Folder) -> None:
@@ -147,7 +154,8 @@ def test_extends_that_leads_nowhere(folder: Folder) -> None:
         read(path)
     assert str(error.value).startswith(
         f"{path}:2:1: extends: bace.yaml: there is no such file in {folder.path}, and no shipped recipe of that name; "
-        f"did you mean '{folder.path}/base.yaml'")
+        f"did you mean '{folder.path}/base.yaml'"
+    )
     with pytest.raises(RecipeError, match=r"child.yaml:1:1: extends: got a list of 1, expected a file or a shipped"):
         read(folder.write("child.yaml", "extends: [base.yaml]\n"))
     with pytest.raises(RecipeError, match=r"child.yaml:1:1: extends: got null, expected a file or a shipped"):
@@ -155,7 +163,8 @@ def test_extends_that_leads_nowhere(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["x" * 300, "x" * 300 + "/y", r'"a\0b"', r'"a\nb"', "/", "''", "~/x", "'[ab'", "**/x.yaml"])
+    "name", ["x" * 300, "x" * 300 + "/y", r'"a\0b"', r'"a\nb"', "/", "''", "~/x", "'[ab'", "**/x.yaml"]
+)
 def test_extends_of_an_impossible_name(folder: Folder, name: str) -> None:
     with pytest.raises(RecipeError) as error:
         read(folder.write("child.yaml", f"extends: {name}\n"))
@@ -175,40 +184,54 @@ def test_a_mistake_is_said_to_be_in_the_file_that_holds_it(folder: Folder) -> No
     folder.write("base.yaml", BASE.replace("steps: 800", "steps: no"))
     assert folder.problems("name: child\nseed: x\n") == [
         "base.yaml:6:12: train.steps: got 'no', expected an integer of at least 1",
-        "child.yaml:3:1: seed: got 'x', expected an integer of at least 0 and below 9223372036854775808"]
+        "child.yaml:3:1: seed: got 'x', expected an integer of at least 0 and below 9223372036854775808",
+    ]
 
 
 # overrides
 
 
-@pytest.mark.parametrize(("override", "path", "value"), [
-    ("train.steps=500", "train.steps", 500),
-    ("train.lr=1e-4", "train.lr", 1e-4),
-    ("train.betas=[0.5, 0.6]", "train.betas", (0.5, 0.6)),
-    ("train.betas.1=0.9", "train.betas", (0.9, 0.9)),
-    ("train.clip=null", "train.clip", None),
-    ("name=b", "name", "b"),
-    ("log.every=7", "log.every", 7),  # known, and left out by the file
-    ("train.objective.name=l1", "train.objective", PartRef("l1", {})),
-    ("train.objective=l1", "train.objective", PartRef("l1", {})),
-    ("init_from=a=b", "init_from", "a=b"),
-    ("evaluate.metrics.0.subsets=9", "evaluate.metrics.0.options.subsets", 9),
-    ("evaluate.metrics.0.features=digits", "evaluate.metrics.0.options.features", "digits"),
-    ("evaluate.metrics.0.features.name=digits", "evaluate.metrics.0.options.features", "digits"),
-    ("evaluate.metrics.0.name=frechet", "evaluate.metrics.0.name", "frechet"),
-    ("sampler.guidance=1.5", "sampler.guidance.options.scale", 1.5),
-    ("sampler.guidance.scale=1.5", "sampler.guidance.options.scale", 1.5),
-    ("sampler.grid.name=uniform", "sampler.grid", PartRef("uniform", {})),
-    ("sampler.grid=null", "sampler.grid", None),
-    ("dataset.split=all", "dataset.options.split", "all"),
-    ("hooks=[mlflow]", "hooks.0.name", "mlflow"),
-])
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        ("train.steps=500", "train.steps", 500),
+        ("train.lr=1e-4", "train.lr", 1e-4),
+        ("train.betas=[0.5, 0.6]", "train.betas", (0.5, 0.6)),
+        ("train.betas.1=0.9", "train.betas", (0.9, 0.9)),
+        ("train.clip=null", "train.clip", None),
+        ("name=b", "name", "b"),
+        ("log.every=7", "log.every", 7),  # known, and left out by the file
+        ("train.objective.name=l1", "train.objective", PartRef("l1", {})),
+        ("train.objective=l1", "train.objective", PartRef("l1", {})),
+        ("init_from=a=b", "init_from", "a=b"),
+        ("evaluate.metrics.0.subsets=9", "evaluate.metrics.0.options.subsets", 9),
+        ("evaluate.metrics.0.features=digits", "evaluate.metrics.0.options.features", "digits"),
+        ("evaluate.metrics.0.features.name=digits", "evaluate.metrics.0.options.features", "digits"),
+        ("evaluate.metrics.0.name=frechet", "evaluate.metrics.0.name", "frechet"),
+        ("sampler.guidance=1.5", "sampler.guidance.options.scale", 1.5),
+        ("sampler.guidance.scale=1.5", "sampler.guidance.options.scale", 1.5),
+        ("sampler.grid.name=uniform", "sampler.grid", PartRef("uniform", {})),
+        ("sampler.grid=null", "sampler.grid", None),
+        ("dataset.split=all", "dataset.options.split", "all"),
+        ("hooks=[mlflow]", "hooks.0.name", "mlflow"),
+    ],
+)
 def test_an_override(folder: Folder, override: str, path: str, value: object) -> None:
-    found: object = folder.child("", override) if "metrics.0.name" not in override else folder.child(
-        "evaluate: {metrics: [{name: kernel, features: digits}]}", override, "evaluate.metrics.0.features=digits")
+    found: object = (
+        folder.child("", override)
+        if "metrics.0.name" not in override
+        else folder.child(
+            "evaluate: {metrics: [{name: kernel, features: digits}]}", override, "evaluate.metrics.0.features=digits"
+        )
+    )
     for key in path.split("."):
-        found = found[int(key)] if isinstance(found, tuple) else found[key] if isinstance(found, dict) else getattr(
-            found, key)
+        found = (
+            found[int(key)]
+            if isinstance(found, tuple)
+            else found[key]
+            if isinstance(found, dict)
+            else getattr(found, key)
+        )
     assert found == value and type(found) is type(value)
 
 
@@ -218,57 +241,75 @@ def test_a_default_list_can_be_reached_into(folder: Folder) -> None:
 
 
 def test_names_come_first_whatever_the_order(folder: Folder) -> None:
-    for overrides in (["sampler.churn=2", "sampler.name=heun"], ["sampler.name=heun", "sampler.churn=2"],
-                      ["sampler.churn=2", "sampler=heun"]):
+    for overrides in (
+        ["sampler.churn=2", "sampler.name=heun"],
+        ["sampler.name=heun", "sampler.churn=2"],
+        ["sampler.churn=2", "sampler=heun"],
+    ):
         found = folder.child("", *overrides).sampler
         assert (found.name, found.options["churn"], found.steps) == ("heun", 2.0, 20)
     assert folder.child("", "train.density.std=2", "train.density={name: logit_normal}").train.density == PartRef(
-        "logit_normal", {"mean": 0.0, "std": 2.0})
+        "logit_normal", {"mean": 0.0, "std": 2.0}
+    )
 
 
 def test_a_mapping_replaces_the_old_one_whole(folder: Folder) -> None:
     found = folder.child("", "backbone={name: dit, hidden: 32}").backbone
     assert (found.options["hidden"], found.options["depth"]) == (32, 12)
     assert folder.problems("", "sampler={name: heun}") == [
-        "override sampler={name: heun}: sampler.steps: missing, expected an integer of at least 1"]
+        "override sampler={name: heun}: sampler.steps: missing, expected an integer of at least 1"
+    ]
 
 
 def test_the_last_of_two_wins(folder: Folder) -> None:
     assert folder.child("", "seed=1", "seed=2").seed == 2
 
 
-@pytest.mark.parametrize(("override", "problem"), [
-    ("train.stepz=500", "train.stepz: unknown key, expected one of steps, batch_size, lr, warmup, decay, weight_decay, "
-     "betas, clip, label_dropout, ema, objective, weighting, density, precision, stop_after_bad_steps; did you mean "
-     "'steps'?"),
-    ("sampler.etaa=1", "sampler.etaa: unknown key, expected one of eta; did you mean 'eta'?"),
-    ("logg.every=1", "logg: unknown key, expected one of "
-     f"{KEYS}; did you mean 'log'?"),
-    ("train.steps=0", "train.steps: got 0, expected an integer of at least 1"),
-    ("train.steps=5 apples", "train.steps: got '5 apples', expected an integer of at least 1"),
-    ("train.steps=", "train.steps: got null, expected an integer of at least 1"),
-    ("train.steps=[1", "broken YAML: did not find expected ',' or ']', while parsing a flow sequence that begins "
-     "at line 1"),
-    ("train.steps.x=1", "train.steps is 800, which has no key 'x'"),
-    ("train.betas.2=0.5", "train.betas is a list of 2, got '2', expected 0 to 1; or give the whole list"),
-    ("train.betas.-1=0.5", "train.betas is a list of 2, got '-1', expected 0 to 1; or give the whole list"),
-    ("hooks.0.uri=x", "hooks is a list of 0, got '0', expected nothing: it is empty; or give the whole list"),
-    ("train.steps", "expected key=value, the key like train.steps"),
-    ("train..steps=1", "expected key=value, the key like train.steps"),
-    ("=1", "expected key=value, the key like train.steps"),
-    ("extends=other.yaml", "extends can only stand in a file"),
-    ("sampler.name=hein", f"sampler: unknown sampler 'hein'; did you mean 'heun'? known: {SAMPLERS} (parts come from "
-     "installed packages: `dmf plugins` lists them)"),
-    ("evaluate.metrics.0.features.foo=1", "evaluate.metrics.0.features.foo: unknown key, expected one of none at all"),
-    ("dataset.split.x=1", "dataset.split: got a mapping of 1, expected one of train, test, all"),
-    ("seed=1\n2", "seed: got '1 2', expected an integer of at least 0 and below 9223372036854775808"),
-    ("a\nb=1", f"a\\nb: unknown key, expected one of {KEYS}"),
-    ("a." * 70 + "a=1", "the key is more than 64 levels deep"),
-    ("a." * 60 + "a=1", f"a: unknown key, expected one of {KEYS}"),
-    ("train.lr=.nan", "train.lr: got nan, expected a finite number"),
-    ("name=a\x00b", "broken YAML: the character \\x00 does not belong in a text"),
-    ("name=\udcff", "broken YAML: the character \\udcff does not belong in a text"),
-])
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        (
+            "train.stepz=500",
+            "train.stepz: unknown key, expected one of steps, batch_size, lr, warmup, decay, weight_decay, "
+            "betas, clip, label_dropout, ema, objective, weighting, density, precision, stop_after_bad_steps; "
+            "did you mean 'steps'?",
+        ),
+        ("sampler.etaa=1", "sampler.etaa: unknown key, expected one of eta; did you mean 'eta'?"),
+        ("logg.every=1", f"logg: unknown key, expected one of {KEYS}; did you mean 'log'?"),
+        ("train.steps=0", "train.steps: got 0, expected an integer of at least 1"),
+        ("train.steps=5 apples", "train.steps: got '5 apples', expected an integer of at least 1"),
+        ("train.steps=", "train.steps: got null, expected an integer of at least 1"),
+        (
+            "train.steps=[1",
+            "broken YAML: did not find expected ',' or ']', while parsing a flow sequence that begins at line 1",
+        ),
+        ("train.steps.x=1", "train.steps is 800, which has no key 'x'"),
+        ("train.betas.2=0.5", "train.betas is a list of 2, got '2', expected 0 to 1; or give the whole list"),
+        ("train.betas.-1=0.5", "train.betas is a list of 2, got '-1', expected 0 to 1; or give the whole list"),
+        ("hooks.0.uri=x", "hooks is a list of 0, got '0', expected nothing: it is empty; or give the whole list"),
+        ("train.steps", "expected key=value, the key like train.steps"),
+        ("train..steps=1", "expected key=value, the key like train.steps"),
+        ("=1", "expected key=value, the key like train.steps"),
+        ("extends=other.yaml", "extends can only stand in a file"),
+        (
+            "sampler.name=hein",
+            f"sampler: unknown sampler 'hein'; did you mean 'heun'? known: {SAMPLERS} (parts come from "
+            "installed packages: `dmf plugins` lists them)",
+        ),
+        (
+            "evaluate.metrics.0.features.foo=1",
+            "evaluate.metrics.0.features.foo: unknown key, expected one of none at all",
+        ),
+        ("dataset.split.x=1", "dataset.split: got a mapping of 1, expected one of train, test, all"),
+        ("seed=1\n2", "seed: got '1 2', expected an integer of at least 0 and below 9223372036854775808"),
+        ("a\nb=1", f"a\\nb: unknown key, expected one of {KEYS}"),
+        ("a." * 70 + "a=1", "the key is more than 64 levels deep"),
+        ("a." * 60 + "a=1", f"a: unknown key, expected one of {KEYS}"),
+        ("train.lr=.nan", "train.lr: got nan, expected a finite number"),
+        ("name=a\x00b", "broken YAML: the character \\x00 does not belong in a text"),
+        ("name=\udcff", "broken YAML: the character \\udcff does not belong in a text"),
+    ],
+)
 def test_an_override_that_is_wrong(folder: Folder, override: str, problem: str) -> None:
     shown = cut(override)
     assert folder.problems("", override) == [f"override {shown}: {problem}"]

@@ -48,7 +48,11 @@ def test_a_good_recipe_is_filled_in(path: Path) -> None:
     path.write_text(GOOD, encoding="utf-8")
     recipe = read(path)
     assert (recipe.name, recipe.train.steps, recipe.train.lr, recipe.train.betas) == (
-        "digits-dit", 800, 1e-3, (0.9, 0.999))
+        "digits-dit",
+        800,
+        1e-3,
+        (0.9, 0.999),
+    )
     assert recipe.backbone.options["mlp_ratio"] == 4.0 and recipe.prediction == PartRef("flow", {})
     assert (recipe.sampler.name, recipe.sampler.steps, recipe.sampler.grid) == ("heun", 20, None)
     assert recipe.sampler.guidance == PartRef("cfg", {"scale": 2.0})
@@ -86,84 +90,166 @@ def test_integral_floats_are_integers(path: Path) -> None:
     assert steps == 100_000 and type(steps) is int
 
 
-KEYS = ("name, extends, seed, device, dataset, codec, augment, backbone, schedule, prediction, train, preview, "
-        "sampler, sample, evaluate, checkpoint, log, hooks, distributed, init_from")
+KEYS = (
+    "name, extends, seed, device, dataset, codec, augment, backbone, schedule, prediction, train, preview, "
+    "sampler, sample, evaluate, checkpoint, log, hooks, distributed, init_from"
+)
 KNOWN = {kind: ", ".join(p.name for p in parts(kind)) for kind in ("sampler", "prediction", "features")}
 HINT = "(parts come from installed packages: `dmf plugins` lists them)"
 
 
-@pytest.mark.parametrize(("old", "new", "expected"), [
-    # a mistyped key, at any depth
-    ("seed: 0", "sed: 0", f"r.yaml:2:1: sed: unknown key, expected one of {KEYS}; did you mean 'seed'?"),
-    ("ema: 0.995", "emma: 0.9", "r.yaml:7:71: train.emma: unknown key, expected one of steps, batch_size, lr, warmup, "
-     "decay, weight_decay, betas, clip, label_dropout, ema, objective, weighting, density, precision, "
-     "stop_after_bad_steps; did you mean 'ema'?"),
-    ("depth: 4", "deptt: 4", "r.yaml:4:36: backbone.deptt: unknown key, expected one of "
-     f"{', '.join(schema(load('backbone', 'dit'), 'backbone')['properties'])}; did you mean 'depth'?"),
-    ("guidance: 2.0", "guidance: {name: cfg, scale: 2, scael: 1}", "r.yaml:8:67: sampler.guidance.scael: unknown key, "
-     "expected one of scale; did you mean 'scale'?"),
-    ("{name: frechet, features: digits}", "{name: frechet, features: {name: digits, k: 1}}",
-     "r.yaml:9:77: evaluate.metrics.0.features.k: unknown key, expected one of none at all"),
-    # a wrong type
-    ("steps: 800", "steps: many", "r.yaml:7:12: train.steps: got 'many', expected an integer of at least 1"),
-    ("steps: 800", "steps: 1.5", "r.yaml:7:12: train.steps: got 1.5, expected an integer of at least 1"),
-    ("steps: 800", "steps: true", "r.yaml:7:12: train.steps: got true, expected an integer of at least 1"),
-    ("steps: 800", "steps: ~", "r.yaml:7:12: train.steps: got null, expected an integer of at least 1"),
-    ("name: digits-dit", "name: 3", "r.yaml:1:1: name: got 3, expected a folder's name: up to 200 letters, digits, "
-     "'.', '_', '-', none of '.-' first"),
-    ("name: digits-dit", "name: -x", "r.yaml:1:1: name: got '-x', expected a folder's name: up to 200 letters, digits, "
-     "'.', '_', '-', none of '.-' first"),
-    ("name: digits-dit", "name: a/b", "r.yaml:1:1: name: got 'a/b', expected a folder's name: up to 200 letters, "
-     "digits, '.', '_', '-', none of '.-' first"),
-    ("heads: 4", "heads: four", "r.yaml:4:46: backbone.heads: got 'four', expected an integer of at least 1"),
-    ("{name: digits}", "5", "r.yaml:3:1: dataset: got 5, expected the name of a dataset or a mapping with its name and "
-     "options"),
-    ("prediction: flow", "prediction: [flow]", "r.yaml:6:1: prediction: got a list of 1, expected the name of a "
-     "prediction or a mapping with its name and options"),
-    ("seed: 0", "log: 5", "r.yaml:2:1: log: got 5, expected a mapping"),
-    ("seed: 0", "hooks: mlflow", "r.yaml:2:1: hooks: got 'mlflow', expected a list, each the name of a hook or a "
-     "mapping with its name and options"),
-    ("seed: 0", "augment: {flip: yes}", "r.yaml:2:11: augment.flip: got 'yes', expected true or false"),
-    # a value out of range
-    ("seed: 0", "seed: -1", "r.yaml:2:1: seed: got -1, expected an integer of at least 0 and below "
-     "9223372036854775808"),
-    ("lr: 1e-3", "lr: 0", "r.yaml:7:41: train.lr: got 0, expected a number above 0"),
-    ("lr: 1e-3", "lr: .inf", "r.yaml:7:41: train.lr: got inf, expected a finite number"),
-    ("lr: 1e-3", "lr: .nan", "r.yaml:7:41: train.lr: got nan, expected a finite number"),
-    ("lr: 1e-3", "lr: 1e400", "r.yaml:7:41: train.lr: got inf, expected a finite number"),
-    ("ema: 0.995", "ema: 1", "r.yaml:7:71: train.ema: got 1, expected a number of at least 0 and below 1"),
-    ("ema: 0.995", "betas: [0.9]", "r.yaml:7:71: train.betas: got a list of 1, expected a list of 2, each a number of "
-     "at least 0 and below 1"),
-    ("ema: 0.995", "betas: [0.9, 1]", "r.yaml:7:84: train.betas.1: got 1, expected a number of at least 0 and below "
-     "1"),
-    ("ema: 0.995", "decay: cos", "r.yaml:7:71: train.decay: got 'cos', expected one of constant, cosine; did you mean "
-     "'cosine'?"),
-    ("ema: 0.995", "clip: 0", "r.yaml:7:71: train.clip: got 0, expected a number above 0 or null"),
-    ("seed: 0", "distributed: {strategy: fsdp}", "r.yaml:2:15: distributed.strategy: got 'fsdp', expected ddp"),
-    # an unknown part
-    ("name: heun", "name: huen", "r.yaml:8:12: sampler: unknown sampler 'huen'; did you mean 'heun'? known: "
-     f"{KNOWN['sampler']} {HINT}"),
-    ("prediction: flow", "prediction: flwo", "r.yaml:6:1: prediction: unknown prediction 'flwo'; did you mean "
-     f"'flow'? known: {KNOWN['prediction']} {HINT}"),
-    ("{name: frechet, features: digits}", "{name: frechet, features: digit}", "r.yaml:9:52: evaluate.metrics.0."
-     "features: unknown features 'digit'; did you mean 'digits'? known: " + f"{KNOWN['features']} {HINT}"),
-    # a missing key points at its parent
-    ("seed: 0\ndataset:  {name: digits}", "seed: 0", "r.yaml:1:1: dataset: missing, expected the name of a dataset or "
-     "a mapping with its name and options"),
-    ("lr: 1e-3, ", "", "r.yaml:7:1: train.lr: missing, expected a number above 0"),
-    ("steps: 20, ", "", "r.yaml:8:1: sampler.steps: missing, expected an integer of at least 1"),
-    ("{name: heun, steps: 20, guidance: 2.0}", "heun", "r.yaml:8:1: sampler.steps: missing, expected an integer of at "
-     "least 1"),
-    ("{name: digits}", "{}", "r.yaml:3:1: dataset.name: missing, expected the name of a dataset"),
-    ("{name: frechet, features: digits}", "frechet", "r.yaml:9:36: evaluate.metrics.0.features: missing, expected the "
-     "name of features or a mapping with its name and options"),
-    # YAML
-    ("seed: 0", "name: x", "r.yaml:2:1: repeated key 'name', first at line 1"),
-    ("seed: 0", "seed: [0", "r.yaml:3:8: broken YAML: did not find expected ',' or ']', while parsing a flow sequence "
-     "that begins at line 2"),
-    ("seed: 0", "seed: !!int 0", "r.yaml:2:7: the tag 'tag:yaml.org,2002:int' is not for recipes; write the value "
-     "without it"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        # a mistyped key, at any depth
+        ("seed: 0", "sed: 0", f"r.yaml:2:1: sed: unknown key, expected one of {KEYS}; did you mean 'seed'?"),
+        (
+            "ema: 0.995",
+            "emma: 0.9",
+            "r.yaml:7:71: train.emma: unknown key, expected one of steps, batch_size, lr, warmup, "
+            "decay, weight_decay, betas, clip, label_dropout, ema, objective, weighting, density, precision, "
+            "stop_after_bad_steps; did you mean 'ema'?",
+        ),
+        (
+            "depth: 4",
+            "deptt: 4",
+            "r.yaml:4:36: backbone.deptt: unknown key, expected one of "
+            f"{', '.join(schema(load('backbone', 'dit'), 'backbone')['properties'])}; did you mean 'depth'?",
+        ),
+        (
+            "guidance: 2.0",
+            "guidance: {name: cfg, scale: 2, scael: 1}",
+            "r.yaml:8:67: sampler.guidance.scael: unknown key, expected one of scale; did you mean 'scale'?",
+        ),
+        (
+            "{name: frechet, features: digits}",
+            "{name: frechet, features: {name: digits, k: 1}}",
+            "r.yaml:9:77: evaluate.metrics.0.features.k: unknown key, expected one of none at all",
+        ),
+        # a wrong type
+        ("steps: 800", "steps: many", "r.yaml:7:12: train.steps: got 'many', expected an integer of at least 1"),
+        ("steps: 800", "steps: 1.5", "r.yaml:7:12: train.steps: got 1.5, expected an integer of at least 1"),
+        ("steps: 800", "steps: true", "r.yaml:7:12: train.steps: got true, expected an integer of at least 1"),
+        ("steps: 800", "steps: ~", "r.yaml:7:12: train.steps: got null, expected an integer of at least 1"),
+        (
+            "name: digits-dit",
+            "name: 3",
+            "r.yaml:1:1: name: got 3, expected a folder's name: up to 200 letters, digits, "
+            "'.', '_', '-', none of '.-' first",
+        ),
+        (
+            "name: digits-dit",
+            "name: -x",
+            "r.yaml:1:1: name: got '-x', expected a folder's name: up to 200 letters, digits, "
+            "'.', '_', '-', none of '.-' first",
+        ),
+        (
+            "name: digits-dit",
+            "name: a/b",
+            "r.yaml:1:1: name: got 'a/b', expected a folder's name: up to 200 letters, "
+            "digits, '.', '_', '-', none of '.-' first",
+        ),
+        ("heads: 4", "heads: four", "r.yaml:4:46: backbone.heads: got 'four', expected an integer of at least 1"),
+        (
+            "{name: digits}",
+            "5",
+            "r.yaml:3:1: dataset: got 5, expected the name of a dataset or a mapping with its name and options",
+        ),
+        (
+            "prediction: flow",
+            "prediction: [flow]",
+            "r.yaml:6:1: prediction: got a list of 1, expected the name of a "
+            "prediction or a mapping with its name and options",
+        ),
+        ("seed: 0", "log: 5", "r.yaml:2:1: log: got 5, expected a mapping"),
+        (
+            "seed: 0",
+            "hooks: mlflow",
+            "r.yaml:2:1: hooks: got 'mlflow', expected a list, each the name of a hook or a "
+            "mapping with its name and options",
+        ),
+        ("seed: 0", "augment: {flip: yes}", "r.yaml:2:11: augment.flip: got 'yes', expected true or false"),
+        # a value out of range
+        (
+            "seed: 0",
+            "seed: -1",
+            "r.yaml:2:1: seed: got -1, expected an integer of at least 0 and below 9223372036854775808",
+        ),
+        ("lr: 1e-3", "lr: 0", "r.yaml:7:41: train.lr: got 0, expected a number above 0"),
+        ("lr: 1e-3", "lr: .inf", "r.yaml:7:41: train.lr: got inf, expected a finite number"),
+        ("lr: 1e-3", "lr: .nan", "r.yaml:7:41: train.lr: got nan, expected a finite number"),
+        ("lr: 1e-3", "lr: 1e400", "r.yaml:7:41: train.lr: got inf, expected a finite number"),
+        ("ema: 0.995", "ema: 1", "r.yaml:7:71: train.ema: got 1, expected a number of at least 0 and below 1"),
+        (
+            "ema: 0.995",
+            "betas: [0.9]",
+            "r.yaml:7:71: train.betas: got a list of 1, expected a list of 2, each a number of at least 0 and below 1",
+        ),
+        (
+            "ema: 0.995",
+            "betas: [0.9, 1]",
+            "r.yaml:7:84: train.betas.1: got 1, expected a number of at least 0 and below 1",
+        ),
+        (
+            "ema: 0.995",
+            "decay: cos",
+            "r.yaml:7:71: train.decay: got 'cos', expected one of constant, cosine; did you mean 'cosine'?",
+        ),
+        ("ema: 0.995", "clip: 0", "r.yaml:7:71: train.clip: got 0, expected a number above 0 or null"),
+        ("seed: 0", "distributed: {strategy: fsdp}", "r.yaml:2:15: distributed.strategy: got 'fsdp', expected ddp"),
+        # an unknown part
+        (
+            "name: heun",
+            "name: huen",
+            f"r.yaml:8:12: sampler: unknown sampler 'huen'; did you mean 'heun'? known: {KNOWN['sampler']} {HINT}",
+        ),
+        (
+            "prediction: flow",
+            "prediction: flwo",
+            "r.yaml:6:1: prediction: unknown prediction 'flwo'; did you mean "
+            f"'flow'? known: {KNOWN['prediction']} {HINT}",
+        ),
+        (
+            "{name: frechet, features: digits}",
+            "{name: frechet, features: digit}",
+            "r.yaml:9:52: evaluate.metrics.0."
+            "features: unknown features 'digit'; did you mean 'digits'? known: " + f"{KNOWN['features']} {HINT}",
+        ),
+        # a missing key points at its parent
+        (
+            "seed: 0\ndataset:  {name: digits}",
+            "seed: 0",
+            "r.yaml:1:1: dataset: missing, expected the name of a dataset or a mapping with its name and options",
+        ),
+        ("lr: 1e-3, ", "", "r.yaml:7:1: train.lr: missing, expected a number above 0"),
+        ("steps: 20, ", "", "r.yaml:8:1: sampler.steps: missing, expected an integer of at least 1"),
+        (
+            "{name: heun, steps: 20, guidance: 2.0}",
+            "heun",
+            "r.yaml:8:1: sampler.steps: missing, expected an integer of at least 1",
+        ),
+        ("{name: digits}", "{}", "r.yaml:3:1: dataset.name: missing, expected the name of a dataset"),
+        (
+            "{name: frechet, features: digits}",
+            "frechet",
+            "r.yaml:9:36: evaluate.metrics.0.features: missing, expected the "
+            "name of features or a mapping with its name and options",
+        ),
+        # YAML
+        ("seed: 0", "name: x", "r.yaml:2:1: repeated key 'name', first at line 1"),
+        (
+            "seed: 0",
+            "seed: [0",
+            "r.yaml:3:8: broken YAML: did not find expected ',' or ']', while parsing a flow sequence "
+            "that begins at line 2",
+        ),
+        (
+            "seed: 0",
+            "seed: !!int 0",
+            "r.yaml:2:7: the tag 'tag:yaml.org,2002:int' is not for recipes; write the value without it",
+        ),
+    ],
+)
 def test_each_mistake_gives_exactly_one_message(path: Path, old: str, new: str, expected: str) -> None:
     assert problems(path, changed(old, new)) == [expected]
 
@@ -175,17 +261,26 @@ def test_all_mistakes_are_told_at_once_from_top_to_bottom(tmp_path: Path, monkey
     text = text.replace("flow}", "f}").replace("heun", "hein").replace("images: 1000", "images: -5")
     found = problems(path, text, "train.emma=1", "log.every=0")
     assert [p.split(": ")[0] + ": " + p.split(": ")[1] for p in found] == [
-        "r.yaml:2:1: seed", "r.yaml:4:23: backbone.hiden", "r.yaml:5:12: schedule", "r.yaml:7:41: train.lr",
-        "r.yaml:8:12: sampler", "r.yaml:9:12: evaluate.images", "override log.every=0: log.every",
-        "override train.emma=1: train.emma"]
+        "r.yaml:2:1: seed",
+        "r.yaml:4:23: backbone.hiden",
+        "r.yaml:5:12: schedule",
+        "r.yaml:7:41: train.lr",
+        "r.yaml:8:12: sampler",
+        "r.yaml:9:12: evaluate.images",
+        "override log.every=0: log.every",
+        "override train.emma=1: train.emma",
+    ]
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("", "r.yaml:1:1: the file is empty, expected a mapping with name, dataset, backbone and so on"),
-    ("# nothing\n", "r.yaml:1:1: the file is empty, expected a mapping with name, dataset, backbone and so on"),
-    ("- a\n- b\n", "r.yaml:1:1: got a list of 2, expected a mapping with name, dataset, backbone and so on"),
-    ("just words\n", "r.yaml:1:1: got 'just words', expected a mapping with name, dataset, backbone and so on"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "r.yaml:1:1: the file is empty, expected a mapping with name, dataset, backbone and so on"),
+        ("# nothing\n", "r.yaml:1:1: the file is empty, expected a mapping with name, dataset, backbone and so on"),
+        ("- a\n- b\n", "r.yaml:1:1: got a list of 2, expected a mapping with name, dataset, backbone and so on"),
+        ("just words\n", "r.yaml:1:1: got 'just words', expected a mapping with name, dataset, backbone and so on"),
+    ],
+)
 def test_a_file_that_holds_no_recipe(path: Path, text: str, message: str) -> None:
     assert problems(path, text) == [message]
 
@@ -194,8 +289,10 @@ def test_files_that_cannot_be_read(tmp_path: Path, path: Path, monkeypatch: pyte
     path.write_text(GOOD, encoding="utf-8")
     with pytest.raises(RecipeError) as error:
         read(tmp_path / "rr.yaml")
-    assert str(error.value).startswith(f"{tmp_path / 'rr.yaml'}: there is no such file, and no shipped recipe of that "
-                                       f"name; did you mean '{path}'?; shipped recipes: ")
+    assert str(error.value).startswith(
+        f"{tmp_path / 'rr.yaml'}: there is no such file, and no shipped recipe of that "
+        f"name; did you mean '{path}'?; shipped recipes: "
+    )
     with pytest.raises(RecipeError, match="cannot be read: is a directory"):
         read(tmp_path)
     path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
@@ -217,7 +314,8 @@ def test_a_broken_plugin_is_named_where_the_recipe_needs_it(path: Path, install:
     install("zork-sampler", {"dmf.samplers": "zork = zork_broken:Zork"}, {"zork_broken.py": "import gone_for_good"})
     assert problems(path, changed("name: heun", "name: zork")) == [
         "r.yaml:8:12: sampler: sampler 'zork' of zork-sampler 0.1 (zork_broken:Zork) cannot be imported: "
-        "ModuleNotFoundError: No module named 'gone_for_good'"]
+        "ModuleNotFoundError: No module named 'gone_for_good'"
+    ]
     path.write_text(GOOD, encoding="utf-8")
     assert read(path)  # everything else works
 
@@ -226,7 +324,8 @@ def test_a_plugin_whose_options_cannot_be_written_is_named_too(path: Path, insta
     source = SAMPLER.replace("= 1) -> None", "= 1, **more: int) -> None")
     install("zork-sampler", {"dmf.samplers": "zork = zork_star:Zork"}, {"zork_star.py": source})
     assert problems(path, changed("name: heun", "name: zork")) == [
-        "r.yaml:8:12: sampler: sampler Zork: **more hides its options; each must be spelt out, with its type"]
+        "r.yaml:8:12: sampler: sampler Zork: **more hides its options; each must be spelt out, with its type"
+    ]
 
 
 def test_a_third_party_sampler_in_a_recipe(path: Path, install: Install) -> None:
@@ -234,7 +333,8 @@ def test_a_third_party_sampler_in_a_recipe(path: Path, install: Install) -> None
     path.write_text(changed("name: heun", "name: zork, flair: 2"), encoding="utf-8")
     assert read(path).sampler.options == {"flair": 2.0}
     assert problems(path, changed("name: heun", "name: zork, flare: 2")) == [
-        "r.yaml:8:24: sampler.flare: unknown key, expected one of flair; did you mean 'flair'?"]
+        "r.yaml:8:24: sampler.flare: unknown key, expected one of flair; did you mean 'flair'?"
+    ]
 
 
 def test_two_plugins_of_one_name_are_an_error_in_the_recipe(path: Path, install: Install) -> None:
@@ -286,8 +386,17 @@ def test_differences_are_one_line_each(path: Path) -> None:
     assert differences(old, read(path)) == []
     new = read(path, ["backbone.hidden=256", "schedule=cosine", "hooks=[]", "train.clip=null", "dataset.split=all"])
     assert differences(old, new) == [
-        "dataset.split: train -> all", "backbone.hidden: 128 -> 256", "schedule.name: flow -> cosine",
-        "schedule.steps: (none) -> 1000", "schedule.offset: (none) -> 0.008", "schedule.beta_max: (none) -> 0.999",
-        "train.clip: 1.0 -> null", "hooks: (none) -> []", "hooks.0.name: mlflow -> (none)",
-        *(f"hooks.0.{k}: {json.dumps(v) if not isinstance(v, str) else v} -> (none)"
-          for k, v in old.hooks[0].options.items())]
+        "dataset.split: train -> all",
+        "backbone.hidden: 128 -> 256",
+        "schedule.name: flow -> cosine",
+        "schedule.steps: (none) -> 1000",
+        "schedule.offset: (none) -> 0.008",
+        "schedule.beta_max: (none) -> 0.999",
+        "train.clip: 1.0 -> null",
+        "hooks: (none) -> []",
+        "hooks.0.name: mlflow -> (none)",
+        *(
+            f"hooks.0.{k}: {json.dumps(v) if not isinstance(v, str) else v} -> (none)"
+            for k, v in old.hooks[0].options.items()
+        ),
+    ]

@@ -12,12 +12,19 @@ SOURCES = {
     "good": (LOUD, None),
     "missing": ("import not_there_at_all", "ModuleNotFoundError: No module named 'not_there_at_all'"),
     "quitting": ("import os; os._exit(3)", "its import ended the process with exit status 3"),
-    "crashing": ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
-                 "its import ended the process with signal SIGSEGV"),
-    "wrong": ("class Zork: ...", "sampler 'wrong' of zork 0.1 (zork_wrong:Zork) is the class Zork, expected a class "
-                                 "derived from dmf.core:Sampler"),
-    "starred": (SAMPLER.replace("= 1) -> None", "= 1, **rest: int) -> None"),
-                "sampler Zork: **rest hides its options; each must be spelt out, with its type"),
+    "crashing": (
+        "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+        "its import ended the process with signal SIGSEGV",
+    ),
+    "wrong": (
+        "class Zork: ...",
+        "sampler 'wrong' of zork 0.1 (zork_wrong:Zork) is the class Zork, expected a class "
+        "derived from dmf.core:Sampler",
+    ),
+    "starred": (
+        SAMPLER.replace("= 1) -> None", "= 1, **rest: int) -> None"),
+        "sampler Zork: **rest hides its options; each must be spelt out, with its type",
+    ),
 }
 
 

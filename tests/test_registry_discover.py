@@ -54,7 +54,8 @@ def test_an_unknown_name_gets_the_nearest() -> None:
         find("sampler", "Huen")
     assert str(error.value) == (
         f"unknown sampler 'Huen'; did you mean 'heun'? known: {', '.join(p.name for p in parts('sampler'))} "
-        "(parts come from installed packages: `dmf plugins` lists them)")
+        "(parts come from installed packages: `dmf plugins` lists them)"
+    )
 
 
 def test_an_unknown_kind_gets_the_nearest() -> None:
@@ -62,21 +63,26 @@ def test_an_unknown_kind_gets_the_nearest() -> None:
         kind_of("samplers")
 
 
-@pytest.mark.parametrize(("source", "reason"), [
-    ("import not_there_at_all", "ModuleNotFoundError: No module named 'not_there_at_all'"),
-    ("1 / 0", "ZeroDivisionError: division by zero"),
-    ("import sys; sys.exit('bye')", "SystemExit: bye"),
-    ("def f(:", "SyntaxError: "),
-    ("raise BaseException('odd')", "BaseException: odd"),
-    ("class Other: ...", "AttributeError: module 'zork_bad' has no attribute 'Zork'"),
-])
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import not_there_at_all", "ModuleNotFoundError: No module named 'not_there_at_all'"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit('bye')", "SystemExit: bye"),
+        ("def f(:", "SyntaxError: "),
+        ("raise BaseException('odd')", "BaseException: odd"),
+        ("class Other: ...", "AttributeError: module 'zork_bad' has no attribute 'Zork'"),
+    ],
+)
 def test_a_part_that_cannot_be_imported_names_distribution_and_error(
-        install: Install, source: str, reason: str) -> None:
+    install: Install, source: str, reason: str
+) -> None:
     install("zork-sampler", {"dmf.samplers": "zork = zork_bad:Zork"}, {"zork_bad.py": source})
     with pytest.raises(PartError) as error:
         load("sampler", "zork")
     assert str(error.value).startswith(
-        f"sampler 'zork' of zork-sampler 0.1 (zork_bad:Zork) cannot be imported: {reason}")
+        f"sampler 'zork' of zork-sampler 0.1 (zork_bad:Zork) cannot be imported: {reason}"
+    )
     assert load("sampler", "heun")  # everything else works
 
 
@@ -86,14 +92,16 @@ def test_ctrl_c_during_an_import_is_not_swallowed(install: Install) -> None:
         load("sampler", "zork")
 
 
-@pytest.mark.parametrize(("group", "source", "message"), [
-    ("dmf.samplers", "class Zork: ...", "is the class Zork, expected a class derived from dmf.core:Sampler"),
-    ("dmf.samplers", "def Zork(): ...", "is a function, expected a class derived from dmf.core:Sampler"),
-    ("dmf.hooks", "def Zork(): ...", "is a function, expected a class"),
-    ("dmf.grids", "Zork = 3", "is a int, expected a function"),
-])
-def test_a_part_of_the_wrong_sort_is_refused(
-        install: Install, group: str, source: str, message: str) -> None:
+@pytest.mark.parametrize(
+    ("group", "source", "message"),
+    [
+        ("dmf.samplers", "class Zork: ...", "is the class Zork, expected a class derived from dmf.core:Sampler"),
+        ("dmf.samplers", "def Zork(): ...", "is a function, expected a class derived from dmf.core:Sampler"),
+        ("dmf.hooks", "def Zork(): ...", "is a function, expected a class"),
+        ("dmf.grids", "Zork = 3", "is a int, expected a function"),
+    ],
+)
+def test_a_part_of_the_wrong_sort_is_refused(install: Install, group: str, source: str, message: str) -> None:
     install("zork", {group: "zork = zork_sort:Zork"}, {"zork_sort.py": source})
     kind = next(k.name for k in KINDS.values() if k.group == group)
     with pytest.raises(PartError) as error:
@@ -141,8 +149,7 @@ def test_mangled_metadata_hides_nothing_else(install: Install) -> None:
     assert (find("sampler", "zork").distribution, find("sampler", "zork").version) == ("unknown", "unknown")
 
 
-def test_dmf_plugins_limits_third_parties(
-        install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dmf_plugins_limits_third_parties(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("Zork_One", {"dmf.samplers": "one = one:Zork"})
     install("zork-two", {"dmf.samplers": "two = two:Zork"})
 

@@ -55,7 +55,8 @@ def test_one_that_raises_is_reported_once_and_left_out() -> None:
     for step in (1, 2):
         assert sorted(caller.call("dmf_logged", run=None, step=step, values=VALUES)) == ["Recorder", "Second"]
     assert reports == [
-        "hook Raising failed in dmf_logged and is left out from here on: RuntimeError: the server is down"]
+        "hook Raising failed in dmf_logged and is left out from here on: RuntimeError: the server is down"
+    ]
     assert bad.calls == [1]
     assert caller.should_stop(None, 2, VALUES) is None and "asked" not in bad.calls  # type: ignore[arg-type]
 
@@ -104,13 +105,16 @@ class Wrapper:
         return (yield)
 
 
-@pytest.mark.parametrize(("hook", "message"), [
-    (Unknown(), "hook Unknown: there is no hook 'dmf_loged'; did you mean 'dmf_logged'?"),
-    (Unmarked(), "hook Unmarked: its method dmf_logged lacks the mark @hookimpl"),
-    (Greedy(), "hook Greedy: .*dmf_logged.*'colour'.* can not be found in the hookspec"),
-    (Empty(), "hook Empty implements no hook; hooks are dmf_run_started, "),
-    (Wrapper(), "hook Wrapper is a pluggy wrapper"),
-])
+@pytest.mark.parametrize(
+    ("hook", "message"),
+    [
+        (Unknown(), "hook Unknown: there is no hook 'dmf_loged'; did you mean 'dmf_logged'?"),
+        (Unmarked(), "hook Unmarked: its method dmf_logged lacks the mark @hookimpl"),
+        (Greedy(), "hook Greedy: .*dmf_logged.*'colour'.* can not be found in the hookspec"),
+        (Empty(), "hook Empty implements no hook; hooks are dmf_run_started, "),
+        (Wrapper(), "hook Wrapper is a pluggy wrapper"),
+    ],
+)
 def test_a_hook_that_could_never_be_called_is_refused_by_name(hook: object, message: str) -> None:
     with pytest.raises(PartError, match=message):
         made(Recorder(), hook)
@@ -153,6 +157,14 @@ def test_a_wrong_call_is_our_own_mistake() -> None:
 
 
 def test_the_specifications_are_all_there() -> None:
-    assert SPECS == ("dmf_run_started", "dmf_logged", "dmf_images", "dmf_metrics", "dmf_checkpoint_saved",
-                     "dmf_file_written", "dmf_should_stop", "dmf_run_ended")
+    assert SPECS == (
+        "dmf_run_started",
+        "dmf_logged",
+        "dmf_images",
+        "dmf_metrics",
+        "dmf_checkpoint_saved",
+        "dmf_file_written",
+        "dmf_should_stop",
+        "dmf_run_ended",
+    )
     assert all(getattr(Hooks, name).__doc__ for name in SPECS)

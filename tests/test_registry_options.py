@@ -39,9 +39,18 @@ class Part(Base):
     """
 
     def __init__(
-        self, *, count: Annotated[int, Ge(1)], low: float = 1, mode: Literal["a", "b"] = "a", flag: bool = False,
-        pair: tuple[float, Annotated[float, Le(1)]] = (0, 1), names: list[str] | None = None, path: Path = Path("x"),
-        table: dict[str, int] | None = None, copy: int = 3, json: "Annotated[float, Gt(0)] | None" = None,
+        self,
+        *,
+        count: Annotated[int, Ge(1)],
+        low: float = 1,
+        mode: Literal["a", "b"] = "a",
+        flag: bool = False,
+        pair: tuple[float, Annotated[float, Le(1)]] = (0, 1),
+        names: list[str] | None = None,
+        path: Path = Path("x"),
+        table: dict[str, int] | None = None,
+        copy: int = 3,
+        json: "Annotated[float, Gt(0)] | None" = None,
     ) -> None:
         """Make one.
 
@@ -60,8 +69,13 @@ def test_the_schema_is_derived_from_signature_and_docstrings() -> None:
         "low": {"type": "number", "default": 1, "description": "From the base's docstring."},
         "mode": {"type": "string", "enum": ["a", "b"], "default": "a", "description": "Which."},
         "flag": {"type": "boolean", "default": False, "description": "From the constructor's docstring."},
-        "pair": {"type": "array", "minItems": 2, "maxItems": 2, "default": [0, 1],
-                 "prefixItems": [{"type": "number"}, {"type": "number", "maximum": 1}]},
+        "pair": {
+            "type": "array",
+            "minItems": 2,
+            "maxItems": 2,
+            "default": [0, 1],
+            "prefixItems": [{"type": "number"}, {"type": "number", "maximum": 1}],
+        },
         "names": {"type": ["array", "null"], "items": {"type": "string"}, "default": None},
         "path": {"type": "string", "format": "path", "default": "x"},
         "table": {"type": ["object", "null"], "additionalProperties": {"type": "integer"}, "default": None},
@@ -77,32 +91,47 @@ def test_the_schema_handed_out_is_a_copy() -> None:
 
 def test_fill_coerces_and_fills_in_every_default_as_plain_values() -> None:
     found = fill(Part, "schedule", {"count": 800.0, "low": 2, "pair": (0, 1), "json": 3, "names": ["x"]})
-    assert found == {"count": 800, "low": 2.0, "mode": "a", "flag": False, "pair": [0.0, 1.0], "names": ["x"],
-                     "path": "x", "table": None, "copy": 3, "json": 3.0}
+    assert found == {
+        "count": 800,
+        "low": 2.0,
+        "mode": "a",
+        "flag": False,
+        "pair": [0.0, 1.0],
+        "names": ["x"],
+        "path": "x",
+        "table": None,
+        "copy": 3,
+        "json": 3.0,
+    }
     assert [type(found[k]) for k in ("count", "low", "json", "pair")] == [int, float, float, list]
     assert type(fill(Part, "schedule", {"count": 1})["low"]) is float
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({}, "option 'count' of schedule Part: missing, expected an integer of at least 1"),
-    ({"count": 0}, "option 'count' of schedule Part: got 0, expected an integer of at least 1"),
-    ({"count": True}, "option 'count' of schedule Part: got true, expected an integer of at least 1"),
-    ({"count": 1.5}, "option 'count' of schedule Part: got 1.5, expected an integer of at least 1"),
-    ({"count": "1"}, "option 'count' of schedule Part: got '1', expected an integer of at least 1"),
-    ({"count": 1, "low": float("inf")}, "option 'low' of schedule Part: got inf, expected a finite number"),
-    ({"count": 1, "low": 10**400}, "option 'low' of schedule Part: got 1000000000"),
-    ({"count": 1, "mode": "B"}, "option 'mode' of schedule Part: got 'B', expected one of a, b; did you mean 'b'?"),
-    ({"count": 1, "flag": "yes"}, "option 'flag' of schedule Part: got 'yes', expected true or false"),
-    ({"count": 1, "pair": [0, 2]}, "option 'pair.1' of schedule Part: got 2, expected a number of at most 1"),
-    ({"count": 1, "pair": [0]}, "option 'pair' of schedule Part: got a list of 1, expected a list of 2: a number, "
-                                "a number of at most 1"),
-    ({"count": 1, "names": [3]}, "option 'names.0' of schedule Part: got 3, expected a text"),
-    ({"count": 1, "table": {"a": "b"}}, "option 'table.a' of schedule Part: got 'b', expected an integer"),
-    ({"count": 1, "json": 0}, "option 'json' of schedule Part: got 0, expected a number above 0 or null"),
-    ({"count": 1, "path": object}, "option 'path' of schedule Part: got <class 'object'>, expected a text"),
-    ({"count": 1, "coun": 2}, "unknown option 'coun' of schedule Part; did you mean 'count'? it has: count, low, "),
-    ({"count": 1, "zzz": 2}, "unknown option 'zzz' of schedule Part; it has: count, low, "),
-])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "option 'count' of schedule Part: missing, expected an integer of at least 1"),
+        ({"count": 0}, "option 'count' of schedule Part: got 0, expected an integer of at least 1"),
+        ({"count": True}, "option 'count' of schedule Part: got true, expected an integer of at least 1"),
+        ({"count": 1.5}, "option 'count' of schedule Part: got 1.5, expected an integer of at least 1"),
+        ({"count": "1"}, "option 'count' of schedule Part: got '1', expected an integer of at least 1"),
+        ({"count": 1, "low": float("inf")}, "option 'low' of schedule Part: got inf, expected a finite number"),
+        ({"count": 1, "low": 10**400}, "option 'low' of schedule Part: got 1000000000"),
+        ({"count": 1, "mode": "B"}, "option 'mode' of schedule Part: got 'B', expected one of a, b; did you mean 'b'?"),
+        ({"count": 1, "flag": "yes"}, "option 'flag' of schedule Part: got 'yes', expected true or false"),
+        ({"count": 1, "pair": [0, 2]}, "option 'pair.1' of schedule Part: got 2, expected a number of at most 1"),
+        (
+            {"count": 1, "pair": [0]},
+            "option 'pair' of schedule Part: got a list of 1, expected a list of 2: a number, a number of at most 1",
+        ),
+        ({"count": 1, "names": [3]}, "option 'names.0' of schedule Part: got 3, expected a text"),
+        ({"count": 1, "table": {"a": "b"}}, "option 'table.a' of schedule Part: got 'b', expected an integer"),
+        ({"count": 1, "json": 0}, "option 'json' of schedule Part: got 0, expected a number above 0 or null"),
+        ({"count": 1, "path": object}, "option 'path' of schedule Part: got <class 'object'>, expected a text"),
+        ({"count": 1, "coun": 2}, "unknown option 'coun' of schedule Part; did you mean 'count'? it has: count, low, "),
+        ({"count": 1, "zzz": 2}, "unknown option 'zzz' of schedule Part; it has: count, low, "),
+    ],
+)
 def test_wrong_options_say_what_was_got_and_expected(options: dict[str, Any], message: str) -> None:
     with pytest.raises(PartError) as error:
         fill(Part, "schedule", options)
@@ -116,8 +145,11 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 
 
 class Validated:
-    def __init__(self, even: Annotated[int, pydantic.AfterValidator(lambda v: v if v % 2 == 0 else 1 / 0)] = 0,
-                 small: Annotated[int, pydantic.AfterValidator(lambda v: Validated.refuse(v))] = 0) -> None: ...
+    def __init__(
+        self,
+        even: Annotated[int, pydantic.AfterValidator(lambda v: v if v % 2 == 0 else 1 / 0)] = 0,
+        small: Annotated[int, pydantic.AfterValidator(lambda v: Validated.refuse(v))] = 0,
+    ) -> None: ...
 
     @staticmethod
     def refuse(value: int) -> int:
@@ -177,18 +209,25 @@ class StepsOption:
     def __init__(self, steps: int = 1) -> None: ...
 
 
-@pytest.mark.parametrize(("target", "kind", "message"), [
-    (Starred, "schedule", "schedule Starred: **kwargs hides its options; each must be spelt out, with its type"),
-    (BadType, "schedule", "schedule BadType: an option has a type that recipes cannot hold: "),
-    (BadCallable, "schedule", "schedule BadCallable: an option has a type that recipes cannot hold: "),
-    (BadName, "schedule", "schedule BadName: an option cannot be called 'name'"),
-    (StepsOption, "sampler", "sampler StepsOption: an option cannot be called 'steps'; in recipes name, steps, "),
-    (BadDefault, "schedule", "schedule BadDefault: the default of option 'count' is refused by its own type: got 0"),
-    (InfiniteDefault, "schedule", "schedule InfiniteDefault: the default of option 'top' is refused"),
-    (BadObject, "schedule", "schedule BadObject: the default of option 'anything' is <object"),
-    (Unresolved, "schedule", "schedule Unresolved: the type of option 'a', 'Unknown', cannot be resolved: "),
-    (NoSpec, "backbone", "backbone NoSpec: its constructor must begin (self, spec, ...)"),
-])
+@pytest.mark.parametrize(
+    ("target", "kind", "message"),
+    [
+        (Starred, "schedule", "schedule Starred: **kwargs hides its options; each must be spelt out, with its type"),
+        (BadType, "schedule", "schedule BadType: an option has a type that recipes cannot hold: "),
+        (BadCallable, "schedule", "schedule BadCallable: an option has a type that recipes cannot hold: "),
+        (BadName, "schedule", "schedule BadName: an option cannot be called 'name'"),
+        (StepsOption, "sampler", "sampler StepsOption: an option cannot be called 'steps'; in recipes name, steps, "),
+        (
+            BadDefault,
+            "schedule",
+            "schedule BadDefault: the default of option 'count' is refused by its own type: got 0",
+        ),
+        (InfiniteDefault, "schedule", "schedule InfiniteDefault: the default of option 'top' is refused"),
+        (BadObject, "schedule", "schedule BadObject: the default of option 'anything' is <object"),
+        (Unresolved, "schedule", "schedule Unresolved: the type of option 'a', 'Unknown', cannot be resolved: "),
+        (NoSpec, "backbone", "backbone NoSpec: its constructor must begin (self, spec, ...)"),
+    ],
+)
 def test_a_signature_that_recipes_cannot_write_is_the_parts_mistake(target: type, kind: str, message: str) -> None:
     with pytest.raises(PartError) as error:
         schema(target, kind)
@@ -223,7 +262,8 @@ def test_what_the_caller_gives_is_no_option() -> None:
     assert fill(GivenOnly, "backbone", {}) == {"width": 2}
     assert schema(Silent, "objective")["properties"] == {}
     assert schema(function, "grid")["properties"] == {
-        "gain": {"type": "number", "minimum": 0, "default": 1.0, "description": "How much."}}
+        "gain": {"type": "number", "minimum": 0, "default": 1.0, "description": "How much."}
+    }
 
 
 def scaled(*, w: float | torch.Tensor = 1.0) -> None: ...
@@ -237,8 +277,13 @@ def test_a_type_beside_a_writable_one_is_left_to_the_library() -> None:
 
 
 class Judge:
-    def __init__(self, features: FeatureExtractor, second: FeatureExtractor | None = None,
-                 more: tuple[FeatureExtractor, ...] = (), third: "str | FeatureExtractor" = "digits") -> None:
+    def __init__(
+        self,
+        features: FeatureExtractor,
+        second: FeatureExtractor | None = None,
+        more: tuple[FeatureExtractor, ...] = (),
+        third: "str | FeatureExtractor" = "digits",
+    ) -> None:
         self.features, self.second, self.more, self.third = features, second, more, third
 
 
@@ -249,17 +294,27 @@ def test_a_part_among_the_options_is_a_name_or_a_mapping() -> None:
     assert found["more"]["items"]["x-part"] == "features"
     given = {"features": "digits", "second": {"name": "digits"}, "more": ["digits"]}
     assert fill(Judge, "metric", given) == {
-        "features": "digits", "second": "digits", "more": ["digits"], "third": "digits"}
+        "features": "digits",
+        "second": "digits",
+        "more": ["digits"],
+        "third": "digits",
+    }
 
 
-@pytest.mark.parametrize(("given", "message"), [
-    ({}, "option 'features' of metric Judge: missing, expected the name of features or a mapping with its name and"),
-    ({"features": "digit"}, "option 'features' of metric Judge: unknown features 'digit'; did you mean 'digits'?"),
-    ({"features": 3}, "option 'features' of metric Judge: got 3, expected the name of features or a mapping"),
-    ({"features": {}}, "option 'features.name' of metric Judge: missing, expected the name of features"),
-    ({"features": {"name": "digits", "k": 1}}, "unknown option 'features.k' of metric Judge; it has: none"),
-    ({"features": "digits", "more": ["digits", "x"]}, "option 'more.1' of metric Judge: unknown features 'x'"),
-])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {},
+            "option 'features' of metric Judge: missing, expected the name of features or a mapping with its name and",
+        ),
+        ({"features": "digit"}, "option 'features' of metric Judge: unknown features 'digit'; did you mean 'digits'?"),
+        ({"features": 3}, "option 'features' of metric Judge: got 3, expected the name of features or a mapping"),
+        ({"features": {}}, "option 'features.name' of metric Judge: missing, expected the name of features"),
+        ({"features": {"name": "digits", "k": 1}}, "unknown option 'features.k' of metric Judge; it has: none"),
+        ({"features": "digits", "more": ["digits", "x"]}, "option 'more.1' of metric Judge: unknown features 'x'"),
+    ],
+)
 def test_a_wrong_part_among_the_options(given: dict[str, Any], message: str) -> None:
     with pytest.raises(PartError) as error:
         fill(Judge, "metric", given)
@@ -267,14 +322,16 @@ def test_a_wrong_part_among_the_options(given: dict[str, Any], message: str) -> 
 
 
 def test_nested_parts_are_built_and_finished_ones_pass_through(install: Install) -> None:
-    source = ("from dmf.core import Metric, FeatureExtractor\n"
-              "class Judge(Metric):\n"
-              "    def __init__(self, features: FeatureExtractor, more: list[FeatureExtractor] | None = None,\n"
-              "                 third: str | FeatureExtractor = 'digits'):\n"
-              "        super().__init__()\n"
-              "        self.features, self.more, self.third = features, more, third\n"
-              "    def update(self, images, *, real=False, labels=None, index=None, **later): ...\n"
-              "    def compute(self): return {}\n")
+    source = (
+        "from dmf.core import Metric, FeatureExtractor\n"
+        "class Judge(Metric):\n"
+        "    def __init__(self, features: FeatureExtractor, more: list[FeatureExtractor] | None = None,\n"
+        "                 third: str | FeatureExtractor = 'digits'):\n"
+        "        super().__init__()\n"
+        "        self.features, self.more, self.third = features, more, third\n"
+        "    def update(self, images, *, real=False, labels=None, index=None, **later): ...\n"
+        "    def compute(self): return {}\n"
+    )
     install("zork", {"dmf.metrics": "judge = zork_judge:Judge"}, {"zork_judge.py": source})
     ready = DigitFeatures()
     found = build("metric", "judge", features="digits", more=[{"name": "digits"}, ready])
@@ -312,8 +369,7 @@ def test_an_error_of_the_constructor_names_the_part(install: Install) -> None:
     assert build("sampler", "zork").flair == 1.0
     with pytest.raises(PartError) as error:
         build("sampler", "zork", flair=11)
-    assert str(error.value) == ("sampler 'zork' of zork-sampler 0.1 (zork_build:Zork): "
-                                "nobody has that much flair")
+    assert str(error.value) == ("sampler 'zork' of zork-sampler 0.1 (zork_build:Zork): nobody has that much flair")
     assert type(error.value.__cause__) is ValueError
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def test_the_rate_warms_up_and_decays_in_steps(tiny: Path) -> None:
     rates = [learning_rate(recipe, step, 104) for step in range(104)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[54] == pytest.approx(0.5)  # half way through the decay
-    assert all(a >= b for a, b in zip(rates[4:], rates[5:], strict=False)) and rates[-1] < 1e-3
+    assert all(a >= b for a, b in pairwise(rates[4:])) and rates[-1] < 1e-3
 
 
 def test_an_extended_run_keeps_the_last_rate(tiny: Path) -> None:

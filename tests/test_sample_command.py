@@ -95,9 +95,7 @@ def test_nine_fives_make_a_square(runs: Path, workdir: Path, dmf_command: Comman
         (["--npz", "nowhere/out.npz"], "folder"),
     ],
 )
-def test_mistakes_get_one_message(
-    runs: Path, workdir: Path, dmf_command: Command, words: list[str], said: str
-) -> None:
+def test_mistakes_get_one_message(runs: Path, workdir: Path, dmf_command: Command, words: list[str], said: str) -> None:
     code, out, err = dmf_command("sample", "tiny", "--runs", runs, "--count", 2, *[w for w in words])
     assert code == 2
     assert said in err and "Traceback" not in err and out == ""

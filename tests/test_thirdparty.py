@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from conftest import ROOT, TINY
 
 
@@ -16,7 +15,9 @@ from conftest import ROOT, TINY
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the plugin package in it, put there by pip from a copy of its source."""
     folder = tmp_path_factory.mktemp("thirdparty")
-    shutil.copytree(ROOT / "tests/thirdparty_plugin", folder / "source", ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    shutil.copytree(
+        ROOT / "tests/thirdparty_plugin", folder / "source", ignore=shutil.ignore_patterns("build", "*.egg-info")
+    )
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--target", folder / "site", folder / "source"], check=True, timeout=300)
     return folder / "site"
@@ -24,7 +25,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def dmf(site: Path, *words: object, expect: int = 0, **environment: str) -> str:
     env = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", **environment}
-    done = subprocess.run([sys.executable, "-m", "dmf", *map(str, words)], text=True, env=env, capture_output=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-m", "dmf", *map(str, words)], text=True, env=env, capture_output=True, timeout=300
+    )
     assert done.returncode == expect, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -50,7 +53,10 @@ def test_dmf_plugins_can_leave_it_out(site: Path, tiny: Path) -> None:
 
 
 def test_it_keeps_the_samplers_contract(site: Path) -> None:
-    code = "from dmf.registry import build; from dmf.testing import check_sampler; check_sampler(build('sampler', 'acme_dpmpp_2m'))"
+    code = (
+        "from dmf.registry import build\nfrom dmf.testing import check_sampler\n"
+        "check_sampler(build('sampler', 'acme_dpmpp_2m'))"
+    )
     env = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

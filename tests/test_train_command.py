@@ -57,7 +57,9 @@ def test_the_sheet_has_a_row_a_class_and_says_how_it_was_made(tiny: Path, dmf_co
 
 def test_again_does_nothing_and_says_how_to_go_on(tiny: Path, dmf_command: Command) -> None:
     dmf_command("run", tiny)
-    before = {p: p.stat().st_mtime_ns for p in (tiny.parent / "runs").rglob("*") if p.suffix in (".png", ".safetensors")}
+    before = {
+        p: p.stat().st_mtime_ns for p in (tiny.parent / "runs").rglob("*") if p.suffix in (".png", ".safetensors")
+    }
     code, out, _ = dmf_command("run", tiny)
     assert code == 0
     assert "is done: 12 steps" in out and "train.steps=24" in out and "--fresh" in out
@@ -134,25 +136,37 @@ def test_weights_of_another_run_are_a_start(tiny: Path, dmf_command: Command) ->
 
 
 def test_a_loss_that_is_not_finite_is_passed_over_and_in_the_end_stops(tiny: Path, dmf_command: Command) -> None:
-    code, out, err = dmf_command("train", tiny, "train.lr=1e30", "train.clip=null", "train.steps=60",
-                                 "train.stop_after_bad_steps=6")
+    code, out, err = dmf_command(
+        "train", tiny, "train.lr=1e30", "train.clip=null", "train.steps=60", "train.stop_after_bad_steps=6"
+    )
     assert code == 1
     assert "not finite in" in out + err and "images" in err
-    bad = [json.loads(x)["values"]["bad_steps"] for x in (tiny.parent / "runs/tiny/history.jsonl").read_text().splitlines()]
+    bad = [
+        json.loads(x)["values"]["bad_steps"] for x in (tiny.parent / "runs/tiny/history.jsonl").read_text().splitlines()
+    ]
     assert bad[-1] >= 6
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused(tiny: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "dmf", "train", tiny, "train.batch_size=25", "--ranks", "2"],
-                          capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-m", "dmf", "train", tiny, "train.batch_size=25", "--ranks", "2"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 2, done.stderr
     assert "multiple of 2" in done.stderr and "Traceback" not in done.stderr
 
 
 def start(*words: object) -> "subprocess.Popen[str]":
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen([sys.executable, "-m", "dmf", *map(str, words)], text=True, env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-m", "dmf", *map(str, words)],
+        text=True,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def wait_for(path: Path, what: Callable[[str], bool], process: "subprocess.Popen[str]", seconds: float = 120) -> None:
