@@ -54,9 +54,8 @@ def main() -> None:
     parser.add_argument("npz", help="arr_0: images, arr_1: labels")
     with np.load(parser.parse_args().npz) as arrays:
         judged = judge(arrays["arr_0"], arrays["arr_1"])
-    print(
-        f"recognised as their class: {judged.recognised:.1%}\nspread within a class: {judged.spread:.2f} of the real one's"
-    )
+    print(f"recognised as their class: {judged.recognised:.1%}")
+    print(f"spread within a class: {judged.spread:.2f} of the real one's")
 
 
 if __name__ == "__main__":
