@@ -1,14 +1,15 @@
 """docs/library.md: its code runs as it stands, and does what the page says."""
 
-import re
+import ast
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from docs_kit import ROOT, blocks
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "library.md"
-BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+PAGE = ROOT / "docs" / "library.md"
+BLOCKS = [block.text for block in blocks(PAGE, "python")]
 LINES = 25
 
 
@@ -25,9 +26,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_the_script_is_as_short_as_promised() -> None:
-    statements = re.sub(r",\n +", ", ", BLOCKS[0]).splitlines()
-    code = [line for line in statements if line.strip() and not line.strip().startswith(("#", "import ", "from "))]
-    assert len(code) <= LINES
+    statements = [node for node in ast.walk(ast.parse(BLOCKS[0])) if isinstance(node, ast.stmt)]
+    assert len([node for node in statements if not isinstance(node, ast.Import | ast.ImportFrom)]) <= LINES
 
 
 def test_it_trains_and_samples(ran: dict[str, Any]) -> None:
