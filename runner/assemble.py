@@ -25,7 +25,8 @@ from ..core import (
     levels_of,
 )
 from ..core.denoiser import Network
-from ..registry import PartRef, Recipe, SamplerRef, UserError, build
+from ..registry import PartRef, Recipe, SamplerRef, UserError, build, load
+from ..registry.options import fill
 from .world import World
 
 
@@ -95,12 +96,20 @@ class Sampling:
 def build_sampling(ref: SamplerRef, schedule: NoiseSchedule) -> Sampling:
     """Sampler, grid and guidance of a recipe."""
     sampler: Sampler[Any] = part("sampler", ref)
-    grid: Grid = part("grid", ref.grid or PartRef(sampler.grid))
+    grid: Grid = part("grid", grid_of(ref))
     try:
         levels = levels_of(schedule, grid(schedule, ref.steps))
     except ValueError as error:
         raise UserError(f"sampler.grid: {error}") from error
     return Sampling(sampler, levels, None if is_unguided(ref) else part("guidance", ref.guidance))
+
+
+def grid_of(ref: SamplerRef) -> PartRef:
+    """The grid that is used: the recipe's, or the one that the sampler declares, with its defaults."""
+    if ref.grid is not None:
+        return ref.grid
+    name = part("sampler", ref).grid
+    return PartRef(name, fill(load("grid", name), "grid", {}))
 
 
 def is_unguided(ref: SamplerRef) -> bool:

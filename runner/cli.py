@@ -11,7 +11,14 @@ from ..registry.errors import UserError
 from .commands import COMMANDS
 from .signals import Interrupted
 
-USER_ERROR, FAILED = 2, 1
+USER_ERROR = 2
+FIRST_STEPS = """\
+first steps:
+  dmf run recipes/digits_dit.yaml    train a small model, in two minutes, without a GPU
+  mlflow ui                          look at its curves and pictures
+  dmf recipes                        what else is there to run
+  dmf plugins                        what it is made of
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +63,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="dmf",
         description="Train, sample and score image diffusion models; every part is a plugin.",
-        epilog="first steps:  dmf run recipes/digits_dit.yaml   |   dmf recipes   |   dmf plugins   |   mlflow ui",
+        epilog=FIRST_STEPS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"dmf {__version__}")
     verbs = top.add_subparsers(dest="command", metavar="COMMAND", required=True)

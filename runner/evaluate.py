@@ -13,8 +13,8 @@ from torch import Tensor
 from .. import __version__
 from ..core import Dataset, Metric
 from ..core.sampler import Watch
-from ..registry import Recipe, UserError
-from .assemble import Model, build_sampling, is_unguided, part
+from ..registry import PartRef, Recipe, UserError
+from .assemble import Model, build_sampling, grid_of, is_unguided, part
 from .console import Progress
 from .feed import Feed, image_numbers
 from .generate import Generator
@@ -153,18 +153,16 @@ class Evaluation:
     def _protocol(self, metric: Metric, trained: Trained) -> dict[str, str]:
         """All that must be equal for two values to be compared."""
         sampler = self.recipe.sampler
-        options = ", ".join(f"{k}={v}" for k, v in sampler.options.items())
-        guided = "none" if is_unguided(sampler) else f"{sampler.guidance.name} {dict(sampler.guidance.options)}"
         return {
             **metric.protocol(),
             "images": str(self.wanted.images),
             "reference": f"{self.recipe.dataset.name}, {len(self.dataset)} images",
             "reference.fingerprint": self.dataset.fingerprint(),
             "labels": "real distribution" if self.dataset.spec.classes else "none",
-            "sampler": f"{sampler.name}({options})",
+            "sampler": _call(sampler),
             "steps": str(sampler.steps),
-            "grid": sampler.grid.name if sampler.grid else "the sampler's own",
-            "guidance": guided,
+            "grid": _call(grid_of(sampler)),
+            "guidance": "none" if is_unguided(sampler) else _call(sampler.guidance),
             "weights": trained.weights,
             "trained_steps": str(trained.step),
             "seed": str(self.wanted.seed),
@@ -181,6 +179,11 @@ def table(results: Results) -> str:
         rows.append((name, f"{result['value']:.4g} ({result['protocol']['images']} images)", beside))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _call(ref: PartRef) -> str:
+    """A part as it would be called: heun(churn=0.0)."""
+    return f"{ref.name}({', '.join(f'{key}={value}' for key, value in ref.options.items())})"
 
 
 def _check(name: str, metric: Metric, dataset: Dataset, images: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -12,7 +12,10 @@ import torch
 
 from .. import __version__
 from ..core import Dataset
-from ..registry import PartRef, Recipe, find, kind_of
+from ..registry import PartRef, Recipe, find, load
+from ..registry.options import name_and_options, schema
+from ..registry.tidy import parts_in
+from .assemble import grid_of
 from .world import World
 
 
@@ -75,6 +78,7 @@ def _parts(recipe: Recipe) -> Iterator[tuple[str, str]]:
         "weighting": train.weighting,
         "density": train.density,
         "guidance": recipe.sampler.guidance,
+        "grid": grid_of(recipe.sampler),
     }
     named: list[tuple[str, PartRef]] = [
         *single.items(),
@@ -82,5 +86,12 @@ def _parts(recipe: Recipe) -> Iterator[tuple[str, str]]:
         *(("hook", h) for h in recipe.hooks),
     ]
     for kind, ref in named:
-        found: Any = find(kind_of(kind).name, ref.name)
-        yield f"{kind}:{ref.name}", f"{found.distribution} {found.version}"
+        yield from _origins(kind, ref.name, ref.options)
+
+
+def _origins(kind: str, name: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where a part comes from, and where those come from that its options name."""
+    found = find(kind, name)
+    yield f"{kind}:{name}", f"{found.distribution} {found.version}"
+    for _, below, value in parts_in(schema(load(kind, name), kind), dict(options)):
+        yield from _origins(below["x-part"], *name_and_options(below["x-part"], value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,7 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
         return False
     recipe, world = session.recipe, session.world
     dataset = build_dataset(recipe, world)
+    session.check_data(dataset.fingerprint())
     model = build_model(recipe, dataset.spec)
     if not dataset.spec.classes and not is_unguided(recipe.sampler):
         raise UserError("sampler.guidance: guidance needs classes, and this data has none; write guidance: 1")
@@ -173,7 +175,7 @@ def make_sheet(session: Session, trained: Trained, per_class: int, what: str | N
     count = len(labels) or per_class**2
     cond = labels_cond(labels, model.pixels) if labels else {}
     sampling = build_sampling(recipe.sampler, model.schedule)
-    maker = Generator(model, trained.network, sampling, session.world.device, stopping(session) if what else None)
+    maker = Generator(model, trained.network, sampling, session.world.device, stopping(session))
     images = []
     with Progress(what or "", count, shown=what is not None) as bar:
         for batch in maker.batches(recipe.sample.seed, range(count), cond, recipe.sample.batch_size):
@@ -183,7 +185,7 @@ def make_sheet(session: Session, trained: Trained, per_class: int, what: str | N
 
 
 def stopping(session: Session) -> Watch:
-    """Ends the work between two sampling steps when a stop was asked for; a preview is left to the training loop."""
+    """Ends the work between two sampling steps when a stop was asked for."""
     return lambda index, x, level: session.signals.check()
 
 
@@ -211,18 +213,25 @@ def notes(recipe: Recipe, step: int) -> dict[str, str]:
     }
 
 
-def done_message(session: Session, given: str) -> str:
-    """What a person reads who runs a finished run again."""
-    folder, steps = session.folder_, session.recipe.train.steps
+def done_message(session: Session, recipe: str, overrides: Sequence[str]) -> str:
+    """What a person reads who runs a finished run again: the commands that go on, with what was given before."""
+    folder = session.folder_
+    steps = max(session.start_step, session.recipe.train.steps)
+
+    def command(*more: str) -> str:
+        keys = {word.split("=")[0] for word in more}
+        kept = [word for word in overrides if word.split("=")[0] not in keys]
+        return f"dmf run {shlex.join([recipe, *kept, *more])}"
+
     lines = [f"{session.name} is done: {session.start_step} steps, {_relative(folder.path)}"]
     lines += [f"  samples   {_relative(folder.samples / 'grid.png')}"] if (folder.samples / "grid.png").exists() else []
     lines += [f"  metrics   {_relative(folder.metrics)}"] if folder.metrics.exists() else []
     return "\n".join(
         [
             *lines,
-            f"  to train on:      dmf run {given} train.steps={2 * steps}",
-            f"  to start afresh:  dmf run {given} --fresh   (this folder is kept, renamed to {session.name}.1 or so)",
-            f"  to run another:   dmf run {given} name=another seed=1",
+            f"  to train on:      {command(f'train.steps={2 * steps}')}",
+            f"  to start afresh:  {command('--fresh')}   (this folder is kept, renamed to {session.name}.1 or so)",
+            f"  to run another:   {command('name=another', 'seed=1')}",
         ]
     )
 

@@ -21,6 +21,7 @@ from .world import World
 # a run may go on under another value of these: they do not change what has been trained
 FREE = (
     "name",
+    "dataset",  # where the data lies may change; that it is the same data is checked by its fingerprint
     "device",
     "train.steps",
     "preview",
@@ -79,6 +80,19 @@ class Session:
         self.hooks.call("dmf_run_started", run=self)
         for name in ("recipe.yaml", "facts.json", *files):
             self.wrote(self.folder / name)
+
+    def check_data(self, fingerprint: str) -> None:
+        """Accept the data to go on with.
+
+        Raises:
+            UserError: It is not what the run was trained on so far.
+        """
+        before = self.facts.get("dataset.fingerprint", fingerprint)
+        if self.start_step and before != fingerprint:
+            raise UserError(
+                f"{self.folder} was trained on other data: its fingerprint was {before[:16]}, "
+                f"now it is {fingerprint[:16]}. Bring the old data back, give the new run a name of its own (name=...), or start afresh with --fresh"
+            )
 
     def logged(self, step: int, values: Mapping[str, float]) -> str | None:
         """Write a point of the history; the name of a hook that asks to stop, agreed by all ranks."""
@@ -142,7 +156,7 @@ def _take(folder: RunFolder, recipe: Recipe) -> str | None:
     """Hold the folder and write the recipe there; the text of what stands against it."""
     try:
         folder.hold()
-        if folder.recipe.exists():
+        if folder.recipe.exists() and checkpoint.newest(folder.checkpoints, groups=()) is not None:
             _check_same(read(folder.recipe), recipe, folder.path)
     except UserError as error:
         return str(error)

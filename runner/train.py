@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -69,7 +70,7 @@ class Trainer:
         """Train to the recipe's number of steps. The order of what happens after a step matters: see the comments."""
         recipe, state = self.recipe, self.state
         with Progress("train", recipe.train.steps, state.step, recipe.train.batch_size, self.world.first) as bar:
-            if state.step == 0 and self._preview_due(last=False):
+            if state.step == 0 and self._preview_due():
                 self._show()  # where it began: pictures by step start with it
             while state.step < recipe.train.steps:
                 self._stop_if_asked()  # between steps, where a checkpoint is whole
@@ -80,7 +81,7 @@ class Trainer:
                     stop = self._log(bar)  # first, so that a checkpoint holds the logged point
                 if state.step % recipe.checkpoint.every == 0 or last or stop:
                     self.save()  # before the pictures, so that a crash in them costs no training
-                if self._preview_due(last):
+                if self._preview_due():
                     self._show()
                 bar.step()
                 if stop:
@@ -158,15 +159,16 @@ class Trainer:
             "The last checkpoint is from before"
         )
 
-    def _preview_due(self, last: bool) -> bool:
+    def _preview_due(self) -> bool:
         preview, step = self.recipe.preview, self.state.step
-        return preview.every > 0 and step >= preview.start and (step % preview.every == 0 or last)
+        return preview.every > 0 and step >= preview.start and step % preview.every == 0
 
     def _show(self) -> None:
         if self.world.first:
             network = self.state.average if self.state.average is not None else self.state.learner.backbone
             was_training = network.training
-            self.preview(network.eval(), self.state.step)
+            with contextlib.suppress(Interrupted):  # the loop hears of it next, and writes a checkpoint
+                self.preview(network.eval(), self.state.step)
             network.train(was_training)
         self.world.barrier()
         self._clock, self._clock_step = time.perf_counter(), self.state.step  # pictures are no training time

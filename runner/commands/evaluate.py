@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .run import positive
+from .run import add_overrides, add_runs, positive
 
 if TYPE_CHECKING:
     from ..evaluate import Results
@@ -28,19 +28,25 @@ RECIPE_FLAGS = {
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("run", help="a run's folder, or its name")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="recipe values to change for this evaluation")
-    parser.add_argument("--images", help="images to make and score")
-    parser.add_argument("--metrics", help="metrics, as in the recipe: '[{name: frechet, features: digits}]'")
-    parser.add_argument("--seed", help="seed of the images")
-    parser.add_argument("--sampler", help="another sampler")
-    parser.add_argument("--steps", help="sampling steps")
-    parser.add_argument("--guidance", help="guidance scale; 1 is none")
-    parser.add_argument("--batch-size", help="images made at a time")
+    add_overrides(parser)
+    parser.add_argument("--images", metavar="N", help="images to make and score")
+    parser.add_argument(
+        "--metrics", metavar="LIST", help="metrics, as in the recipe: '[{name: frechet, features: digits}]'"
+    )
+    parser.add_argument("--seed", metavar="N", help="seed of the images")
+    parser.add_argument("--sampler", metavar="NAME", help="another sampler")
+    parser.add_argument("--steps", metavar="N", help="sampling steps")
+    parser.add_argument("--guidance", metavar="SCALE", help="guidance scale; 1 is none")
+    parser.add_argument("--batch-size", metavar="N", help="images made at a time")
     parser.add_argument("--weights", choices=["ema", "raw"], help="averaged or raw weights")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where to compute")
-    parser.add_argument("--ranks", type=positive, default=1, help="processes on this machine that share the work")
-    parser.add_argument("--json", type=Path, help="write values and protocols here (default: only shown)")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
+    parser.add_argument(
+        "--ranks", metavar="N", type=positive, default=1, help="processes on this machine that share the work"
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="write values and protocols here (default: only shown)"
+    )
+    add_runs(parser)
 
 
 def execute(args: argparse.Namespace) -> int:

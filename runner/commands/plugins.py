@@ -51,7 +51,7 @@ def _rows(found: Iterable[Part], check: bool) -> list[dict[str, str | None]]:
             {
                 "kind": part.kind,
                 "name": part.name,
-                "summary": seen.summary,
+                "summary": seen.summary.replace("`", ""),
                 "distribution": part.distribution,
                 "version": part.version,
                 "target": part.target,

@@ -15,10 +15,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(what="list")
     whats = parser.add_subparsers(dest="what", metavar="list | show | copy")
     whats.add_parser("list", help="names and what each trains (the default)")
-    show = whats.add_parser("show", help="print a recipe")
-    show.add_argument("name")
+    show = whats.add_parser("show", help="print a recipe", description="print a recipe")
+    show.add_argument("name", help="a shipped recipe")
     copy = whats.add_parser("copy", help="write a recipe to a file of your own")
-    copy.add_argument("name")
+    copy.add_argument("name", help="a shipped recipe")
     copy.add_argument(
         "file", type=Path, nargs="?", help="default: NAME.yaml here; an existing file is never overwritten"
     )

@@ -16,12 +16,25 @@ HELP = "train, sample and evaluate as a recipe says; given again, carry on where
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("recipe", help="a YAML file, or the name of a shipped recipe (dmf recipes)")
+    add_overrides(parser)
+    add_runs(parser)
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="values to change, for example train.steps=500"
+        "--ranks", type=positive, default=1, metavar="N", help="processes on this machine that train together"
     )
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
-    parser.add_argument("--ranks", type=positive, default=1, help="processes on this machine that train together")
     parser.add_argument("--fresh", action="store_true", help="start anew; the old folder is renamed, not deleted")
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """The ``key=value`` words."""
+    what = "recipe values to change, for example train.steps=500; anywhere on the line"
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=what)
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """The folder of runs."""
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of runs (default: runs)"
+    )
 
 
 def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample", "evaluate")) -> int:
@@ -53,7 +66,7 @@ def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> in
             set_aside(args.runs / recipe.name)
         with open_session(recipe, args.runs, world) as session:
             if not carry_out(session, phases):
-                log.info("%s", done_message(session, args.recipe))
+                log.info("%s", done_message(session, args.recipe, args.overrides))
         return 0
     except Interrupted as stop:
         how = "Ctrl-C" if stop.exit_code == 130 else "SIGTERM"

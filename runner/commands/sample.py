@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .run import positive
+from .run import add_runs, positive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,22 +28,26 @@ RECIPE_FLAGS = {
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("run", help="a run's folder, or its name")
-    parser.add_argument("--count", type=positive, help="number of images (default: 10 of each class)")
+    parser.add_argument("--count", metavar="N", type=positive, help="number of images (default: 10 of each class)")
     parser.add_argument(
-        "--labels", help="classes by index or name, as 0,1,2: image k has the (k mod length)-th of them"
+        "--labels", metavar="LIST", help="classes by index or name, as 0,1,2: image k has the (k mod length)-th of them"
     )
-    parser.add_argument("--seed", help="image k of a seed is always the same")
-    parser.add_argument("--sampler", help="another sampler")
-    parser.add_argument("--steps", help="sampling steps")
-    parser.add_argument("--guidance", help="guidance scale; 1 is none")
-    parser.add_argument("--batch-size", help="images made at a time")
+    parser.add_argument("--seed", metavar="N", help="seed of the noise: image k of a seed is always the same")
+    parser.add_argument("--sampler", metavar="NAME", help="another sampler")
+    parser.add_argument("--steps", metavar="N", help="sampling steps")
+    parser.add_argument("--guidance", metavar="SCALE", help="guidance scale; 1 is none")
+    parser.add_argument("--batch-size", metavar="N", help="images made at a time")
     parser.add_argument(
         "--weights", choices=["ema", "raw"], default="ema", help="averaged or raw weights (default: ema)"
     )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where to compute")
-    parser.add_argument("--grid", type=Path, help="write one picture (default: samples/sample.png in the run's folder)")
-    parser.add_argument("--npz", type=Path, help="write arr_0, uint8 (N, H, W, C), and arr_1, the labels")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
+    parser.add_argument(
+        "--grid", metavar="FILE", type=Path, help="write one picture (default: samples/sample.png in the run's folder)"
+    )
+    parser.add_argument(
+        "--npz", metavar="FILE", type=Path, help="write arr_0, uint8 (N, H, W, C), and arr_1, the labels"
+    )
+    add_runs(parser)
 
 
 def execute(args: argparse.Namespace) -> int:

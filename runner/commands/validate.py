@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "check a recipe completely, without running it"
+from .run import add_overrides
+
+HELP = "check a recipe's keys, types, ranges and parts, without running it"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("recipe", help="a YAML file, or the name of a shipped recipe")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to change")
+    add_overrides(parser)
     parser.add_argument("--print", action="store_true", help="print the resolved recipe, every default filled in")
 
 
