@@ -90,8 +90,8 @@ class Session:
         before = self.facts.get("dataset.fingerprint", fingerprint)
         if self.start_step and before != fingerprint:
             raise UserError(
-                f"{self.folder} was trained on other data: its fingerprint was {before[:16]}, "
-                f"now it is {fingerprint[:16]}. Bring the old data back, give the new run a name of its own (name=...), or start afresh with --fresh"
+                f"{self.folder} was trained on other data: fingerprint {before[:16]} then, {fingerprint[:16]} now. "
+                "Bring the old data back, give the new run a name of its own (name=...), or start afresh with --fresh"
             )
 
     def logged(self, step: int, values: Mapping[str, float]) -> str | None:
