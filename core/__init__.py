@@ -9,7 +9,7 @@ if __name__ != "dmf.core":  # `import core` from the checkout would make a secon
 from .backbone import Backbone
 from .codec import Codec, Pixels
 from .conditioning import Cond, complete, drop, labels_cond, null_cond
-from .dataset import Dataset
+from .dataset import Dataset, InMemory
 from .denoiser import Denoise, Denoiser, bind
 from .densities import Density
 from .features import FeatureExtractor
@@ -44,6 +44,7 @@ __all__ = [
     "Grid",
     "Guidance",
     "ImageStreams",
+    "InMemory",
     "Level",
     "Metric",
     "NoiseSchedule",

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
+from annotated_types import Ge
 from torch import Tensor
 
 from .level import Level
-from .sampler import Context
+from .sampler import Context, Sampler
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,33 @@ class Churn:
         # line 6: x_hat = x + sqrt(t_hat^2 - t^2) S_noise eps, times the new alpha
         added = (noisier.ratio**2 - r**2).clamp(min=0).sqrt() * self.noise
         return noisier.alpha * (x / now.alpha + added * context.randn()), noisier
+
+
+class ChurnedSampler(Sampler[None]):
+    """A solver of the probability-flow ODE that may be churned; with churn it is stochastic and has no order.
+
+    A subclass sets ``order`` and begins its step with ``x, now = self.churn(x, now, context)``.
+    """
+
+    grid = "karras"
+
+    def __init__(
+        self,
+        *,
+        churn: Annotated[float, Ge(0)] = 0.0,
+        churn_min: Annotated[float, Ge(0)] = 0.0,
+        churn_max: Annotated[float, Ge(0)] | None = None,
+        churn_noise: Annotated[float, Ge(0)] = 1.0,
+    ) -> None:
+        """Set the churn.
+
+        Args:
+            churn: S_churn; 0 is deterministic.
+            churn_min: S_tmin, the cleanest sigma / alpha that is churned.
+            churn_max: S_tmax, the noisiest.
+            churn_noise: S_noise, standard deviation of the fresh noise.
+        """
+        self.churn = Churn(churn, churn_min, math.inf if churn_max is None else churn_max, churn_noise)
+        self.stochastic = churn > 0
+        if self.stochastic:
+            self.order = None

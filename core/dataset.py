@@ -53,6 +53,33 @@ class Dataset(ABC):
         return digest.hexdigest()
 
 
+class InMemory(Dataset):
+    """A data set whose images are all in memory.
+
+    Args:
+        spec: Shape in pixels, classes, conditioning.
+        images: uint8 (N, C, H, W).
+        cond: (N, ...) each, by the names of ``spec.cond``.
+    """
+
+    def __init__(self, spec: DataSpec, images: Tensor, cond: Cond) -> None:
+        if images.dtype != torch.uint8 or tuple(images.shape[1:]) != spec.shape:
+            raise ValueError(
+                f"images are uint8 (N, {', '.join(map(str, spec.shape))}); got {images.dtype} {tuple(images.shape)}"
+            )
+        self.spec, self.images, self.cond = spec, images, dict(cond)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> Example:
+        return Example(self.images[i], {name: value[i] for name, value in self.cond.items()})
+
+    def tensors(self) -> tuple[Tensor, Cond]:
+        """All of it."""
+        return self.images, self.cond
+
+
 def _feed(digest: hashlib._Hash, images: Tensor, cond: Cond) -> None:
     for value in (images, *(cond[name] for name in sorted(cond))):
         digest.update(torch.as_tensor(value).contiguous().cpu().numpy().tobytes())

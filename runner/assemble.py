@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..core import (
     Backbone,
@@ -115,13 +113,6 @@ def grid_of(ref: SamplerRef) -> PartRef:
 def is_unguided(ref: SamplerRef) -> bool:
     """Whether the guidance is cfg with scale 1, which is the conditional model itself at half the cost."""
     return ref.guidance.name == "cfg" and ref.guidance.options.get("scale") == 1
-
-
-def objective_of(recipe: Recipe) -> Any:
-    """The objective: a function, or a module with weights of its own."""
-    found = part("objective", recipe.train.objective)
-    assert isinstance(found, nn.Module | partial) or callable(found)
-    return found
 
 
 def spec_as_dict(spec: DataSpec) -> dict[str, Any]:

@@ -51,14 +51,14 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     feed = Feed(dataset, recipe.seed, recipe.train.batch_size, world, recipe.augment.flip)
     begin(session, dataset, model, feed)
     if "train" in due:
-        trained = train(session, model, feed)
-    else:
-        trained = load_trained(model, session.folder_, recipe.evaluate.weights)
+        train(session, model, feed)
     if "sample" in due:
-        draw_sheet(session, load_trained(model, session.folder_, "ema"))
+        trained = load_trained(model, session.files, "ema")
+        draw_sheet(session, trained)
         session.finish("sample", mark(session, "sample", trained.step))
     if evaluation is not None:
-        score(session, evaluation, load_trained(model, session.folder_, recipe.evaluate.weights))
+        trained = load_trained(model, session.files, recipe.evaluate.weights)
+        score(session, evaluation, trained)
         session.finish("evaluate", mark(session, "evaluate", trained.step))
     return True
 
@@ -113,15 +113,11 @@ def what_is_run(session: Session, facts: dict[str, str]) -> str:
     )
 
 
-def train(session: Session, model: Model, feed: Feed) -> Trained:
+def train(session: Session, model: Model, feed: Feed) -> None:
     """Train to the end."""
     trainer = Trainer(session, model, feed, partial(draw_preview, session, model))
     trainer.begin()
     trainer.run()
-    state = trainer.state
-    if state.average is None:
-        return Trained(model, state.learner.backbone.eval(), "raw", state.step)
-    return Trained(model, state.average, "ema", state.step)
 
 
 def load_trained(model: Model, folder: RunFolder, weights: str) -> Trained:
@@ -145,7 +141,7 @@ def load_trained(model: Model, folder: RunFolder, weights: str) -> Trained:
 def draw_preview(session: Session, model: Model, network: nn.Module, step: int) -> None:
     """A sheet of samples while training goes on: always the same noise and labels, so that sheets compare."""
     picture = make_sheet(session, Trained(model, network, "", step), session.recipe.preview.per_class)
-    save_png(picture, session.folder_.samples / f"step-{step:08d}.png", notes(session.recipe, step))
+    save_png(picture, session.files.samples / f"step-{step:08d}.png", notes(session.recipe, step))
     session.hooks.call("dmf_images", run=session, step=step, name="samples", images=picture)
 
 
@@ -153,7 +149,7 @@ def draw_sheet(session: Session, trained: Trained) -> None:
     """The final sheet of samples, one class a row; made by rank 0."""
     if session.world.first:
         picture = make_sheet(session, trained, session.recipe.sample.per_class, "sample")
-        path = session.folder_.samples / "grid.png"
+        path = session.files.samples / "grid.png"
         save_png(picture, path, notes(session.recipe, trained.step))
         session.hooks.call("dmf_images", run=session, step=trained.step, name="grid", images=picture)
         session.wrote(path)
@@ -193,13 +189,13 @@ def score(session: Session, evaluation: Evaluation, trained: Trained) -> None:
     """Evaluate, write ``metrics.json``, tell the hooks, show the table."""
     results, pictures = evaluation.run(trained)
     if session.world.first:
-        write_json(session.folder_.metrics, results)
+        write_json(session.files.metrics, results)
         session.hooks.call("dmf_metrics", run=session, step=trained.step, results=results)
-        session.wrote(session.folder_.metrics)
+        session.wrote(session.files.metrics)
         for name, picture in pictures.items():
             save_png(picture, session.folder / "evaluation" / f"{name}.png")
             session.hooks.call("dmf_images", run=session, step=trained.step, name=name, images=picture)
-        log.info("%s\nprotocol and values: %s", table(results), session.folder_.metrics)
+        log.info("%s\nprotocol and values: %s", table(results), session.files.metrics)
 
 
 def notes(recipe: Recipe, step: int) -> dict[str, str]:
@@ -215,7 +211,7 @@ def notes(recipe: Recipe, step: int) -> dict[str, str]:
 
 def done_message(session: Session, recipe: str, overrides: Sequence[str]) -> str:
     """What a person reads who runs a finished run again: the commands that go on, with what was given before."""
-    folder = session.folder_
+    folder = session.files
     steps = max(session.start_step, session.recipe.train.steps)
 
     def command(*more: str) -> str:

@@ -42,6 +42,7 @@ class Session:
     Attributes:
         name: The run's.
         folder: Its folder.
+        files: What lies where in it.
         recipe: Resolved.
         facts: Versions, commit, data fingerprint, number of parameters.
         saved: The newest whole checkpoint, its tensors not yet read; None for a fresh run.
@@ -52,7 +53,7 @@ class Session:
     """
 
     def __init__(self, recipe: Recipe, folder: RunFolder, world: World, signals: Signals) -> None:
-        self.recipe, self.folder_, self.world, self.signals = recipe, folder, world, signals
+        self.recipe, self.files, self.world, self.signals = recipe, folder, world, signals
         self.saved = checkpoint.newest(folder.checkpoints, groups=())
         self.start_step = self.saved.step if self.saved else 0
         self.facts: dict[str, str] = read_json(folder.facts) or {}
@@ -67,14 +68,14 @@ class Session:
     @property
     def folder(self) -> Path:
         """The run's folder."""
-        return self.folder_.path
+        return self.files.path
 
     def describe(self, facts: Mapping[str, str], files: Mapping[str, str]) -> None:
         """Write what is known of the run, and tell the hooks that it starts."""
         self.facts = dict(facts)
         if not self.world.first:
             return
-        write_json(self.folder_.facts, self.facts)
+        write_json(self.files.facts, self.facts)
         for name, text in files.items():
             write_text(self.folder / name, text)
         self.hooks.call("dmf_run_started", run=self)
@@ -110,12 +111,12 @@ class Session:
 
     def phase(self, name: str) -> Any:
         """What `finish` noted of a phase, or None."""
-        return (read_json(self.folder_.done) or {}).get(name)
+        return (read_json(self.files.done) or {}).get(name)
 
     def finish(self, name: str, note: Any) -> None:
         """Note that a phase is done, and of what."""
         if self.world.first:
-            write_json(self.folder_.done, {**(read_json(self.folder_.done) or {}), name: note})
+            write_json(self.files.done, {**(read_json(self.files.done) or {}), name: note})
 
     def stopped_early(self, step: int) -> None:
         """Note that a hook ended the training: it counts as done."""

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..registry import UserError
 from . import checkpoint, ema
 from . import state as states
-from .assemble import Model, objective_of, part
+from .assemble import Model, part
 from .console import Progress, log
 from .feed import Feed
 from .guard import Diverged
@@ -44,7 +44,7 @@ class Trainer:
                 f"it must be a multiple of {self.world.size}"
             )
         autocast = {"fp32": None, "bf16": torch.bfloat16}[train.precision]
-        learner = Learner(model, objective_of(self.recipe), part("weighting", train.weighting), autocast)
+        learner = Learner(model, part("objective", train.objective), part("weighting", train.weighting), autocast)
         self.state = states.fresh(self.recipe, learner, self.world.device)
         density = part("density", train.density)
         self.draws = Draws(model, density, self.recipe.seed, train.batch_size, train.label_dropout, self.world)
@@ -117,9 +117,7 @@ class Trainer:
         loss_sum = float(self.world.sum(self.state.loss_sum)) / self.world.size
         if self.world.first:
             hooks = self.session.hooks.state_dict()
-            path = states.save(
-                self.state, self.session.folder_.checkpoints, self.recipe.checkpoint.keep, loss_sum, hooks
-            )
+            path = states.save(self.state, self.session.files.checkpoints, self.recipe.checkpoint.keep, loss_sum, hooks)
             self.session.hooks.call("dmf_checkpoint_saved", run=self.session, step=self.state.step, path=path)
         self.saved_step = self.state.step
         self.world.barrier()
@@ -174,10 +172,13 @@ class Trainer:
         self._clock, self._clock_step = time.perf_counter(), self.state.step  # pictures are no training time
 
     def _stop_if_asked(self) -> None:
-        """Checkpoint and leave after Ctrl-C or SIGTERM; several ranks agree on it at the logging interval."""
+        """Checkpoint and leave after Ctrl-C or SIGTERM; several ranks agree on it first.
+
+        On GPUs they do so at the logging interval only: to ask is to wait for the device.
+        """
         asked = self.session.signals.requested
         if self.world.size > 1:
-            if self.state.step % self.recipe.log.every:
+            if self.world.device.type != "cpu" and self.state.step % self.recipe.log.every:
                 return
             asked = int(self.world.max(torch.tensor(asked, device=self.world.device)))
         if asked:

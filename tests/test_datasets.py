@@ -26,7 +26,7 @@ def test_digits_are_the_rounded_originals() -> None:
     grey, labels = load_digits(return_X_y=True)
     assert digits.images.dtype == torch.uint8 and digits.images.shape == (1797, 1, 8, 8)
     assert torch.equal(digits.images.flatten(1), torch.from_numpy(np.floor(grey * 255 / 16 + 0.5).astype(np.uint8)))
-    assert digits.labels.tolist() == labels.tolist() and digits.labels.dtype == torch.int64
+    assert digits.cond["class"].tolist() == labels.tolist() and digits.cond["class"].dtype == torch.int64
     assert sorted(set(digits.images.flatten().tolist()))[:3] == [0, 16, 32] and int(digits.images.max()) == 255
     assert digits.spec.shape == (1, 8, 8) and digits.spec.classes == tuple("0123456789")
 
@@ -36,7 +36,7 @@ def test_the_split_is_fixed_and_disjoint() -> None:
     assert (len(train), len(test)) == (1497, 300)
     order = np.random.RandomState(0).permutation(1797)
     assert torch.equal(torch.cat([train.images, test.images]), everything.images[order])
-    assert torch.equal(torch.cat([train.labels, test.labels]), everything.labels[order])
+    assert torch.equal(torch.cat([train.cond["class"], test.cond["class"]]), everything.cond["class"][order])
     # the first of each, written down: another split would be another benchmark
     assert order[:3].tolist() == [1081, 1707, 927] and order[1497:1500].tolist() == [804, 168, 1371]
 
@@ -168,7 +168,7 @@ def test_cifar_reads_the_batches(like_cifar: Path) -> None:
     first = pickle.loads((like_cifar / "cifar-10-batches-py" / "data_batch_1").read_bytes())
     # a row of a batch is 1024 red values, then green, then blue, each row by row
     assert torch.equal(train.images[0].flatten(), torch.from_numpy(first["data"][0]))
-    assert train.labels[:4].tolist() == first["labels"]
+    assert train.cond["class"][:4].tolist() == first["labels"]
     same_item_by_item(train, range(20))
 
 
@@ -191,7 +191,9 @@ def test_the_real_cifar() -> None:
         pytest.skip("needs the folder named in DMF_TEST_DATA, with cifar-10-batches-py in it")
     train, test = CIFAR10(root=root, download=False), CIFAR10(root=root, split="test", download=False)
     assert train.images.shape == (50000, 3, 32, 32) and test.images.shape == (10000, 3, 32, 32)
-    assert train.labels.bincount().tolist() == [5000] * 10 and test.labels.bincount().tolist() == [1000] * 10
+    assert (
+        train.cond["class"].bincount().tolist() == [5000] * 10 and test.cond["class"].bincount().tolist() == [1000] * 10
+    )
     assert train.spec.classes[:3] == ("airplane", "automobile", "bird")
     mean = train.images.sum((0, 2, 3)) / (50000 * 32 * 32 * 255)  # the means that everybody normalises by
     assert torch.allclose(mean, torch.tensor([0.4914, 0.4822, 0.4465]), atol=1e-4)

@@ -1,33 +1,20 @@
 """Killed with -9 at any moment and run again, a training ends with the weights of one that was never killed."""
 
 import contextlib
-import os
 import random
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 from conftest import FULL
+from process_kit import start
 from safetensors.torch import load_file
 
 KILLS = 20 if FULL else 5
 STEPS = 3000 if FULL else 900
 OVERRIDES = [f"train.steps={STEPS}", "checkpoint.every=7", "log.every=3"]
-
-
-def start(*words: object) -> "subprocess.Popen[str]":
-    """A `dmf` of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "dmf", *map(str, words)],
-        text=True,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
 
 
 def lines(path: Path) -> int:

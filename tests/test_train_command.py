@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from process_kit import start
 from safetensors.torch import load_file
 
 Command = Callable[..., tuple[int, str, str]]
@@ -158,17 +159,6 @@ def test_a_batch_that_ranks_cannot_share_is_refused(tiny: Path) -> None:
     assert "multiple of 2" in done.stderr and "Traceback" not in done.stderr
 
 
-def start(*words: object) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "dmf", *map(str, words)],
-        text=True,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
 def wait_for(path: Path, what: Callable[[str], bool], process: "subprocess.Popen[str]", seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -205,3 +195,29 @@ def test_the_npz_is_in_the_fields_format(tiny: Path, dmf_command: Command) -> No
     with np.load("a.npz") as arrays:
         assert arrays["arr_0"].shape == (5, 8, 8, 1) and arrays["arr_0"].dtype == np.uint8
         assert arrays["arr_1"].tolist() == [3, 7, 3, 7, 3]
+
+
+def test_data_is_known_by_its_fingerprint_not_by_its_options(tiny: Path, dmf_command: Command) -> None:
+    dmf_command("train", tiny)
+    code, _, err = dmf_command("train", tiny, "dataset.split=all", "train.steps=14")
+    assert code == 2 and "other data" in err and "--fresh" in err
+    assert dmf_command("train", tiny, "train.steps=14")[0] == 0
+
+
+def test_a_start_that_failed_does_not_hold_the_folder(tiny: Path, dmf_command: Command) -> None:
+    code, _, _ = dmf_command("run", tiny, "dataset={name: cifar10, root: nowhere, download: false}")
+    assert code == 2
+    assert dmf_command("run", tiny)[0] == 0
+
+
+def test_the_hints_of_a_finished_run_repeat_what_was_given(tiny: Path, dmf_command: Command) -> None:
+    dmf_command("train", tiny, "name=b", "train.steps=3")
+    _, out, _ = dmf_command("train", tiny, "name=b", "train.steps=3")
+    assert f"dmf run {tiny} name=b train.steps=6" in out
+    assert f"dmf run {tiny} name=b train.steps=3 --fresh" in out
+
+
+def test_a_run_without_an_average_samples_the_raw_weights_and_says_so(tiny: Path, dmf_command: Command) -> None:
+    code, out, _ = dmf_command("run", tiny, "train.ema=0")
+    assert code == 0 and "no average" in out
+    assert not (tiny.parent / "runs/tiny/checkpoints/step-00000012/ema.safetensors").exists()

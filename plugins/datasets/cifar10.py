@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
-from ...core import Cond, Dataset, DataSpec, Example
+from ...core import Dataset, DataSpec, InMemory
 
 # no network, no permission, a full disk, a broken transfer; what torchvision or tar calls a damaged archive
 FAILURES = (OSError, HTTPException, RuntimeError, EOFError, tarfile.TarError, zlib.error)
 
 
-class CIFAR10(Dataset):
+class CIFAR10(InMemory):
     """CIFAR-10, 32x32 colour, 50000 to train on and 10000 held out; downloaded when it is not there.
 
     Args:
@@ -33,20 +32,10 @@ class CIFAR10(Dataset):
     ) -> None:
         folder = Path(root or os.environ.get("DMF_DATA") or "data").expanduser().absolute()
         held = _open(folder, split == "train", download)
+        images = torch.from_numpy(held.data).permute(0, 3, 1, 2).contiguous()  # (N, H, W, C) -> (N, C, H, W)
+        labels = torch.tensor(held.targets, dtype=torch.int64)
+        super().__init__(DataSpec((3, 32, 32), tuple(held.classes)), images, {"class": labels})
         self.split, self.root, self.download = split, root, download
-        self.spec = DataSpec((3, 32, 32), tuple(held.classes))
-        self.images = torch.from_numpy(held.data).permute(0, 3, 1, 2).contiguous()  # (N, H, W, C) -> (N, C, H, W)
-        self.labels = torch.tensor(held.targets, dtype=torch.int64)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, i: int) -> Example:
-        return Example(self.images[i], {"class": self.labels[i]})
-
-    def tensors(self) -> tuple[Tensor, Cond]:
-        """All images, uint8 (N, 3, 32, 32), and their classes."""
-        return self.images, {"class": self.labels}
 
     def held_out(self) -> Dataset | None:
         """The test split, for `train`."""

@@ -7,15 +7,14 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ...core import Cond, Dataset, DataSpec, Example
+from ...core import Dataset, DataSpec, InMemory
 
 TRAIN = 1497  # the other 300 are held out
 CLASSES = tuple("0123456789")
 
 
-class Digits(Dataset):
+class Digits(InMemory):
     """Handwritten digits, 8x8 grey, 1497 to train on and 300 held out; comes with scikit-learn.
 
     Pixels are uint8 = round(v * 255 / 16) of scikit-learn's 0 ... 16. The split is fixed: of numpy's
@@ -33,20 +32,11 @@ class Digits(Dataset):
         order = np.random.RandomState(0).permutation(len(grey))
         rows = {"train": order[:TRAIN], "test": order[TRAIN:], "all": np.arange(len(grey))}[split]
         pixels = np.round(grey[rows] * 255 / 16).astype(np.uint8)
+        images = torch.from_numpy(pixels).reshape(-1, 1, 8, 8)
+        super().__init__(
+            DataSpec((1, 8, 8), CLASSES), images, {"class": torch.from_numpy(labels[rows].astype(np.int64))}
+        )
         self.split = split
-        self.spec = DataSpec((1, 8, 8), CLASSES)
-        self.images = torch.from_numpy(pixels).reshape(-1, 1, 8, 8)
-        self.labels = torch.from_numpy(labels[rows].astype(np.int64))
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, i: int) -> Example:
-        return Example(self.images[i], {"class": self.labels[i]})
-
-    def tensors(self) -> tuple[Tensor, Cond]:
-        """All images, uint8 (N, 1, 8, 8), and their classes."""
-        return self.images, {"class": self.labels}
 
     def held_out(self) -> Dataset | None:
         """The 300 of `test`, for `train`; the other splits leave nothing out."""

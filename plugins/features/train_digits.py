@@ -32,7 +32,7 @@ def shifted(images: Tensor) -> Tensor:
 def train() -> DigitNet:
     """The network, trained on the 1497 images of the train split and no others."""
     digits = Digits(split="train")
-    images, labels = digits.images, digits.labels
+    images, labels = digits.images, digits.cond["class"]
     torch.manual_seed(0)
     network = DigitNet()
     optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_LR, weight_decay=0.01)
@@ -53,7 +53,7 @@ def accuracy(network: DigitNet) -> float:
     """Share of the held-out 300 that it reads rightly."""
     test = Digits(split="test")
     with torch.inference_mode():
-        return float((network(test.images).argmax(1) == test.labels).double().mean())
+        return float((network(test.images).argmax(1) == test.cond["class"]).double().mean())
 
 
 def main(arguments: list[str]) -> int:

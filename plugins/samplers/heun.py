@@ -4,40 +4,17 @@ Source: Karras et al. 2022, "Elucidating the Design Space" (arXiv 2206.00364), a
 Order 2, two evaluations a step, one in the last.
 """
 
-import math
-from typing import Annotated
-
-from annotated_types import Ge
 from torch import Tensor
 
-from ...core import Context, Denoise, Level, Sampler
-from ...core.churn import Churn
+from ...core import Context, Denoise, Level
+from ...core.churn import ChurnedSampler
 
 
-class Heun(Sampler[None]):
-    """Heun steps in sigma / alpha (EDM), order 2, with churn.
-
-    Args:
-        churn: S_churn; 0 is deterministic.
-        churn_min: S_tmin, the cleanest sigma / alpha that is churned.
-        churn_max: S_tmax, the noisiest.
-        churn_noise: S_noise, standard deviation of the fresh noise.
-    """
+class Heun(ChurnedSampler):
+    """Heun steps in sigma / alpha (EDM), order 2, with churn."""
 
     evaluations = 2
-    grid = "karras"
-
-    def __init__(
-        self,
-        *,
-        churn: Annotated[float, Ge(0)] = 0.0,
-        churn_min: Annotated[float, Ge(0)] = 0.0,
-        churn_max: Annotated[float, Ge(0)] | None = None,
-        churn_noise: Annotated[float, Ge(0)] = 1.0,
-    ) -> None:
-        self.churn = Churn(churn, churn_min, math.inf if churn_max is None else churn_max, churn_noise)
-        self.stochastic = churn > 0
-        self.order = None if churn > 0 else 2
+    order = 2
 
     def step(
         self, denoise: Denoise, x: Tensor, now: Level, then: Level, state: None, context: Context

@@ -6,22 +6,27 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .run import add_overrides, add_runs, positive
+from .flags import (
+    SAMPLER_KEYS,
+    add_overrides,
+    add_runs,
+    add_sampling,
+    check_writable,
+    overrides_of,
+    positive,
+)
 
 if TYPE_CHECKING:
     from ..evaluate import Results
 
 HELP = "score a trained run"
-RECIPE_FLAGS = {
+RECIPE_KEYS = {
+    **SAMPLER_KEYS,
     "images": "evaluate.images",
+    "metrics": "evaluate.metrics",
     "seed": "evaluate.seed",
     "batch_size": "evaluate.batch_size",
     "weights": "evaluate.weights",
-    "sampler": "sampler.name",
-    "steps": "sampler.steps",
-    "guidance": "sampler.guidance",
-    "device": "device",
-    "metrics": "evaluate.metrics",
 }
 
 
@@ -33,13 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics", metavar="LIST", help="metrics, as in the recipe: '[{name: frechet, features: digits}]'"
     )
-    parser.add_argument("--seed", metavar="N", help="seed of the images")
-    parser.add_argument("--sampler", metavar="NAME", help="another sampler")
-    parser.add_argument("--steps", metavar="N", help="sampling steps")
-    parser.add_argument("--guidance", metavar="SCALE", help="guidance scale; 1 is none")
-    parser.add_argument("--batch-size", metavar="N", help="images made at a time")
-    parser.add_argument("--weights", choices=["ema", "raw"], help="averaged or raw weights")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where to compute")
+    add_sampling(parser)
     parser.add_argument(
         "--ranks", metavar="N", type=positive, default=1, help="processes on this machine that share the work"
     )
@@ -53,7 +52,6 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command."""
     from ..launch import launch, under_launcher
     from .run_folder import find_run
-    from .sample import check_writable
 
     find_run(args.run, args.runs)  # before any process is started
     check_writable(args.json)
@@ -70,10 +68,9 @@ def _work(args: argparse.Namespace) -> int:
     from ..pipeline import load_trained, wants_scores
     from ..world import join, leave
     from .run_folder import find_run
-    from .sample import overrides_of
 
     folder = find_run(args.run, args.runs)
-    recipe = read(folder.recipe, [*overrides_of(args, RECIPE_FLAGS), *args.overrides])
+    recipe = read(folder.recipe, [*overrides_of(args, RECIPE_KEYS), *args.overrides])
     if not wants_scores(recipe):
         raise UserError("nothing to score: give --images N and --metrics '[{name: ...}]', or put them in the recipe")
     world = join(recipe.device)

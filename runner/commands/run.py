@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .flags import add_overrides, add_runs, positive
+
 if TYPE_CHECKING:
     from ...registry import Recipe
 
@@ -22,19 +24,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--ranks", type=positive, default=1, metavar="N", help="processes on this machine that train together"
     )
     parser.add_argument("--fresh", action="store_true", help="start anew; the old folder is renamed, not deleted")
-
-
-def add_overrides(parser: argparse.ArgumentParser) -> None:
-    """The ``key=value`` words."""
-    what = "recipe values to change, for example train.steps=500; anywhere on the line"
-    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=what)
-
-
-def add_runs(parser: argparse.ArgumentParser) -> None:
-    """The folder of runs."""
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of runs (default: runs)"
-    )
 
 
 def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample", "evaluate")) -> int:
@@ -94,11 +83,3 @@ def set_aside(folder: Path) -> None:
     aside = held.set_aside()
     if aside is not None:
         print(f"the old run is kept as {aside}")
-
-
-def positive(text: str) -> int:
-    """A number of at least 1, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
-    return value

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .run import add_runs, positive
+from .flags import SAMPLER_KEYS, add_runs, add_sampling, check_writable, overrides_of, positive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,14 +14,7 @@ if TYPE_CHECKING:
     from ...core import DataSpec
 
 HELP = "make images from a trained run"
-RECIPE_FLAGS = {
-    "sampler": "sampler.name",
-    "steps": "sampler.steps",
-    "guidance": "sampler.guidance",
-    "seed": "sample.seed",
-    "batch_size": "sample.batch_size",
-    "device": "device",
-}
+RECIPE_KEYS = {**SAMPLER_KEYS, "seed": "sample.seed", "batch_size": "sample.batch_size"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,15 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", metavar="LIST", help="classes by index or name, as 0,1,2: image k has the (k mod length)-th of them"
     )
-    parser.add_argument("--seed", metavar="N", help="seed of the noise: image k of a seed is always the same")
-    parser.add_argument("--sampler", metavar="NAME", help="another sampler")
-    parser.add_argument("--steps", metavar="N", help="sampling steps")
-    parser.add_argument("--guidance", metavar="SCALE", help="guidance scale; 1 is none")
-    parser.add_argument("--batch-size", metavar="N", help="images made at a time")
-    parser.add_argument(
-        "--weights", choices=["ema", "raw"], default="ema", help="averaged or raw weights (default: ema)"
-    )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where to compute")
+    add_sampling(parser)
     parser.add_argument(
         "--grid", metavar="FILE", type=Path, help="write one picture (default: samples/sample.png in the run's folder)"
     )
@@ -61,13 +45,12 @@ def execute(args: argparse.Namespace) -> int:
     from ..folder import read_json
     from ..generate import Generator
     from ..pipeline import load_trained
-    from ..signals import Signals
     from ..world import join
     from .run_folder import find_run
 
     start_console(0)
     folder = find_run(args.run, args.runs)
-    recipe = read(folder.recipe, overrides_of(args, RECIPE_FLAGS))
+    recipe = read(folder.recipe, overrides_of(args, RECIPE_KEYS))
     spec = spec_from_dict(read_json(folder.spec))
     labels = wanted_labels(args.labels, args.count, spec)
     count = args.count or len(labels) or 100
@@ -75,7 +58,7 @@ def execute(args: argparse.Namespace) -> int:
         raise UserError("guidance needs classes, and this run has none; use --guidance 1")
     check_writable(args.grid, args.npz)
     world = join(recipe.device)
-    trained = load_trained(build_model(recipe, spec), folder, args.weights)
+    trained = load_trained(build_model(recipe, spec), folder, args.weights or "ema")
     maker = Generator(
         trained.model, trained.network, build_sampling(recipe.sampler, trained.model.schedule), world.device
     )
@@ -83,19 +66,12 @@ def execute(args: argparse.Namespace) -> int:
         recipe.sample.seed, range(count), labels_cond(labels, spec) if labels else {}, recipe.sample.batch_size
     )
     images = []
-    with Signals() as signals, Progress("sample", count) as bar:
+    with Progress("sample", count) as bar:
         for batch in batches:
             images.append(batch.images.cpu())
             bar.step(len(batch.images))
-            signals.check()
     write(args, folder.samples, torch.cat(images), labels, spec)
     return 0
-
-
-def overrides_of(args: argparse.Namespace, flags: Mapping[str, str]) -> list[str]:
-    """The flags that are recipe keys, as overrides: they go through the recipe's own checks."""
-    given = {key: getattr(args, flag) for flag, key in flags.items()}
-    return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 
 def wanted_labels(text: str | None, count: int | None, spec: DataSpec) -> list[int]:
@@ -125,19 +101,6 @@ def _label(word: str, spec: DataSpec) -> int:
         return int(word)
     listed = ", ".join(spec.classes[:12]) + (", ..." if len(spec.classes) > 12 else "")
     raise UserError(f"--labels: {word!r} is no class; write indices 0 to {len(spec.classes) - 1} or names ({listed})")
-
-
-def check_writable(*files: Path | None) -> None:
-    """Refuse a file that cannot be written, before the long work.
-
-    Raises:
-        UserError: Its folder is not there, or it is a folder.
-    """
-    from ...registry import UserError
-
-    for file in files:
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise UserError(f"{file} cannot be written: its folder does not exist, or it is a folder itself")
 
 
 def write(args: argparse.Namespace, samples: Path, images: Tensor, labels: list[int], spec: DataSpec) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .run import add_overrides
+from .flags import add_overrides
 
 HELP = "check a recipe's keys, types, ranges and parts, without running it"
 

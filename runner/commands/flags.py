@@ -1,0 +1,60 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from ...registry.errors import UserError
+
+SAMPLER_KEYS = {"sampler": "sampler.name", "steps": "sampler.steps", "guidance": "sampler.guidance", "device": "device"}
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """The ``key=value`` words."""
+    what = "recipe values to change, for example train.steps=500; anywhere on the line"
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=what)
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """The folder of runs."""
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of runs (default: runs)"
+    )
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """How and where images are made; those of `SAMPLER_KEYS` are recipe values."""
+    parser.add_argument("--seed", metavar="N", help="seed of the noise: image k of a seed is always the same")
+    parser.add_argument("--sampler", metavar="NAME", help="another sampler")
+    parser.add_argument("--steps", metavar="N", help="sampling steps")
+    parser.add_argument("--guidance", metavar="SCALE", help="guidance scale; 1 is none")
+    parser.add_argument("--batch-size", metavar="N", help="images made at a time")
+    parser.add_argument("--weights", choices=["ema", "raw"], help="averaged or raw weights")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where to compute")
+
+
+def overrides_of(args: argparse.Namespace, flags: Mapping[str, str]) -> list[str]:
+    """The flags that are recipe keys, as overrides: they go through the recipe's own checks."""
+    given = {key: getattr(args, flag) for flag, key in flags.items()}
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
+
+
+def check_writable(*files: Path | None) -> None:
+    """Refuse a file that cannot be written, before the long work.
+
+    Raises:
+        UserError: Its folder is not there, or it is a folder.
+    """
+    for file in files:
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            raise UserError(f"{file} cannot be written: its folder does not exist, or it is a folder itself")
+
+
+def positive(text: str) -> int:
+    """A number of at least 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
