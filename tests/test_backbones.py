@@ -281,10 +281,10 @@ def loss_after_training(labelled: bool = True) -> float:
     for _ in range(120):
         rows = torch.randint(len(digits), (64,), generator=draw)
         optimizer.zero_grad()
-        loss(digits.images[rows], digits.labels[rows]).backward()  # type: ignore[no-untyped-call]
+        loss(digits.images[rows], digits.cond["class"][rows]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     with torch.no_grad():
-        return float(loss(test.images.repeat(4, 1, 1, 1), test.labels.repeat(4)))
+        return float(loss(test.images.repeat(4, 1, 1, 1), test.cond["class"].repeat(4)))
 
 
 def test_dit_learns_digits_by_their_class() -> None:
