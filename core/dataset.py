@@ -41,7 +41,12 @@ class Dataset(ABC):
         return None
 
     def fingerprint(self) -> str:
-        """A sha256 of every image and condition, in order: what "the same data" means."""
+        """A sha256 of every image and condition, in order: what "the same data" means. Worked out once."""
+        if "_fingerprint" not in self.__dict__:
+            self._fingerprint = self._digest()
+        return self._fingerprint
+
+    def _digest(self) -> str:
         digest = hashlib.sha256(repr((self.spec.shape, self.spec.classes, len(self))).encode())
         held = self.tensors()
         if held is None:

@@ -143,7 +143,7 @@ class Sample:
     Attributes:
         per_class: Images of each class.
         seed: Image k of one seed is the same for any batch size.
-        batch_size: Images made at a time, over all ranks together.
+        batch_size: Images made at a time.
     """
 
     per_class: Count = 10

@@ -10,15 +10,18 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..registry import UserError
 from .console import log
 
 MANIFEST = "manifest.json"
@@ -57,11 +60,13 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensors], facts: Mapping
         _discard(target)
     aside = folder / f".tmp-{step:08d}-{os.getpid()}"
     aside.mkdir()
+    aliases: dict[str, dict[str, str]] = {}
     for name, group in tensors.items():
-        save_file(
-            {key: value.detach().cpu().contiguous() for key, value in group.items()}, aside / f"{name}.safetensors"
-        )
-    (aside / "state.json").write_text(json.dumps({"step": step, **facts}, indent=1), encoding="utf-8")
+        aliases[name] = _aliases(group)
+        kept = {k: v.detach().cpu().contiguous() for k, v in group.items() if k not in aliases[name]}
+        save_file(kept, aside / f"{name}.safetensors")
+    state = json.dumps({"step": step, "aliases": aliases, **facts}, indent=1)
+    (aside / "state.json").write_text(state, encoding="utf-8")
     _seal(aside)
     os.rename(aside, target)
     _flush(folder)
@@ -81,8 +86,29 @@ def newest(folder: Path, groups: tuple[str, ...] | None = None) -> Checkpoint | 
         try:
             return load(path, groups)
         except DamagedCheckpoint as error:
-            log.warning("%s; the checkpoint before it is used", error)
+            log.warning("%s; it is passed over", error)
     return None
+
+
+def settle(folder: Path) -> None:
+    """Make a folder of checkpoints ready to go on with: half-written ones are removed, damaged ones set aside.
+
+    A damaged checkpoint that stayed would count among those that are kept, and push a whole one out.
+
+    Raises:
+        UserError: There are checkpoints, and none is whole.
+    """
+    for left in folder.glob(".tmp-*"):
+        shutil.rmtree(left)
+    whole, there = newest(folder, groups=()), _steps(folder)
+    if there and whole is None:
+        raise UserError(
+            f"none of the checkpoints in {folder} is whole ({', '.join(path.name for path in there)}); "
+            "bring one back from a copy, or start afresh with --fresh (the old folder is kept aside)"
+        )
+    for path in there:
+        if whole is not None and path > whole.path:
+            path.rename(path.with_name(f"damaged-{path.name}-{time.time_ns()}"))
 
 
 def load(path: Path, groups: tuple[str, ...] | None = None, verified: bool = False) -> Checkpoint:
@@ -104,16 +130,26 @@ def load(path: Path, groups: tuple[str, ...] | None = None, verified: bool = Fal
             if groups is not None
             else tuple(n.removesuffix(".safetensors") for n in digests if n != "state.json")
         )
-        tensors = {name: load_file(path / f"{name}.safetensors") for name in names}
+        tensors = {name: _with_aliases(path, name, facts["aliases"].get(name, {})) for name in names}
     except (OSError, ValueError, SafetensorError) as error:
         raise DamagedCheckpoint(f"checkpoint {path} cannot be read: {error}") from None
     return Checkpoint(path, facts["step"], tensors, facts)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written."""
-    for left in folder.glob(".tmp-*"):
-        shutil.rmtree(left)
+def _aliases(group: Tensors) -> dict[str, str]:
+    """Second names of tensors that are one in memory (tied weights), with the first: safetensors holds each once."""
+    first: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
+    seconds = {}
+    for name, value in group.items():
+        place = (value.data_ptr(), value.shape, value.stride())
+        if value.numel() and first.setdefault(place, name) != name:
+            seconds[name] = first[place]
+    return seconds
+
+
+def _with_aliases(path: Path, name: str, aliases: Mapping[str, str]) -> dict[str, Tensor]:
+    tensors = load_file(path / f"{name}.safetensors")
+    return {**tensors, **{second: tensors[first] for second, first in aliases.items()}}
 
 
 def _steps(folder: Path) -> list[Path]:

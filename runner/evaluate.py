@@ -72,7 +72,8 @@ class Evaluation:
         """
         metrics = [metric.to(self.world.device) for metric in self.metrics]
         held_out = self.dataset.held_out() if self.wanted.held_out else None
-        total = -(-(self.wanted.images + len(self.dataset) + len(held_out or ())) // self.world.size)
+        streamed = len(self.dataset) if any("reference" in m.needs for m in metrics) else 0
+        total = -(-(self.wanted.images + streamed + len(held_out or ())) // self.world.size)
         with Progress("evaluate", total, shown=self.world.first) as bar, torch.inference_mode():
             self._feed(
                 [m for m in metrics if "reference" in m.needs], self._real(self.dataset, self.reference), bar, True

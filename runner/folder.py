@@ -29,6 +29,7 @@ class RunFolder:
         self.recipe = path / "recipe.yaml"
         self.facts = path / "facts.json"
         self.spec = path / "spec.json"
+        self.examples = path / "examples.safetensors"
         self.done = path / "done.json"
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
@@ -41,10 +42,13 @@ class RunFolder:
         """Make the folder, and be its only writer until the process ends, however it ends.
 
         Raises:
-            UserError: Another process holds it.
+            UserError: Another process holds it, or nothing can be written there.
         """
-        self.samples.mkdir(parents=True, exist_ok=True)
-        self.checkpoints.mkdir(exist_ok=True)
+        try:
+            self.samples.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be made or written: {error.strerror}; choose another --runs") from None
         self._lock = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the run
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,25 +20,28 @@ class Guard:
     Args:
         device: Where the counts live.
         limit: Bad steps in a row that end the run.
-        counts: (in all, in a row, first of the row) of a run that is resumed.
+        counts: Those of `counts`, of a run that is resumed.
     """
 
-    def __init__(self, device: torch.device, limit: int, counts: tuple[int, int, int] = (0, 0, -1)) -> None:
+    def __init__(self, device: torch.device, limit: int, counts: tuple[int, int, int, int] = (0, 0, 0, -1)) -> None:
         self.limit = limit
-        self.total, self.row, self.first = (torch.tensor(n, dtype=torch.int64, device=device) for n in counts)
+        self.total, self.row, self.longest, self.first = torch.tensor(counts, dtype=torch.int64, device=device)
 
     def judge(self, gradient_norm: Tensor, images_seen: int) -> Tensor:
         """1.0 where the step of the batch that starts at ``images_seen`` must be passed over, else 0.0; 0-d."""
         bad = ~torch.isfinite(gradient_norm)
-        self.first = torch.where(bad & (self.row == 0), images_seen, self.first)
+        # where the row that reaches the limit began is kept, also when good steps follow before anybody looks
+        begins = bad & (self.row == 0) & (self.longest < self.limit)
+        self.first = torch.where(begins, images_seen, self.first)
         self.row = torch.where(bad, self.row + 1, 0)
+        self.longest = torch.maximum(self.longest, self.row)
         self.total = self.total + bad
         return bad.to(torch.float32)
 
-    def counts(self) -> tuple[int, int, int]:
-        """(in all, in a row, images seen before the first of the row): waits for the device."""
-        return int(self.total), int(self.row), int(self.first)
+    def counts(self) -> tuple[int, int, int, int]:
+        """(in all, in a row now, longest row, images seen before the row): waits for the device."""
+        return int(self.total), int(self.row), int(self.longest), int(self.first)
 
     def exceeded(self) -> bool:
         """Whether the run must end: waits for the device."""
-        return int(self.row) >= self.limit
+        return int(self.longest) >= self.limit

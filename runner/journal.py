@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +27,8 @@ class Journal:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add a line, with the time in Unix seconds."""
-        self._file.write(json.dumps({"step": step, "time": round(time.time(), 3), "values": dict(values)}) + "\n")
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}  # JSON has no NaN
+        self._file.write(json.dumps({"step": step, "time": round(time.time(), 3), "values": finite}) + "\n")
         self._file.flush()
 
     def close(self) -> None:

@@ -6,6 +6,9 @@ import logging
 import os
 import sys
 
+# not `-m dmf`: that would take a folder `dmf` where the user is for the package
+RANK = "import sys; sys.path[:] = [p for p in sys.path if p]; from dmf.runner.cli import main; sys.exit(main())"
+
 
 def under_launcher() -> bool:
     """Whether a launcher has started this process already."""
@@ -22,10 +25,9 @@ def launch(ranks: int, argv: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    # the launcher's own tables of failures say less than the message that the rank has printed
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    os.environ["PYTHONSAFEPATH"] = "1"  # `-m dmf` must find the package, not a folder of that name where the user is
-    args = torchrun.parse_args(["--standalone", "--nproc-per-node", str(ranks), "-m", "dmf", *argv])  # type: ignore[no-untyped-call]
+    _silence()
+    command = [sys.executable, "-c", RANK, *argv]
+    args = torchrun.parse_args(["--standalone", "--nproc-per-node", str(ranks), "--no-python", *command])  # type: ignore[no-untyped-call]
     try:
         torchrun.run(args)  # type: ignore[no-untyped-call]
     except SignalException as error:
@@ -36,3 +38,10 @@ def launch(ranks: int, argv: list[str]) -> int:
             print(f"error: a rank was killed by signal {-code}; run the command again to carry on", file=sys.stderr)
         return code if code > 0 else 1
     return 0
+
+
+def _silence() -> None:
+    """No tables of failures from the launcher: they say less than the message that the rank has printed."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..core import Denoiser, Density, Level, Objective, Weighting, drop, generator, training_loss
+from ..core import Denoiser, Density, Level, Objective, Weighting, drop, generator, stream_seed, training_loss
 from .assemble import Model
 from .feed import Batch
 from .world import World
@@ -75,7 +75,7 @@ class Draws:
 
     def seed_network(self, images_seen: int) -> None:
         """Seed the network's own dropout for this step and rank."""
-        torch.manual_seed(generator(self.seed, f"network of rank {self.world.rank}", images_seen).initial_seed())
+        torch.manual_seed(stream_seed(self.seed, f"network of rank {self.world.rank}", images_seen))
 
 
 def _on(level: Level, device: torch.device) -> Level:

@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..core import Dataset, labels_cond
+from ..core import Dataset
 from ..core.sampler import Watch
 from ..registry import Recipe, UserError
 from . import checkpoint
-from .assemble import Model, build_dataset, build_model, build_sampling, is_unguided, spec_as_dict
+from .assemble import Model, build_dataset, build_model, build_sampling, spec_as_dict
+from .conditions import check_guidance, conditions, save_examples
 from .console import Progress, log
 from .evaluate import Evaluation, Trained, table
 from .facts import run_facts
@@ -38,26 +39,29 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
         Whether anything was.
     """
     due = phases_due(session, phases)
-    if not due:
+    if not due and session.same_data:
         return False
     recipe, world = session.recipe, session.world
     dataset = build_dataset(recipe, world)
     session.check_data(dataset.fingerprint())
+    if not due:
+        return False
+    check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
     model = build_model(recipe, dataset.spec)
-    if not dataset.spec.classes and not is_unguided(recipe.sampler):
-        raise UserError("sampler.guidance: guidance needs classes, and this data has none; write guidance: 1")
     scored = "evaluate" in due and wants_scores(recipe)
     evaluation = Evaluation(recipe, dataset, world, stopping(session)) if scored else None
     feed = Feed(dataset, recipe.seed, recipe.train.batch_size, world, recipe.augment.flip)
     begin(session, dataset, model, feed)
     if "train" in due:
         train(session, model, feed)
+    trained = None
     if "sample" in due:
         trained = load_trained(model, session.files, "ema")
-        draw_sheet(session, trained)
+        world.first_only(partial(draw_sheet, session, trained))
         session.finish("sample", mark(session, "sample", trained.step))
     if evaluation is not None:
-        trained = load_trained(model, session.files, recipe.evaluate.weights)
+        if trained is None or recipe.evaluate.weights == "raw":
+            trained = load_trained(model, session.files, recipe.evaluate.weights)
         score(session, evaluation, trained)
         session.finish("evaluate", mark(session, "evaluate", trained.step))
     return True
@@ -94,8 +98,8 @@ def begin(session: Session, dataset: Dataset, model: Model, feed: Feed) -> None:
     log.info("%s: %s", session.name, what_is_run(session, facts))
     session.describe(facts, files)
     if session.world.first:
-        first = torch.arange(min(len(dataset), 600))
-        images, cond = feed.read(first)
+        images, cond = feed.read(torch.arange(min(len(dataset), 600)))
+        save_examples(cond, dataset.spec, session.files.examples)
         picture = training_sheet(images.cpu(), _cpu(cond.get("class")), dataset.spec.classes)
         save_png(picture, session.folder / "data.png")
         session.hooks.call("dmf_images", run=session, step=0, name="training images", images=picture)
@@ -146,15 +150,13 @@ def draw_preview(session: Session, model: Model, network: nn.Module, step: int) 
 
 
 def draw_sheet(session: Session, trained: Trained) -> None:
-    """The final sheet of samples, one class a row; made by rank 0."""
-    if session.world.first:
-        picture = make_sheet(session, trained, session.recipe.sample.per_class, "sample")
-        path = session.files.samples / "grid.png"
-        save_png(picture, path, notes(session.recipe, trained.step))
-        session.hooks.call("dmf_images", run=session, step=trained.step, name="grid", images=picture)
-        session.wrote(path)
-        log.info("samples: %s", path)
-    session.world.barrier()
+    """The final sheet of samples, one class a row."""
+    picture = make_sheet(session, trained, session.recipe.sample.per_class, "sample")
+    path = session.files.samples / "grid.png"
+    save_png(picture, path, notes(session.recipe, trained.step))
+    session.hooks.call("dmf_images", run=session, step=trained.step, name="grid", images=picture)
+    session.wrote(path)
+    log.info("samples: %s", path)
 
 
 def make_sheet(session: Session, trained: Trained, per_class: int, what: str | None = None) -> Tensor:
@@ -169,7 +171,7 @@ def make_sheet(session: Session, trained: Trained, per_class: int, what: str | N
     model, recipe = trained.model, session.recipe
     labels, columns, names = class_rows(model.pixels.classes, per_class)
     count = len(labels) or per_class**2
-    cond = labels_cond(labels, model.pixels) if labels else {}
+    cond = conditions(labels, count, model.pixels, session.files.examples)
     sampling = build_sampling(recipe.sampler, model.schedule)
     maker = Generator(model, trained.network, sampling, session.world.device, stopping(session))
     images = []

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,20 @@ class Session:
         facts: Versions, commit, data fingerprint, number of parameters.
         saved: The newest whole checkpoint, its tensors not yet read; None for a fresh run.
         start_step: Its step, where this process begins; 0 for a fresh run.
+        same_data: Whether the recipe names its data as the run's own recipe does.
         world: The ranks.
         signals: Ctrl-C and SIGTERM.
         hooks: Of rank 0; no hooks elsewhere.
     """
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, world: World, signals: Signals) -> None:
+    def __init__(self, recipe: Recipe, folder: RunFolder, world: World, signals: Signals, same_data: bool) -> None:
         self.recipe, self.files, self.world, self.signals = recipe, folder, world, signals
+        self.same_data = same_data
         self.saved = checkpoint.newest(folder.checkpoints, groups=())
         self.start_step = self.saved.step if self.saved else 0
         self.facts: dict[str, str] = read_json(folder.facts) or {}
-        self.hooks = HookCaller([part("hook", ref) for ref in recipe.hooks] if world.first else [], log.warning)
+        hooks = world.first_only(lambda: [part("hook", ref) for ref in recipe.hooks])
+        self.hooks = HookCaller(hooks or [], log.warning)
         self._journal = Journal(folder.history, self.start_step) if world.first else None
 
     @property
@@ -75,12 +79,18 @@ class Session:
         self.facts = dict(facts)
         if not self.world.first:
             return
+        write_text(self.files.recipe, self._as_trained().to_yaml())
         write_json(self.files.facts, self.facts)
         for name, text in files.items():
             write_text(self.folder / name, text)
         self.hooks.call("dmf_run_started", run=self)
         for name in ("recipe.yaml", "facts.json", *files):
             self.wrote(self.folder / name)
+
+    def _as_trained(self) -> Recipe:
+        """The recipe, never with fewer steps than were trained: run again, it gives these weights."""
+        train = self.recipe.train
+        return replace(self.recipe, train=replace(train, steps=max(train.steps, self.start_step)))
 
     def check_data(self, fingerprint: str) -> None:
         """Accept the data to go on with.
@@ -134,36 +144,19 @@ class Session:
             self._journal.close()
 
 
-def open_folder(recipe: Recipe, path: Path, world: World) -> tuple[RunFolder, Recipe]:
-    """Take hold of the run's folder, checking that it is this recipe's.
-
-    Returns:
-        The folder and the recipe to go on with.
+def _take(folder: RunFolder, recipe: Recipe) -> Recipe | None:
+    """Hold the folder; the recipe of the run that is there, None where nothing has been trained.
 
     Raises:
-        UserError: The folder holds a run of another recipe; the message lists the differences.
+        UserError: The folder is in use, holds a run of another recipe, or no whole checkpoint.
     """
-    folder = RunFolder(path)
-    problem = None
-    if world.first:
-        problem = _take(folder, recipe)
-    problem = world.tell(problem)
-    if problem:
-        raise UserError(problem)
-    return folder, recipe
-
-
-def _take(folder: RunFolder, recipe: Recipe) -> str | None:
-    """Hold the folder and write the recipe there; the text of what stands against it."""
-    try:
-        folder.hold()
-        if folder.recipe.exists() and checkpoint.newest(folder.checkpoints, groups=()) is not None:
-            _check_same(read(folder.recipe), recipe, folder.path)
-    except UserError as error:
-        return str(error)
-    checkpoint.sweep(folder.checkpoints)
-    write_text(folder.recipe, recipe.to_yaml())
-    return None
+    folder.hold()
+    checkpoint.settle(folder.checkpoints)
+    if not folder.recipe.exists() or checkpoint.newest(folder.checkpoints, groups=()) is None:
+        return None
+    old = read(folder.recipe)
+    _check_same(old, recipe, folder.path)
+    return old
 
 
 def _check_same(old: Recipe, new: Recipe, path: Path) -> None:
@@ -190,10 +183,11 @@ def open_session(recipe: Recipe, runs: Path, world: World) -> Iterator[Session]:
         runs: The folder of runs.
         world: The ranks.
     """
-    with Signals() as signals:
-        folder, recipe = open_folder(recipe, runs / recipe.name, world)
+    with Signals(world.first) as signals:
+        folder = RunFolder(runs / recipe.name)
+        old = world.tell(world.first_only(lambda: _take(folder, recipe)))
         handler = log_to(folder.log) if world.first else None
-        session = Session(recipe, folder, world, signals)
+        session = Session(recipe, folder, world, signals, old is None or old.dataset == recipe.dataset)
         try:
             yield session
         except BaseException as error:

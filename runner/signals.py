@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from types import FrameType, TracebackType
@@ -27,9 +28,14 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Signals:
-    """While it is entered, SIGINT and SIGTERM only set ``requested``; an impatient second Ctrl-C stops at once."""
+    """While it is entered, SIGINT and SIGTERM only set ``requested``; an impatient second Ctrl-C stops at once.
 
-    def __init__(self) -> None:
+    Args:
+        heard: Whether to say that the signal was heard; True on rank 0.
+    """
+
+    def __init__(self, heard: bool = True) -> None:
+        self.heard = heard
         self.requested = 0
         self._when_s = 0.0
         self._before: dict[int, object] = {}
@@ -54,3 +60,5 @@ class Signals:
             raise Interrupted(signum)
         if not self.requested:
             self.requested, self._when_s = signum, now
+            if self.heard:  # a plain write: whatever the signal interrupted may hold a lock
+                os.write(2, b"\nstopping at the next safe place; Ctrl-C again stops at once\n")

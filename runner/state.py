@@ -30,8 +30,8 @@ class TrainState:
         horizon: The length that the learning rate's decay is laid out for.
         step: Steps taken.
         images_seen: Images taken from the endless row of epochs.
-        loss_sum: Sum of this rank's losses since the last logged point, on the device.
-        loss_steps: Steps in that sum.
+        loss_sum: Sum of this rank's finite losses since the last logged point, on the device.
+        loss_steps: Steps in that sum, on the device.
     """
 
     learner: Learner
@@ -40,9 +40,9 @@ class TrainState:
     guard: Guard
     horizon: int
     loss_sum: Tensor
+    loss_steps: Tensor
     step: int = 0
     images_seen: int = 0
-    loss_steps: int = 0
 
 
 def fresh(recipe: Recipe, learner: Learner, device: torch.device) -> TrainState:
@@ -51,7 +51,7 @@ def fresh(recipe: Recipe, learner: Learner, device: torch.device) -> TrainState:
     average = ema.average_of(learner.backbone) if recipe.train.ema > 0 else None
     guard = Guard(device, recipe.train.stop_after_bad_steps)
     zero = torch.zeros((), device=device)
-    return TrainState(learner, average, build_optimizer(recipe, learner), guard, recipe.train.steps, zero)
+    return TrainState(learner, average, build_optimizer(recipe, learner), guard, recipe.train.steps, zero, zero.clone())
 
 
 def save(state: TrainState, folder: Path, keep: int, loss_sum: float, hooks: dict[str, Any]) -> Path:
@@ -74,7 +74,7 @@ def save(state: TrainState, folder: Path, keep: int, loss_sum: float, hooks: dic
         "images_seen": state.images_seen,
         "horizon": state.horizon,
         "loss_sum": loss_sum,
-        "loss_steps": state.loss_steps,
+        "loss_steps": float(state.loss_steps),
         "bad_steps": state.guard.counts(),
         "optimizer": settings,
         "hooks": hooks,
@@ -95,16 +95,16 @@ def restore(state: TrainState, saved: checkpoint.Checkpoint) -> None:
     state.guard = Guard(device, state.guard.limit, tuple(facts["bad_steps"]))
     state.step, state.images_seen, state.horizon = saved.step, facts["images_seen"], facts["horizon"]
     state.loss_sum = torch.tensor(facts["loss_sum"], device=device)
-    state.loss_steps = facts["loss_steps"]
+    state.loss_steps = torch.tensor(facts["loss_steps"], device=device)
 
 
-def load_weights(network: nn.Module, source: str) -> None:
-    """Start from the weights of a run or of a safetensors file (`init_from`).
+def load_weights(network: nn.Module, source: str, runs: Path) -> None:
+    """Start from the weights of a run, by folder or by name under ``runs``, or of a safetensors file (`init_from`).
 
     Raises:
         UserError: Nothing there, or weights of another network; the message names the tensors.
     """
-    tensors, where = _weights_of(Path(source))
+    tensors, where = _weights_of(Path(source) if Path(source).exists() else runs / source)
     mine = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     theirs = {name: tuple(value.shape) for name, value in tensors.items()}
     if mine != theirs:

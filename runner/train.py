@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..registry import UserError
 from . import checkpoint, ema
 from . import state as states
 from .assemble import Model, part
@@ -38,11 +37,6 @@ class Trainer:
         self.session, self.recipe, self.world = session, session.recipe, session.world
         self.model, self.feed, self.preview = model, feed, preview
         train = self.recipe.train
-        if train.batch_size % self.world.size:
-            raise UserError(
-                f"train.batch_size is {train.batch_size}, the batch of all {self.world.size} ranks together; "
-                f"it must be a multiple of {self.world.size}"
-            )
         autocast = {"fp32": None, "bf16": torch.bfloat16}[train.precision]
         learner = Learner(model, part("objective", train.objective), part("weighting", train.weighting), autocast)
         self.state = states.fresh(self.recipe, learner, self.world.device)
@@ -60,10 +54,12 @@ class Trainer:
             self.saved_step = saved.step
             self.session.hooks.load_state_dict(saved.facts["hooks"])
         elif self.recipe.init_from:
-            states.load_weights(self.state.learner.backbone, self.recipe.init_from)
+            states.load_weights(self.state.learner.backbone, self.recipe.init_from, self.session.folder.parent)
             if self.state.average is not None:
                 self.state.average.load_state_dict(self.state.learner.backbone.state_dict())
-        self.losses = _for_all_ranks(self.state.learner, self.world.size, self.world.device)
+        self.losses = _for_all_ranks(
+            self.state.learner, self.world.size, self.world.device, self.recipe.distributed.strategy
+        )
         self._clock, self._clock_step = time.perf_counter(), self.state.step
 
     def run(self) -> None:
@@ -106,7 +102,7 @@ class Trainer:
         if state.average is not None:
             ema.update(state.average, state.learner.backbone, ema.decay_at(recipe.train.ema, state.step))
         state.loss_sum = state.loss_sum + torch.where(bad > 0, 0.0, loss.detach())
-        state.loss_steps += 1
+        state.loss_steps = state.loss_steps + (1 - bad)
         state.step += 1
         state.images_seen += recipe.train.batch_size
 
@@ -126,7 +122,7 @@ class Trainer:
         """Write the values since the last point; the name of a hook that asks to stop."""
         state = self.state
         values = self._values()
-        state.loss_sum, state.loss_steps = torch.zeros_like(state.loss_sum), 0
+        state.loss_sum, state.loss_steps = torch.zeros_like(state.loss_sum), torch.zeros_like(state.loss_steps)
         bar.note(loss=f"{values['loss']:.4f}")
         stop = self.session.logged(state.step, values)
         if state.guard.exceeded():
@@ -137,7 +133,8 @@ class Trainer:
         state, now = self.state, time.perf_counter()
         step_s = (now - self._clock) / max(state.step - self._clock_step, 1)
         self._clock, self._clock_step = now, state.step
-        loss = float(self.world.sum(state.loss_sum)) / self.world.size / max(state.loss_steps, 1)
+        # no finite loss since the last point: not a number, rather than a zero that looks like the best of all
+        loss = float(self.world.sum(state.loss_sum) / self.world.size / state.loss_steps)
         return {
             "loss": loss,
             "learning_rate": float(state.optimizer.param_groups[0]["lr"]),
@@ -149,12 +146,12 @@ class Trainer:
         }
 
     def _diverged(self) -> str:
-        _, row, first = self.state.guard.counts()
+        _, _, row, first = self.state.guard.counts()
         numbers = self.feed.numbers(first)[:16].tolist()
         return (
             f"the loss was not finite in {row} steps in a row, first on the batch that starts after {first} images "
-            f"(images {', '.join(map(str, numbers))}, ...); look at those, or lower train.lr. "
-            "The last checkpoint is from before"
+            f"(images {', '.join(map(str, numbers))}, ...); look at those; or start again with a lower "
+            "train.lr, under another name=... or with --fresh"
         )
 
     def _preview_due(self) -> bool:
@@ -186,7 +183,11 @@ class Trainer:
             raise Interrupted(asked)
 
 
-def _for_all_ranks(learner: Learner, ranks: int, device: torch.device) -> Any:
+STRATEGIES = {"ddp": DistributedDataParallel}
+
+
+def _for_all_ranks(learner: Learner, ranks: int, device: torch.device, strategy: str) -> Any:
     if ranks == 1:
         return learner
-    return DistributedDataParallel(learner, device_ids=[device.index] if device.type == "cuda" else None)
+    wrap = STRATEGIES[strategy]
+    return wrap(learner, device_ids=[device.index] if device.type == "cuda" else None)

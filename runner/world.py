@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..registry import UserError
+from .signals import Interrupted
 
 T = TypeVar("T")
 
@@ -85,15 +86,28 @@ class World:
         """``work()``, on rank 0 first, then on the others: a download is made once, a user's mistake is everybody's."""
         if self.size == 1:
             return work()
-        problem = None
+        made = self.first_only(work)
+        return made if made is not None else work()
+
+    def first_only(self, work: Callable[[], T]) -> T | None:
+        """``work()`` on rank 0, while the others wait; None there.
+
+        A user's mistake, or a request to stop, is raised on every rank: nobody is left waiting.
+        """
+        if self.size == 1:
+            return work()
+        made, trouble = None, None
         if self.first:
             try:
                 made = work()
-            except UserError as error:
-                problem = str(error)
-        if problem := self.tell(problem):
-            raise UserError(problem)
-        return made if self.first else work()
+            except (UserError, Interrupted) as error:
+                trouble = error
+        told = self.tell((type(trouble).__name__, trouble.args) if trouble else None)
+        if trouble is not None:
+            raise trouble
+        if told is not None:
+            raise Interrupted(*told[1]) if told[0] == "Interrupted" else UserError(*told[1])
+        return made
 
     def tell(self, value: Any) -> Any:
         """Rank 0's ``value``, on every rank; small plain data."""
@@ -111,10 +125,16 @@ def join(device: str) -> World:
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        UserError: ``cuda`` where there is none.
+        UserError: ``cuda`` where there is none, or more ranks than GPUs.
     """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     where = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if where.type == "cuda" and here > torch.cuda.device_count():
+        raise UserError(
+            f"{here} ranks, but this machine has {torch.cuda.device_count()} GPU(s), and each rank needs its own; "
+            "start fewer ranks, or write device=cpu"
+        )
     if size > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if where.type == "cuda" else "gloo", rank=rank, world_size=size)
     return World(rank, size, where)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dmf.registry import UserError
 from dmf.runner import checkpoint
 
 
@@ -58,11 +59,35 @@ def test_a_step_is_written_again_over_a_damaged_one(tmp_path: Path) -> None:
     assert float(newest(tmp_path).tensors["model"]["w"][0, 0]) == 3.0
 
 
+def test_damaged_ones_are_set_aside_and_push_no_whole_one_out(tmp_path: Path) -> None:
+    write(tmp_path, 2, 2.0)
+    (write(tmp_path, 4, 4.0) / "model.safetensors").write_bytes(b"")
+    checkpoint.settle(tmp_path)
+    write(tmp_path, 3, 3.0, keep=1)
+    assert newest(tmp_path).step == 3
+    assert [p.name[:21] for p in sorted(tmp_path.iterdir())] == ["damaged-step-00000004", "step-00000003"]
+
+
+def test_when_none_is_whole_nothing_starts_over(tmp_path: Path) -> None:
+    (write(tmp_path, 4, 4.0) / "model.safetensors").write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"none of the checkpoints .* --fresh"):
+            checkpoint.settle(tmp_path)
+
+
+def test_tied_weights_come_back_under_both_names(tmp_path: Path) -> None:
+    one = torch.randn(3, 2)
+    checkpoint.save(tmp_path, 1, {"model": {"a": one, "b": one, "c": one.clone()}}, {}, 1)
+    found = newest(tmp_path).tensors["model"]
+    assert all(torch.equal(found[name], one) for name in "abc")
+    assert (tmp_path / "step-00000001/model.safetensors").stat().st_size < 300
+
+
 def test_half_written_ones_are_swept_away(tmp_path: Path) -> None:
     (tmp_path / ".tmp-00000007-123").mkdir()
     (tmp_path / ".tmp-00000007-123" / "model.safetensors").write_bytes(b"half")
     assert checkpoint.newest(tmp_path) is None
-    checkpoint.sweep(tmp_path)
+    checkpoint.settle(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

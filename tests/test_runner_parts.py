@@ -51,9 +51,12 @@ def test_the_guard_counts_rows_and_names_the_first() -> None:
     guard = Guard(torch.device("cpu"), limit=2)
     fine, bad = torch.tensor(1.0), torch.tensor(math.inf)
     assert [float(guard.judge(norm, seen)) for norm, seen in [(bad, 0), (fine, 8), (bad, 16)]] == [1.0, 0.0, 1.0]
-    assert guard.counts() == (2, 1, 16) and not guard.exceeded()
+    assert guard.counts() == (2, 1, 1, 16) and not guard.exceeded()
     guard.judge(torch.tensor(math.nan), 24)
-    assert guard.counts() == (3, 2, 16) and guard.exceeded()
+    assert guard.counts() == (3, 2, 2, 16) and guard.exceeded()
+    for seen in (32, 40):  # good steps before anybody looks, and the beginning of another row
+        guard.judge(fine if seen == 32 else bad, seen)
+    assert guard.counts() == (4, 1, 2, 16) and guard.exceeded()
 
 
 def test_a_bad_step_changes_no_weight_and_no_moment(tiny: Path) -> None:

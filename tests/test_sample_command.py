@@ -93,6 +93,7 @@ def test_nine_fives_make_a_square(runs: Path, workdir: Path, dmf_command: Comman
         (["--seed", "-4"], "sample.seed"),
         (["--guidance", "x"], "guidance"),
         (["--npz", "nowhere/out.npz"], "folder"),
+        (["--grid", "picture.foo"], "picture.png"),
     ],
 )
 def test_mistakes_get_one_message(runs: Path, workdir: Path, dmf_command: Command, words: list[str], said: str) -> None:

@@ -142,10 +142,9 @@ def test_a_loss_that_is_not_finite_is_passed_over_and_in_the_end_stops(tiny: Pat
     )
     assert code == 1
     assert "not finite in" in out + err and "images" in err
-    bad = [
-        json.loads(x)["values"]["bad_steps"] for x in (tiny.parent / "runs/tiny/history.jsonl").read_text().splitlines()
-    ]
-    assert bad[-1] >= 6
+    points = [json.loads(x)["values"] for x in (tiny.parent / "runs/tiny/history.jsonl").read_text().splitlines()]
+    assert points[-1]["bad_steps"] >= 6
+    assert points[-1]["loss"] is None  # not a zero, which would be the best loss of all
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused(tiny: Path) -> None:
@@ -221,3 +220,45 @@ def test_a_run_without_an_average_samples_the_raw_weights_and_says_so(tiny: Path
     code, out, _ = dmf_command("run", tiny, "train.ema=0")
     assert code == 0 and "no average" in out
     assert not (tiny.parent / "runs/tiny/checkpoints/step-00000012/ema.safetensors").exists()
+
+
+def test_a_refused_or_idle_command_leaves_the_runs_recipe(tiny: Path, dmf_command: Command) -> None:
+    dmf_command("train", tiny)
+    recipe = tiny.parent / "runs/tiny/recipe.yaml"
+    before = recipe.read_text()
+    assert dmf_command("train", tiny, "dataset.split=all")[0] == 2
+    assert dmf_command("train", tiny, "train.steps=6")[0] == 0
+    assert recipe.read_text() == before
+    assert dmf_command("run", tiny, "train.steps=6")[0] == 0  # samples are due; the weights are still of 12 steps
+    assert "steps: 12" in recipe.read_text()
+
+
+def test_damaged_checkpoints_do_not_start_a_run_over(tiny: Path, dmf_command: Command) -> None:
+    dmf_command("train", tiny)
+    for file in (tiny.parent / "runs/tiny/checkpoints").glob("*/model.safetensors"):
+        file.write_bytes(b"")
+    code, _, err = dmf_command("train", tiny, "train.steps=20")
+    assert code == 2 and "none of the checkpoints" in err and "--fresh" in err
+    assert dmf_command("train", tiny, "--fresh")[0] == 0
+
+
+def test_guidance_of_a_network_that_never_dropped_a_label_is_refused(tiny: Path, dmf_command: Command) -> None:
+    code, _, err = dmf_command("run", tiny, "train.label_dropout=0")
+    assert code == 2 and "label_dropout" in err
+    assert dmf_command("run", tiny, "train.label_dropout=0", "sampler.guidance=1")[0] == 0
+    code, _, err = dmf_command("sample", "tiny", "--guidance", "2")
+    assert code == 2 and "label_dropout" in err
+
+
+def test_a_place_that_cannot_be_written_is_the_users_mistake(tiny: Path, dmf_command: Command) -> None:
+    (tiny.parent / "file").write_text("")
+    code, _, err = dmf_command("train", tiny, "--runs", "file")
+    assert code == 2 and "--runs" in err and "Traceback" not in err
+
+
+def test_a_run_that_never_began_cannot_be_sampled(tiny: Path, dmf_command: Command) -> None:
+    folder = tiny.parent / "runs/empty"
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(tiny.read_text())
+    code, _, err = dmf_command("sample", "empty")
+    assert code == 2 and "never trained" in err

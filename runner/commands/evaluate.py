@@ -63,6 +63,7 @@ def execute(args: argparse.Namespace) -> int:
 def _work(args: argparse.Namespace) -> int:
     from ...registry import UserError, read
     from ..assemble import build_dataset, build_model
+    from ..conditions import check_guidance
     from ..console import log, start_console
     from ..evaluate import Evaluation, table
     from ..pipeline import load_trained, wants_scores
@@ -77,6 +78,7 @@ def _work(args: argparse.Namespace) -> int:
     start_console(world.rank)
     try:
         dataset = build_dataset(recipe, world)
+        check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
         evaluation = Evaluation(recipe, dataset, world)
         trained = load_trained(build_model(recipe, dataset.spec), folder, recipe.evaluate.weights)
         trained.network.to(world.device)
@@ -84,6 +86,10 @@ def _work(args: argparse.Namespace) -> int:
         if world.first:
             log.info("%s", table(results))
             _write(args.json, results)
+    except UserError:
+        if world.first:
+            raise
+        return 2  # rank 0 says why
     finally:
         leave()
     return 0

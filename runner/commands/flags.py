@@ -41,15 +41,18 @@ def overrides_of(args: argparse.Namespace, flags: Mapping[str, str]) -> list[str
     return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 
-def check_writable(*files: Path | None) -> None:
+def check_writable(file: Path | None, endings: tuple[str, ...] = ()) -> None:
     """Refuse a file that cannot be written, before the long work.
 
     Raises:
-        UserError: Its folder is not there, or it is a folder.
+        UserError: Its folder is not there, it is a folder itself, or its name ends in something else.
     """
-    for file in files:
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise UserError(f"{file} cannot be written: its folder does not exist, or it is a folder itself")
+    if file is None:
+        return
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        raise UserError(f"{file} cannot be written: its folder does not exist, or it is a folder itself")
+    if endings and file.suffix.lower() not in endings:
+        raise UserError(f"{file}: the picture is written as {endings[0]}; name it {file.with_suffix(endings[0]).name}")
 
 
 def positive(text: str) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...registry.errors import UserError
 from .flags import add_overrides, add_runs, positive
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample"
 
 
 def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> int:
-    from ...registry import UserError
     from ..console import log, start_console
     from ..guard import Diverged
     from ..pipeline import carry_out, done_message
@@ -51,8 +51,9 @@ def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> in
     world = join(recipe.device)
     start_console(world.rank)
     try:
-        if args.fresh and world.first:
-            set_aside(args.runs / recipe.name)
+        check_ranks(args.ranks, recipe.train.batch_size, world.size)
+        if args.fresh:
+            world.first_only(lambda: set_aside(args.runs / recipe.name))
         with open_session(recipe, args.runs, world) as session:
             if not carry_out(session, phases):
                 log.info("%s", done_message(session, args.recipe, args.overrides))
@@ -61,15 +62,30 @@ def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> in
         how = "Ctrl-C" if stop.exit_code == 130 else "SIGTERM"
         log.info("stopped by %s; nothing is lost: give the same command again to go on", how)
         raise
-    except UserError as error:
+    except UserError:
         if world.first:
             raise
-        return 2 if str(error) else 1
+        return 2  # rank 0 says why
     except Diverged as error:
         log.error("%s", error)
         return 1
     finally:
         leave()
+
+
+def check_ranks(wanted: int, batch_size: int, ranks: int) -> None:
+    """Refuse a number of ranks that the launcher did not start, or that cannot share the batch.
+
+    Raises:
+        UserError: Saying which.
+    """
+    if wanted not in (1, ranks):
+        raise UserError(f"--ranks {wanted}, but a launcher has started {ranks}; leave --ranks out under a launcher")
+    if batch_size % ranks:
+        raise UserError(
+            f"train.batch_size is {batch_size}, the batch of all {ranks} ranks together; "
+            f"it must be a multiple of {ranks}"
+        )
 
 
 def set_aside(folder: Path) -> None:

@@ -9,6 +9,7 @@ from ...registry.errors import UserError
 from ...registry.words import did_you_mean
 
 if TYPE_CHECKING:
+    from ...core import DataSpec
     from ..folder import RunFolder
 
 
@@ -32,3 +33,18 @@ def find_run(given: str, runs: Path) -> RunFolder:
     raise UserError(
         f"{given} is no run: no recipe.yaml there, nor in {runs / given}{did_you_mean(given, there)}; {listed}"
     )
+
+
+def spec_of(folder: RunFolder) -> DataSpec:
+    """What the run's data is like, without the data.
+
+    Raises:
+        UserError: The run never began.
+    """
+    from ..assemble import spec_from_dict
+    from ..folder import read_json
+
+    held = read_json(folder.spec)
+    if held is None:
+        raise UserError(f"{folder.path} was never trained; train first: dmf train {folder.recipe}")
+    return spec_from_dict(held)

@@ -38,33 +38,32 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command."""
     import torch
 
-    from ...core import labels_cond
     from ...registry import UserError, read
-    from ..assemble import build_model, build_sampling, is_unguided, spec_from_dict
+    from ..assemble import build_model, build_sampling
+    from ..conditions import check_guidance, conditions
     from ..console import Progress, start_console
-    from ..folder import read_json
     from ..generate import Generator
     from ..pipeline import load_trained
     from ..world import join
-    from .run_folder import find_run
+    from .run_folder import find_run, spec_of
 
     start_console(0)
     folder = find_run(args.run, args.runs)
     recipe = read(folder.recipe, overrides_of(args, RECIPE_KEYS))
-    spec = spec_from_dict(read_json(folder.spec))
+    spec = spec_of(folder)
     labels = wanted_labels(args.labels, args.count, spec)
     count = args.count or len(labels) or 100
-    if not labels and not is_unguided(recipe.sampler):
-        raise UserError("guidance needs classes, and this run has none; use --guidance 1")
-    check_writable(args.grid, args.npz)
+    check_guidance(recipe.sampler, spec, recipe.train.label_dropout)
+    check_writable(args.npz)
+    check_writable(args.grid, (".png",))
+    if args.weights == "ema" and recipe.train.ema == 0:
+        raise UserError("--weights ema: this run keeps no average of its weights (train.ema is 0); leave the flag out")
     world = join(recipe.device)
     trained = load_trained(build_model(recipe, spec), folder, args.weights or "ema")
-    maker = Generator(
-        trained.model, trained.network, build_sampling(recipe.sampler, trained.model.schedule), world.device
-    )
-    batches = maker.batches(
-        recipe.sample.seed, range(count), labels_cond(labels, spec) if labels else {}, recipe.sample.batch_size
-    )
+    sampling = build_sampling(recipe.sampler, trained.model.schedule)
+    maker = Generator(trained.model, trained.network, sampling, world.device)
+    cond = conditions(labels, count, spec, folder.examples)
+    batches = maker.batches(recipe.sample.seed, range(count), cond, recipe.sample.batch_size)
     images = []
     with Progress("sample", count) as bar:
         for batch in batches:
