@@ -2,11 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from process_kit import start
 from safetensors.torch import load_file
 
 STEPS = 12
@@ -64,3 +67,40 @@ def test_another_number_of_ranks_goes_on(tiny: Path, one: Path) -> None:
     dmf("train", tiny, "name=mixed", "train.steps=6", "--ranks", 2)
     dmf("train", tiny, "name=mixed", f"train.steps={STEPS}")
     assert_alike(tiny.parent / "runs/mixed", one)
+
+
+def test_trouble_on_rank_0_alone_is_one_message(tiny: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "dmf",
+        "train",
+        str(tiny),
+        "--ranks",
+        "2",
+        "hooks=[{name: mlflow, uri: 'bogus://x'}]",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert done.stderr.count("error:") == 1 and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("phase", ["train", "sample"])
+def test_ctrl_c_stops_all_ranks_in_peace(tiny: Path, phase: str) -> None:
+    words = {
+        "train": ["train", tiny, "train.steps=100000", "checkpoint.every=100000"],
+        "sample": ["run", tiny, "train.steps=2", "log.every=1", "sampler.steps=100000"],
+    }[phase]
+    process = start(*words, "--ranks", 2)
+    history = tiny.parent / "runs/tiny/history.jsonl"
+    until = time.monotonic() + 120
+    while process.poll() is None and not (history.exists() and history.read_text().count("\n") > 1):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    time.sleep(2.0)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in err and "death signal" not in err, err
+    assert "stopped by Ctrl-C" in out
+    assert len(list((tiny.parent / "runs/tiny/checkpoints").glob("step-*"))) == 1
