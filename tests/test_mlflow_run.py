@@ -284,6 +284,35 @@ def test_answers_that_get_lost_leave_nothing_twice(look: Look, monkeypatch: pyte
     assert look.images(run.run_id) == [("samples", 2), ("samples", 3)]
 
 
+class CutShort:
+    """A client whose server dies between an image and its preview, once."""
+
+    def __init__(self, client: MlflowClient, cut: list[Path]) -> None:
+        self._client, self._cut = client, cut
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def log_image(self, *arguments: Any, **options: Any) -> None:
+        self._client.log_image(*arguments, **options)
+        if not self._cut:
+            self._cut += Path().rglob("*.webp")
+            self._cut[0].unlink()
+            raise ConnectionError("the server died")
+
+
+def test_an_image_that_came_without_its_preview_is_completed(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut: list[Path] = []
+    monkeypatch.setattr(mlflow_queue, "BACKOFF_MAX_S", 0.02)
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.MlflowClient", lambda tracking_uri: CutShort(MlflowClient(tracking_uri), cut))
+        run = make(hook=quiet(patience_s=20.0)).start()
+        run.image(2)
+        run.end()
+    assert look.images(run.run_id) == [("samples", 2)]
+    assert cut[0].exists()  # under the very name that belongs to the image
+
+
 def test_kill_9_before_the_run_is_noted_makes_no_second_one(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     first = make().start()
     first.end(KeyboardInterrupt())

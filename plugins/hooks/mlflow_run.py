@@ -10,9 +10,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from .mlflow_open import TAG_CHARS, Facts, describe, find_or_make, read_state, write_state
 from .mlflow_params import as_name, cut
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 METRICS_A_BATCH = 1000
 FINAL_REFUSALS = ("INVALID_PARAMETER_VALUE",)
 DIGEST_CHARS = 16
+PREVIEW_PX = 256  # as MLflow's own
 
 
 class RemoteRun:
@@ -137,7 +140,7 @@ class RemoteRun:
         made_again = key in self._earlier and step > self.facts.start_step
         if made_again or self._images.get(key) == digest:
             return
-        if not self._arrived(operation):
+        if not self._arrived(operation, pixels):
             self._tried_ms = operation.time_ms
             self._client.log_image(
                 self.run_id, pixels, key=name, step=step, timestamp=operation.time_ms, synchronous=True
@@ -145,12 +148,32 @@ class RemoteRun:
         self._images[key] = digest
         write_state(self.facts.folder, {**read_state(self.facts.folder), "images": self._images})
 
-    def _arrived(self, operation: Operation) -> bool:
-        """Whether an image came through although its answer was lost; its time tells, the preview is its last file."""
+    def _arrived(self, operation: Operation, pixels: "np.ndarray[Any, Any]") -> bool:
+        """Whether an image came through although its answer was lost; its time tells.
+
+        MLflow sends an image and then its preview. Where only the image came, the preview is sent after it: to send
+        both again would show the image twice.
+        """
         if self._tried_ms < operation.time_ms and self.facts.began_ms < operation.time_ms:
             return False  # its first try
-        there = self._client.list_artifacts(self.run_id, "images")
-        return any(f"{operation.time_ms}" in item.path and item.path.endswith(".webp") for item in there)
+        there = [item.path for item in self._client.list_artifacts(self.run_id, "images")]
+        whole = [path for path in there if f"{operation.time_ms}" in path and path.endswith(".png")]
+        for image in whole:
+            sign = "%" if f"%{operation.time_ms}%" in image else "+"  # older versions of MLflow separate by %
+            preview = f"{image.removesuffix('.png')}{sign}compressed.webp"
+            if preview not in there:
+                self._preview(pixels, Path(preview))
+        return bool(whole)
+
+    def _preview(self, pixels: "np.ndarray[Any, Any]", path: Path) -> None:
+        """Send the small picture that the grid shows, as MLflow makes it, and the tag that says there are pictures."""
+        small = Image.fromarray(pixels)
+        small.thumbnail((PREVIEW_PX, PREVIEW_PX))
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / path.name
+            small.save(file)
+            self._client.log_artifact(self.run_id, str(file), path.parent.as_posix())
+        self._client.set_tag(self.run_id, "mlflow.loggedImages", "True", synchronous=True)
 
     def _file(self, operation: Operation) -> None:
         path, into = self.facts.folder / operation.payload["path"], operation.payload["into"]
