@@ -59,7 +59,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(tiny: Path, rank
         process = start(*words, f"name={name}")
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, out + err
-    assert kills >= min(KILLS, 5), "it finished before it could be killed: take more steps"
+    assert kills == KILLS, "it finished before it could be killed: take more steps"
     for name in ("model", "ema", "optimizer"):
         assert final(runs / "tiny", name) == final(runs / "straight", name)
     assert lines(runs / "tiny/history.jsonl") == lines(runs / "straight/history.jsonl")
