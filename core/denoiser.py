@@ -71,7 +71,7 @@ def bind(denoiser: Denoiser, cond: Cond, spec: DataSpec, guidance: Guidance | No
     both = {name: torch.cat([given[name], none[name]]) for name in given}
 
     def guided(x: Tensor, level: Level) -> Tensor:
-        conditional, reference = denoiser(torch.cat([x, x]), level, both).chunk(2)
+        conditional, reference = denoiser(torch.cat([x, x]), level.repeated(2), both).chunk(2)
         return guidance(conditional, reference, level)
 
     return guided

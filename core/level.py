@@ -36,7 +36,12 @@ class Level:
     @property
     def log_snr(self) -> Tensor:
         """The log signal-to-noise ratio ln(alpha^2 / sigma^2); +inf where sigma = 0."""
-        return 2 * (torch.log(self.alpha) - torch.log(self.sigma))
+        return 2 * self.half_log_snr
+
+    @property
+    def half_log_snr(self) -> Tensor:
+        """lambda = ln(alpha / sigma), the variable of Lu et al. 2022 (arXiv 2206.00927); +inf where sigma = 0."""
+        return torch.log(self.alpha) - torch.log(self.sigma)
 
     @property
     def ratio(self) -> Tensor:
@@ -55,3 +60,9 @@ class Level:
         """The level of (B,) times with its fields shaped (B, 1, ..., 1), to broadcast against x of ``ndim`` axes."""
         shape = (-1, *[1] * (ndim - 1))
         return Level(self.t.reshape(shape), self.alpha.reshape(shape), self.sigma.reshape(shape))
+
+    def repeated(self, times: int) -> Level:
+        """The level for a batch that holds every image ``times`` times, one copy of the batch after another."""
+        if self.t.ndim == 0:
+            return self
+        return Level(*(torch.cat([field] * times) for field in (self.t, self.alpha, self.sigma)))

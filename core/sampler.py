@@ -43,13 +43,13 @@ class Sampler(ABC, Generic[State]):
 
     Attributes:
         order: Order of convergence of the deterministic method; None where it has none. The contract kit measures it.
-        evaluations: Network evaluations a step.
+        evaluations: Network evaluations a step; None where the method itself decides.
         stochastic: Whether it asks for random numbers.
         grid: Name of the time grid that suits it.
     """
 
     order: int | None = None
-    evaluations: int = 1
+    evaluations: int | None = 1
     stochastic: bool = False
     grid: str = "log_snr"
 

@@ -54,6 +54,10 @@ class NoiseSchedule(ABC):
             low, high = torch.where(too_clean, middle, low), torch.where(too_clean, high, middle)
         return (low + high) / 2
 
+    def between(self, now: Level, then: Level, fraction: float | Tensor) -> Level:
+        """The level a fraction of the way from ``now`` to ``then`` in log SNR; both with sigma > 0."""
+        return self.at(self.t_at(torch.lerp(now.log_snr, then.log_snr, torch.as_tensor(fraction, dtype=torch.float64))))
+
     def label(self, level: Level) -> Tensor:
         """What the network is told of the level: 1000 t, the scale that every backbone expects."""
         return 1000 * level.t
