@@ -10,7 +10,7 @@ from .backbone import Backbone
 from .codec import Codec, Pixels
 from .conditioning import Cond, complete, drop, labels_cond, null_cond
 from .dataset import Dataset, InMemory
-from .denoiser import Denoise, Denoiser, bind
+from .denoiser import Counted, Denoise, Denoiser, bind
 from .densities import Density
 from .features import FeatureExtractor
 from .grids import Grid, levels_of
@@ -34,6 +34,7 @@ __all__ = [
     "Cond",
     "CondSpec",
     "Context",
+    "Counted",
     "DataSpec",
     "Dataset",
     "Denoise",

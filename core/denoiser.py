@@ -51,6 +51,27 @@ class Denoiser:
         return like(c.c_skip, x) * x + like(c.c_out, x) * self.raw(x, level, cond)[:, : x.shape[1]]
 
 
+class Counted:
+    """A denoiser that counts how often it is asked: the network evaluations of a walk.
+
+    A guided evaluation, whatever it costs, is one.
+
+    Args:
+        denoise: To be asked.
+
+    Attributes:
+        calls: How often it was.
+    """
+
+    def __init__(self, denoise: Denoise) -> None:
+        self.denoise, self.calls = denoise, 0
+
+    def __call__(self, x: Tensor, level: Level) -> Tensor:
+        """The denoised image, (B, C, *size)."""
+        self.calls += 1
+        return self.denoise(x, level)
+
+
 def bind(denoiser: Denoiser, cond: Cond, spec: DataSpec, guidance: Guidance | None = None) -> Denoise:
     """The denoiser with conditioning and guidance inside.
 

@@ -71,6 +71,7 @@ class Evaluation:
             On every rank: the results by name (value, the held-out images' value, protocol), and pictures by name.
         """
         metrics = [metric.to(self.world.device) for metric in self.metrics]
+        asked: list[int] = []  # network evaluations, by batch
         held_out = self.dataset.held_out() if self.wanted.held_out else None
         streamed = len(self.dataset) if any("reference" in m.needs for m in metrics) else 0
         total = -(-(self.wanted.images + streamed + len(held_out or ())) // self.world.size)
@@ -79,8 +80,9 @@ class Evaluation:
                 [m for m in metrics if "reference" in m.needs], self._real(self.dataset, self.reference), bar, True
             )
             others = copy.deepcopy(metrics)  # they have seen the reference, and now see other images
-            self._feed(metrics, self._generated(trained), bar, False, trained)
+            self._feed(metrics, self._generated(trained, asked), bar, False, trained)
             scores = self._scores(metrics)
+            evaluations = int(self.world.max(torch.tensor(max(asked, default=0))))
             real: dict[str, float] = {}
             if held_out is not None:
                 feed = Feed(held_out, self.recipe.seed, self._batch_size(), self.world)
@@ -88,7 +90,7 @@ class Evaluation:
                 self._feed(able, self._real(held_out, feed), bar, False)
                 real = {name: value for name, (value, _) in self._scores(able).items()}
         results = {
-            name: self._result(value, metric, trained, real.get(name), held_out)
+            name: self._result(value, self._protocol(metric, trained, evaluations), real.get(name), held_out)
             for name, (value, metric) in scores.items()
         }
         return results, {name: p for metric in metrics for name, p in reduced(metric, self.world).pictures().items()}
@@ -119,14 +121,18 @@ class Evaluation:
             images, cond = feed.read(numbers)
             yield images, cond.get("class"), numbers
 
-    def _generated(self, trained: Trained) -> Iterator[Streamed]:
-        """Samples, each with the condition of a real image: the labels have the real distribution."""
+    def _generated(self, trained: Trained, asked: list[int]) -> Iterator[Streamed]:
+        """Samples, each with the condition of a real image: the labels have the real distribution.
+
+        The network evaluations of each batch are added to ``asked``.
+        """
         sampling = build_sampling(self.recipe.sampler, trained.model.schedule)
         maker = Generator(trained.model, trained.network, sampling, self.world.device, self.watch)
         whose = image_numbers(self.wanted.seed, len(self.dataset), 0, max(self.wanted.images, 1))
         for numbers in self._batches(self.wanted.images):
             _, cond = self.reference.read(whose[numbers])
             made = maker.batch(self.wanted.seed, numbers.tolist(), cond)
+            asked.append(made.evaluations)
             yield made.images, cond.get("class"), made.numbers
 
     def _batches(self, count: int) -> Iterator[Tensor]:
@@ -144,14 +150,14 @@ class Evaluation:
         return scores
 
     def _result(
-        self, value: float, metric: Metric, trained: Trained, real: float | None, held_out: Dataset | None
+        self, value: float, protocol: dict[str, str], real: float | None, held_out: Dataset | None
     ) -> dict[str, Any]:
-        result: dict[str, Any] = {"value": value, "protocol": self._protocol(metric, trained)}
+        result: dict[str, Any] = {"value": value, "protocol": protocol}
         if real is not None and held_out is not None:
             result["held_out"] = {"value": real, "images": len(held_out)}
         return result
 
-    def _protocol(self, metric: Metric, trained: Trained) -> dict[str, str]:
+    def _protocol(self, metric: Metric, trained: Trained, evaluations: int) -> dict[str, str]:
         """All that must be equal for two values to be compared."""
         sampler = self.recipe.sampler
         return {
@@ -163,6 +169,7 @@ class Evaluation:
             "sampler": _call(sampler),
             "steps": str(sampler.steps),
             "grid": _call(grid_of(sampler)),
+            "evaluations": str(evaluations),
             "guidance": "none" if is_unguided(sampler) else _call(sampler.guidance),
             "weights": trained.weights,
             "trained_steps": str(trained.step),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import Cond, Context, ImageStreams, bind, sample
+from ..core import Cond, Context, Counted, ImageStreams, bind, sample
 from ..core.sampler import Watch
 from .assemble import Model, Sampling
 
@@ -20,10 +20,12 @@ class Samples:
     Attributes:
         images: uint8 (B, C, H, W), on the device.
         numbers: Their numbers k, (B,).
+        evaluations: How often the network was asked, all of them at once each time.
     """
 
     images: Tensor
     numbers: Tensor
+    evaluations: int
 
 
 class Generator:
@@ -55,10 +57,10 @@ class Generator:
         levels, spec = self.sampling.levels, self.model.codec.spec
         streams = ImageStreams(seed, numbers, spec.shape, self.device)
         here = {name: value.to(self.device) for name, value in cond.items()}
-        denoise = bind(self.denoiser, here, spec, self.sampling.guidance)
+        denoise = Counted(bind(self.denoiser, here, spec, self.sampling.guidance))
         x = levels[0].sigma * streams.randn()
         x = sample(self.sampling.sampler, denoise, x, levels, Context(self.model.schedule, streams.randn), self.watch)
-        return Samples(self.model.codec.decode(x), torch.as_tensor(numbers))
+        return Samples(self.model.codec.decode(x), torch.as_tensor(numbers), denoise.calls)
 
     def batches(self, seed: int, numbers: Sequence[int], cond: Cond, batch_size: int) -> Iterator[Samples]:
         """Samples ``numbers``, ``batch_size`` at a time; ``cond`` holds a row for each."""

@@ -64,12 +64,14 @@ def execute(args: argparse.Namespace) -> int:
     maker = Generator(trained.model, trained.network, sampling, world.device)
     cond = conditions(labels, count, spec, folder.examples)
     batches = maker.batches(recipe.sample.seed, range(count), cond, recipe.sample.batch_size)
-    images = []
+    images, evaluations = [], 0
     with Progress("sample", count) as bar:
         for batch in batches:
             images.append(batch.images.cpu())
+            evaluations = max(evaluations, batch.evaluations)
             bar.step(len(batch.images))
-    write(args, folder.samples, torch.cat(images), labels, spec)
+    made = f"{count} images, {evaluations} network evaluations each"
+    write(args, folder.samples, torch.cat(images), labels, spec, made)
     return 0
 
 
@@ -102,8 +104,10 @@ def _label(word: str, spec: DataSpec) -> int:
     raise UserError(f"--labels: {word!r} is no class; write indices 0 to {len(spec.classes) - 1} or names ({listed})")
 
 
-def write(args: argparse.Namespace, samples: Path, images: Tensor, labels: list[int], spec: DataSpec) -> None:
-    """Write the picture and the arrays."""
+def write(
+    args: argparse.Namespace, samples: Path, images: Tensor, labels: list[int], spec: DataSpec, made: str
+) -> None:
+    """Write the picture and the arrays; ``made`` says what they are."""
     import numpy as np
 
     from ..pictures import labelled_sheet, save_png
@@ -114,8 +118,8 @@ def write(args: argparse.Namespace, samples: Path, images: Tensor, labels: list[
             arrays["arr_1"] = np.asarray(labels, dtype=np.int64)
         with open(args.npz, "wb") as file:  # a file object: numpy would append .npz to a name
             np.savez(file, **arrays)
-        print(f"{len(images)} images: {args.npz}")
+        print(f"{made}: {args.npz}")
     if args.grid is not None or args.npz is None:
         path = args.grid or samples / "sample.png"
         save_png(labelled_sheet(images, labels, spec.classes), path)
-        print(f"{len(images)} images: {path}")
+        print(f"{made}: {path}")
