@@ -270,7 +270,9 @@ def test_order_needs_errors_above_rounding_and_no_noise() -> None:
 def test_the_grid_of_orders_is_even_and_ends_above_zero() -> None:
     levels = smooth_grid(Straight(), 12)
     falls = [float(b.log_snr - a.log_snr) for a, b in itertools.pairwise(levels)]
-    assert falls == pytest.approx([1.0] * 12) and levels[-1].sigma > 0
+    assert falls == pytest.approx([22 / 12] * 12) and levels[-1].sigma > 0
+    table = unlike_schedules()["table"]
+    assert smooth_grid(table, 3)[0].t == table.ends()[0], "where log SNR -16 is out of reach"
     errors = errors_of(Plain(), kit.BLOBS, Arc(), (10, 20))
     assert errors[0] > 1.5 * errors[1] > 0
 
