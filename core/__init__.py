@@ -7,15 +7,19 @@ if __name__ != "dmf.core":  # `import core` from the checkout would make a secon
     raise ImportError(f"import dmf.core, not {__name__}")
 
 from .backbone import Backbone
+from .bits import Bits, bits_per_dim
 from .codec import Codec, Pixels
 from .conditioning import Cond, complete, drop, labels_cond, null_cond
 from .dataset import Dataset, InMemory
 from .denoiser import Counted, Denoise, Denoiser, bind
 from .densities import Density
+from .editing import inpaint, known_pixels, start_from
 from .features import FeatureExtractor
 from .grids import Grid, levels_of
 from .guidance import Guidance
+from .inversion import encode
 from .level import Level
+from .likelihood import log_density
 from .metric import Metric
 from .objectives import Attempt, Objective, training_loss
 from .predictions import Coefficients, Prediction
@@ -29,6 +33,7 @@ from .weightings import Weighting
 __all__ = [
     "Attempt",
     "Backbone",
+    "Bits",
     "Codec",
     "Coefficients",
     "Cond",
@@ -56,13 +61,19 @@ __all__ = [
     "TableSchedule",
     "Weighting",
     "bind",
+    "bits_per_dim",
     "complete",
     "drop",
+    "encode",
     "generator",
+    "inpaint",
+    "known_pixels",
     "labels_cond",
     "levels_of",
+    "log_density",
     "null_cond",
     "sample",
+    "start_from",
     "stream_seed",
     "training_loss",
 ]

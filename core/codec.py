@@ -19,9 +19,11 @@ class Codec(ABC):
     Attributes:
         spec: Of x: what the backbone is built for.
         sigma_data: Standard deviation of x, for the `edm` prediction.
+        grey_level: Step of x from one grey level to the next, where x is affine in the image; None where it is not.
     """
 
     sigma_data: float = 0.5
+    grey_level: float | None = None
 
     def __init__(self, spec: DataSpec) -> None:
         self.spec = spec
@@ -37,6 +39,8 @@ class Codec(ABC):
 
 class Pixels(Codec):
     """No codec: x = image / 127.5 - 1 in [-1, 1]; back by rounding and clamping."""
+
+    grey_level = 1 / 127.5
 
     def encode(self, images: Tensor) -> Tensor:
         """Uint8 to [-1, 1]."""

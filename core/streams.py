@@ -53,3 +53,12 @@ class ImageStreams:
         """The next standard normal of every image, (B, C, *size)."""
         drawn = [torch.randn(self.shape, generator=g, dtype=self.dtype) for g in self.generators]
         return torch.stack(drawn).to(self.device)
+
+    def rand(self) -> Tensor:
+        """The next uniform numbers in [0, 1) of every image, (B, C, *size)."""
+        drawn = [torch.rand(self.shape, generator=g, dtype=self.dtype) for g in self.generators]
+        return torch.stack(drawn).to(self.device)
+
+    def signs(self) -> Tensor:
+        """The next random signs, -1 or 1, of every image, (B, C, *size)."""
+        return torch.where(self.rand() < 0.5, -1.0, 1.0).to(self.dtype)

@@ -65,6 +65,13 @@ class Mixture:
         std = ((level.alpha * self.std) ** 2 + level.sigma**2).sqrt()
         return Mixture(level.alpha * self.means, std, self.weights)
 
+    def log_density(self, x: Tensor) -> Tensor:
+        """ln p(x) in nats, (B,), for points (B, *shape); needs std > 0. Bishop 2006, equation 2.193."""
+        flat = x.flatten(1).to(torch.float64)
+        distance = ((flat[:, None] - self.means) / self.std).square().sum(-1)  # (B, K)
+        volume = (math.log(2 * math.pi) / 2 + self.std.log()).sum()
+        return torch.logsumexp(self.weights.log() - distance / 2, dim=1) - volume
+
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """``count`` points, (count, D)."""
         k = torch.multinomial(self.weights, count, replacement=True, generator=generator)
