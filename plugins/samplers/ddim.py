@@ -10,6 +10,7 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from ...core import Context, Denoise, Level, Sampler
+from ...core.fresh_noise import ancestral_step
 
 
 class DDIM(Sampler[None]):
@@ -30,12 +31,5 @@ class DDIM(Sampler[None]):
         self, denoise: Denoise, x: Tensor, now: Level, then: Level, state: None, context: Context
     ) -> tuple[Tensor, None]:
         """One step."""
-        x0 = denoise(x, now)
-        eps = now.noise_in(x, x0)
-        if not self.stochastic or not then.sigma > 0:
-            return then.mix(x0, eps), None
-        # equation 16 in r = sigma / alpha, which holds for any schedule: sigma_t = eta sigma_s sqrt(1 - (r_s / r_t)^2)
-        fresh = self.eta * then.sigma * (1 - (then.ratio / now.ratio) ** 2).sqrt()
-        # equation 12: the rest of the noise keeps its direction
-        kept = (then.sigma**2 - fresh**2).sqrt()
-        return then.alpha * x0 + kept * eps + fresh * context.randn(), None
+        # equation 12: x0_hat, the direction towards x with the noise that is kept, and fresh noise
+        return ancestral_step(x, denoise(x, now), now, then, self.eta, context.randn), None
