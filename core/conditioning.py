@@ -77,7 +77,10 @@ def null_cond(cond: Cond, spec: DataSpec) -> dict[str, Tensor]:
         ValueError: When there is nothing to be unconditional of.
     """
     if not spec.cond:
-        raise ValueError("guidance needs a conditional model, but the data has no classes; set guidance to 1")
+        raise ValueError(
+            "guidance needs a conditional model, but the data has no classes; set guidance to 1, or guide away from "
+            "another network: a reference"
+        )
     given = complete(cond, spec)
     batch = len(next(iter(given.values())))
     return drop(given, spec, torch.ones(batch, dtype=torch.bool))

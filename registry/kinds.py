@@ -52,7 +52,7 @@ _ALL = (
     Kind("density", "dmf.densities"),
     Kind("weighting", "dmf.weightings"),
     Kind("objective", "dmf.objectives"),
-    Kind("guidance", "dmf.guidance"),
+    Kind("guidance", "dmf.guidance", "dmf.core:Guidance"),
 )
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 

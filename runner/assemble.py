@@ -83,12 +83,12 @@ class Sampling:
     Attributes:
         sampler: Takes the steps.
         levels: The grid.
-        guidance: How conditional and unconditional are combined; None is neither doubled nor guided.
+        guidance: How conditional and unconditional are combined.
     """
 
     sampler: Sampler[Any]
     levels: list[Level]
-    guidance: Guidance | None
+    guidance: Guidance
 
 
 def build_sampling(ref: SamplerRef, schedule: NoiseSchedule) -> Sampling:
@@ -99,7 +99,7 @@ def build_sampling(ref: SamplerRef, schedule: NoiseSchedule) -> Sampling:
         levels = levels_of(schedule, grid(schedule, ref.steps))
     except ValueError as error:
         raise UserError(f"sampler.grid: {error}") from error
-    return Sampling(sampler, levels, None if is_unguided(ref) else part("guidance", ref.guidance))
+    return Sampling(sampler, levels, part("guidance", ref.guidance))
 
 
 def grid_of(ref: SamplerRef) -> PartRef:
@@ -111,8 +111,9 @@ def grid_of(ref: SamplerRef) -> PartRef:
 
 
 def is_unguided(ref: SamplerRef) -> bool:
-    """Whether the guidance is cfg with scale 1, which is the conditional model itself at half the cost."""
-    return ref.guidance.name == "cfg" and ref.guidance.options.get("scale") == 1
+    """Whether the guidance never needs a reference: cfg with scale 1, alone or inside another."""
+    guidance: Guidance = part("guidance", ref.guidance)
+    return not guidance.guides
 
 
 def spec_as_dict(spec: DataSpec) -> dict[str, Any]:

@@ -57,7 +57,8 @@ class Generator:
         levels, spec = self.sampling.levels, self.model.codec.spec
         streams = ImageStreams(seed, numbers, spec.shape, self.device)
         here = {name: value.to(self.device) for name, value in cond.items()}
-        denoise = Counted(bind(self.denoiser, here, spec, self.sampling.guidance))
+        guidance = self.sampling.guidance.for_images(torch.as_tensor(numbers))
+        denoise = Counted(bind(self.denoiser, here, spec, guidance))
         x = levels[0].sigma * streams.randn()
         x = sample(self.sampling.sampler, denoise, x, levels, Context(self.model.schedule, streams.randn), self.watch)
         return Samples(self.model.codec.decode(x), torch.as_tensor(numbers), denoise.calls)

@@ -29,7 +29,7 @@ from ..core import (
 )
 from ..core import predictions as named
 from ..core.grids import levels_of, log_snr, uniform
-from ..core.guidance import cfg
+from ..core.guidance import CFG
 from ..core.spec import DataSpec
 from .claims import require
 from .exact import Gaussian, Mixture
@@ -258,7 +258,7 @@ def _assembled(schedule: NoiseSchedule, prediction: str, guided: bool, level_of:
     predict = PREDICTIONS[prediction]
     network = BLOBS.as_network(schedule, predict, 0.5, SHIFTS, level_of)
     cond = labels_cond([0, 1, 0, 1, 1, 0], SPEC)
-    return bind(Denoiser(network, schedule, predict, 0.5), cond, SPEC, partial(cfg, scale=SCALE) if guided else None)
+    return bind(Denoiser(network, schedule, predict, 0.5), cond, SPEC, CFG(scale=SCALE) if guided else None)
 
 
 def _closed_form(guided: bool) -> Denoise:

@@ -1,7 +1,5 @@
 """The null condition and guidance: who is told "no class", and what comes of two answers."""
 
-from functools import partial
-
 import pytest
 import torch
 from torch import Tensor
@@ -19,7 +17,7 @@ from dmf.core import (
     null_cond,
     predictions,
 )
-from dmf.core.guidance import cfg
+from dmf.core.guidance import CFG
 from dmf.testing import Straight
 
 SPEC = DataSpec((1, 2), ("cat", "dog", "owl"))
@@ -73,7 +71,7 @@ def test_a_missing_condition_is_named() -> None:
     with pytest.raises(ValueError, match="pose, text"):
         complete({"class": torch.zeros(2, dtype=torch.int64)}, RICH)
     denoiser = Denoiser(lambda x, noise, cond: x, Straight(), predictions.x0)
-    for guidance in (None, partial(cfg, scale=2.0)):
+    for guidance in (None, CFG(scale=2.0)):
         with pytest.raises(ValueError, match="conditioned on class"):
             bind(denoiser, {}, SPEC, guidance)
 
@@ -81,7 +79,7 @@ def test_a_missing_condition_is_named() -> None:
 def test_guidance_without_classes_is_refused() -> None:
     denoiser = Denoiser(lambda x, noise, cond: x, Straight(), predictions.x0)
     with pytest.raises(ValueError, match="guidance needs a conditional model"):
-        bind(denoiser, {}, DataSpec((1, 2)), partial(cfg, scale=2.0))
+        bind(denoiser, {}, DataSpec((1, 2)), CFG(scale=2.0))
 
 
 class Recorder:
@@ -97,7 +95,7 @@ class Recorder:
 
 def answer(scale: float | Tensor | None) -> tuple[list[float], Recorder]:
     network = Recorder()
-    guidance = None if scale is None else partial(cfg, scale=scale)
+    guidance = None if scale is None else CFG(scale=scale)
     denoise = bind(Denoiser(network, Straight(), predictions.x0), labels_cond([0, 2], SPEC), SPEC, guidance)
     x = torch.zeros(2, 1, 2)
     out = denoise(x, Straight().at(0.5))
@@ -130,7 +128,7 @@ def test_cfg_is_the_papers_extrapolation() -> None:
     level = Straight().at(0.7)
     x, a, b = (torch.randn(3, 1, 2, generator=random, dtype=torch.float64) for _ in range(3))
     w = 2.5
-    eps = level.noise_in(x, cfg(a, b, level, scale=w))
+    eps = level.noise_in(x, CFG(scale=w).combine(a, b, level))
     torch.testing.assert_close(eps, w * level.noise_in(x, a) - (w - 1) * level.noise_in(x, b))
 
 
