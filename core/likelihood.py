@@ -66,17 +66,17 @@ def log_density(
         raise ValueError(f"probes are (probes, {', '.join(map(str, x0.shape))}), like x0; got {tuple(probes.shape)}")
     flow = _Flow(denoise, schedule, probes, sigma_data, x0.dtype)
     noisiest, cleanest = schedule.ends()
-    log_r = [float(schedule.at(t).ratio.log()) for t in (cleanest, noisiest)]
-    grid = torch.linspace(*log_r, steps + 1, dtype=torch.float64).tolist()
+    first, last = (float(schedule.at(t).ratio.log()) for t in (cleanest, noisiest))
+    grid = torch.linspace(first, last, steps + 1, dtype=torch.float64).tolist()
     numbers = x0[0].numel()
-    z = x0.to(torch.float64) / flow.width(grid[0])
+    z = x0.to(torch.float64) / flow.width(first)
     log_p = torch.zeros(1 if probes is None else len(probes), len(x0), dtype=torch.float64, device=x0.device)
     for now, then in pairwise(grid):
         z, log_p = _runge_kutta(flow, now, then, z, log_p)
     # the prior N(0, r^2) of y at the noisiest level, and dy = width dz there and at the cleanest
-    widths = math.log(flow.width(grid[-1])) - math.log(flow.width(grid[0]))
-    eps = z * flow.width(grid[-1]) / math.exp(grid[-1])
-    prior: Tensor = -eps.square().flatten(1).sum(1) / 2 - numbers * (math.log(2 * math.pi) / 2 + grid[-1])
+    widths = math.log(flow.width(last)) - math.log(flow.width(first))
+    eps = z * flow.width(last) / math.exp(last)
+    prior: Tensor = -eps.square().flatten(1).sum(1) / 2 - numbers * (math.log(2 * math.pi) / 2 + last)
     return log_p + prior + numbers * widths
 
 

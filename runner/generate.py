@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import Cond, Context, Counted, ImageStreams, bind, sample
+from ..core import Cond, Context, Counted, ImageStreams, bind
 from ..core.sampler import Watch
 from .assemble import Model, Sampling
+from .courses import Course, Walk, from_noise
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,19 @@ class Generator:
         sampling: Sampler, grid, guidance.
         device: Where to compute.
         watch: Called after each step of each batch; may raise, to stop.
+        course: From where images are made.
     """
 
     def __init__(
-        self, model: Model, network: nn.Module, sampling: Sampling, device: torch.device, watch: Watch | None = None
+        self,
+        model: Model,
+        network: nn.Module,
+        sampling: Sampling,
+        device: torch.device,
+        watch: Watch | None = None,
+        course: Course = from_noise,
     ) -> None:
+        self.course = course
         self.model, self.sampling, self.device, self.watch = model, sampling, device, watch
         self.denoiser = model.denoiser(network.to(device).eval())
 
@@ -54,14 +63,19 @@ class Generator:
             numbers: k of each image, B of them.
             cond: Its conditioning, (B, ...) each; empty for unlabelled data.
         """
-        levels, spec = self.sampling.levels, self.model.codec.spec
+        walk = self.prepared(seed, numbers, cond)
+        x = self.course(walk)
+        return Samples(self.model.codec.decode(x), walk.numbers, walk.denoise.calls)
+
+    def prepared(self, seed: int, numbers: Sequence[int], cond: Cond) -> Walk:
+        """Denoiser and noise of a batch; the arguments are those of `batch`."""
+        spec = self.model.codec.spec
         streams = ImageStreams(seed, numbers, spec.shape, self.device)
         here = {name: value.to(self.device) for name, value in cond.items()}
         guidance = self.sampling.guidance.for_images(torch.as_tensor(numbers))
         denoise = Counted(bind(self.denoiser, here, spec, guidance))
-        x = levels[0].sigma * streams.randn()
-        x = sample(self.sampling.sampler, denoise, x, levels, Context(self.model.schedule, streams.randn), self.watch)
-        return Samples(self.model.codec.decode(x), torch.as_tensor(numbers), denoise.calls)
+        context = Context(self.model.schedule, streams.randn)
+        return Walk(torch.as_tensor(numbers), self.sampling, denoise, streams, context, self.watch)
 
     def batches(self, seed: int, numbers: Sequence[int], cond: Cond, batch_size: int) -> Iterator[Samples]:
         """Samples ``numbers``, ``batch_size`` at a time; ``cond`` holds a row for each."""
