@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .level import Level
+from .schedule import NoiseSchedule
 
 
 class Coefficients(NamedTuple):
@@ -25,6 +26,7 @@ class Coefficients(NamedTuple):
 
 
 Prediction = Callable[[Level, float], Coefficients]
+LARGEST_C_OUT = 1000.0  # epsilon's is 22026 at log SNR -20, every other one's about 1
 
 
 def epsilon(level: Level, sigma_data: float) -> Coefficients:
@@ -55,3 +57,28 @@ def edm(level: Level, sigma_data: float) -> Coefficients:
     r = level.ratio
     n = r**2 + sigma_data**2
     return Coefficients(1 / (level.alpha * n.sqrt()), sigma_data**2 / (level.alpha * n), r * sigma_data / n.sqrt())
+
+
+def check_prediction(schedule: NoiseSchedule, prediction: Prediction, sigma_data: float = 0.5) -> None:
+    """Refuse a prediction that divides by alpha on a schedule with a step that has no signal.
+
+    Lin et al. 2023 (arXiv 2305.08891), section 3.2: there x is the noise itself, and saying so says nothing of x0.
+
+    Args:
+        schedule: Only one with ``zero_terminal_snr`` is looked at: where the end is a point that continuous time
+            comes near, not a step of its own, epsilon has its use, as in cosine schedules.
+        prediction: Row of the table.
+        sigma_data: Standard deviation of the data.
+
+    Raises:
+        ValueError: ``|c_out|`` is beyond 1000 at the noisiest level.
+    """
+    if not schedule.zero_terminal_snr:
+        return
+    c_out = float(prediction(schedule.at(schedule.ends()[0]), sigma_data).c_out)
+    if not abs(c_out) <= LARGEST_C_OUT:
+        raise ValueError(
+            "the schedule has zero terminal SNR, and this prediction says nothing of the image where there is noise"
+            f" alone: an error of the network counts {abs(c_out):.0f} times in x0_hat. Write prediction v, x0 or flow,"
+            " or leave zero_terminal_snr out of the schedule"
+        )

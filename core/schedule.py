@@ -22,10 +22,17 @@ class NoiseSchedule(ABC):
     A subclass writes `alpha` and `sigma`; everything else follows, and may be overridden by a closed form. Times and
     results are float64 on the CPU, of any shape. A schedule may reach alpha = 0 or sigma = 0 at its ends: core keeps
     samplers and training away from there (`ends`).
+
+    Attributes:
+        t_min: The clean end of the range of t.
+        t_max: The noisy end.
+        zero_terminal_snr: Whether a step of its own stands at the level without signal, and is practised as often as
+            any other; predictions that cannot live there are refused (`dmf.core.predictions.check_prediction`).
     """
 
     t_min: float = 0.0
     t_max: float = 1.0
+    zero_terminal_snr: bool = False
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from ..core import (
     levels_of,
 )
 from ..core.denoiser import Network
+from ..core.predictions import check_prediction
 from ..registry import PartRef, Recipe, SamplerRef, UserError, build, load
 from ..registry.options import fill
 from .world import World
@@ -61,11 +62,27 @@ def build_model(recipe: Recipe, pixels: DataSpec) -> Model:
 
     The weights are made on the CPU, so that they are the same on every device and rank.
     """
+    schedule, prediction = build_path(recipe)
     codec: Codec = part("codec", recipe.codec, pixels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         backbone: Backbone = part("backbone", recipe.backbone, codec.spec)
-    return Model(backbone, codec, part("schedule", recipe.schedule), part("prediction", recipe.prediction), pixels)
+    return Model(backbone, codec, schedule, prediction, pixels)
+
+
+def build_path(recipe: Recipe) -> tuple[NoiseSchedule, Prediction]:
+    """Schedule and prediction of a recipe: they need neither data nor network, so they are built to check it too.
+
+    Raises:
+        UserError: Options that make no schedule, or a prediction that cannot go with it.
+    """
+    schedule: NoiseSchedule = part("schedule", recipe.schedule)
+    prediction: Prediction = part("prediction", recipe.prediction)
+    try:
+        check_prediction(schedule, prediction)
+    except ValueError as error:
+        raise UserError(f"prediction {recipe.prediction.name} with schedule {recipe.schedule.name}: {error}") from error
+    return schedule, prediction
 
 
 def build_dataset(recipe: Recipe, world: World) -> Dataset:

@@ -27,9 +27,13 @@ class Cosine(TableSchedule):
         steps: Annotated[int, Ge(2)] = 1000,
         offset: Annotated[float, Ge(0)] = 0.008,
         beta_max: Annotated[float, Gt(0), Lt(1)] = 0.999,
+        zero_terminal_snr: bool = False,
     ) -> None:
         t = torch.arange(steps + 1, dtype=torch.float64) / steps
-        # equation 17: alpha_bar_t = f(t) / f(0), f(t) = cos^2((t / T + s) / (1 + s) pi / 2)
-        f = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
-        # below equation 17: beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}, clipped
-        super().__init__((1 - f[1:] / f[:-1]).clamp(max=beta_max))
+        # equation 17: alpha_bar_t = f(t) / f(0), f(t) = cos^2(angle), angle = (t / T + s) / (1 + s) pi / 2
+        angle = (t + offset) / (1 + offset) * math.pi / 2
+        stride = math.pi / 2 / (1 + offset) / steps
+        # below equation 17: beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}, clipped; in its numerator
+        # cos^2 a - cos^2 b = sin(b - a) sin(b + a), which keeps its digits at the clean end
+        betas = math.sin(stride) * torch.sin(angle[1:] + angle[:-1]) / torch.cos(angle[:-1]) ** 2
+        super().__init__(betas.clamp(max=beta_max), zero_terminal_snr=zero_terminal_snr)

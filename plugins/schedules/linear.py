@@ -26,5 +26,7 @@ class Linear(TableSchedule):
         steps: Annotated[int, Ge(2)] = 1000,
         low: Annotated[float, Gt(0), Lt(1)] = 1e-4,
         high: Annotated[float, Gt(0), Lt(1)] = 0.02,
+        zero_terminal_snr: bool = False,
     ) -> None:
-        super().__init__(torch.linspace(low, high, steps, dtype=torch.float64))
+        betas = torch.linspace(low, high, steps, dtype=torch.float64)
+        super().__init__(betas, zero_terminal_snr=zero_terminal_snr)

@@ -1,4 +1,4 @@
-"""`dmf validate`: check a recipe and build nothing."""
+"""`dmf validate`: check a recipe; of its parts, only what is quickly built is built."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Run the command."""
     from ...registry import read
+    from ..assemble import build_path
 
     recipe = read(args.recipe, args.overrides)
+    build_path(recipe)
     print(
         recipe.to_yaml() if args.print else f"{args.recipe}: a valid recipe ({recipe.name})",
         end="" if args.print else "\n",
