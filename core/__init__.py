@@ -23,7 +23,7 @@ from .likelihood import log_density
 from .metric import Metric
 from .objectives import Attempt, Objective, training_loss
 from .predictions import Coefficients, Prediction
-from .sampler import Context, Sampler, sample
+from .sampler import Context, Sampler, SamplingError, sample
 from .schedule import NoiseSchedule
 from .spec import CondSpec, DataSpec, Example
 from .streams import ImageStreams, generator, stream_seed
@@ -58,6 +58,7 @@ __all__ = [
     "Pixels",
     "Prediction",
     "Sampler",
+    "SamplingError",
     "TableSchedule",
     "Weighting",
     "bind",

@@ -35,6 +35,10 @@ class Context:
     index: int = 0
 
 
+class SamplingError(ValueError):
+    """A sampler cannot go on, for a reason that its options can mend; the runner shows the sentence alone."""
+
+
 class Sampler(ABC, Generic[State]):
     """One step from a level to the next cleaner one.
 
