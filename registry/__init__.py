@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .marks import hookimpl, hookspec
     from .recipe import differences, read, recipe_schema
     from .recipe_types import PartRef, Recipe, SamplerRef
+    from .recipe_values import Reference
     from .summary import Description, describe
 
 _HOME = {
@@ -25,6 +26,7 @@ _HOME = {
     "marks": ("hookimpl", "hookspec"),
     "recipe": ("differences", "read", "recipe_schema"),
     "recipe_types": ("PartRef", "Recipe", "SamplerRef"),
+    "recipe_values": ("Reference",),
     "summary": ("Description", "describe"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
@@ -40,6 +42,7 @@ __all__ = [
     "PartRef",
     "Recipe",
     "RecipeError",
+    "Reference",
     "RunInfo",
     "SamplerRef",
     "UserError",

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Lt
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from annotated_types import Ge, Gt
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from .recipe_values import Count, FolderName, Reference, Seed, Share, Whole
 from .signature import part_schema
 from .yaml12 import dump
 
@@ -42,20 +43,6 @@ class PartKind:
         return part_schema(self.kind)
 
 
-Whole = Annotated[int, Ge(0)]
-Count = Annotated[int, Ge(1)]
-Seed = Annotated[int, Ge(0), Lt(2**63)]  # what torch's generators take
-Share = Annotated[float, Ge(0), Lt(1)]
-FolderName = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$",
-        max_length=200,
-        json_schema_extra={"x-words": "a folder's name: up to 200 letters, digits, '.', '_', '-', none of '.-' first"},
-    ),
-]
-
-
 @dataclass(frozen=True, kw_only=True)
 class SamplerRef(PartRef):
     """The sampler with what stands beside its own options.
@@ -63,11 +50,13 @@ class SamplerRef(PartRef):
     Attributes:
         steps: Steps from noise to image.
         guidance: The guidance; a bare number w means `cfg` with that scale, and 1 is none.
+        reference: What guidance leads away from; null is the same network without labels.
         grid: The grid of noise levels; null is the one that the sampler declares.
     """
 
     steps: Count
     guidance: Annotated[PartRef, PartKind("guidance")] = PartRef("cfg", {"scale": 1.0})
+    reference: Reference | None = None
     grid: Annotated[PartRef, PartKind("grid")] | None = None
 
 
@@ -98,8 +87,10 @@ class Train:
         label_dropout: Share of images trained without their label, which guidance needs.
         ema: Decay a step of the averaged weights; 0 keeps no average.
         objective: What the error of a prediction is.
+        loss_space: The prediction in whose terms the error is taken; null is what the network predicts.
         weighting: How the loss weighs noise levels.
         density: Where the training times are drawn from.
+        stratified: Spread the times of each batch evenly over the density, all ranks together.
         precision: Arithmetic of the network; weights stay in fp32.
         stop_after_bad_steps: Give up after this many steps in a row with a loss that is not finite.
     """
@@ -115,8 +106,10 @@ class Train:
     label_dropout: Share = 0.1
     ema: Share = 0.999
     objective: Annotated[PartRef, PartKind("objective")] = PartRef("l2")
+    loss_space: Annotated[PartRef, PartKind("prediction")] | None = None
     weighting: Annotated[PartRef, PartKind("weighting")] = PartRef("uniform")
     density: Annotated[PartRef, PartKind("density")] = PartRef("uniform")
+    stratified: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     stop_after_bad_steps: Count = 20
 

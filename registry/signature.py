@@ -15,7 +15,7 @@ from pydantic_core import CoreSchema, core_schema
 from .errors import PartError
 from .kinds import KINDS, Kind
 
-RESERVED = {"sampler": ("name", "steps", "guidance", "grid")}  # keys that stand beside a part's own options
+RESERVED = {"sampler": ("name", "steps", "guidance", "reference", "grid")}  # keys beside a part's own options
 NUMBER_MEANS = {"guidance": ("cfg", "scale")}  # a bare number stands for this part with this option
 _SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

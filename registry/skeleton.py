@@ -4,6 +4,7 @@ checks."""
 import copy
 import dataclasses
 import functools
+import types
 import typing
 from typing import Any
 
@@ -49,6 +50,7 @@ def _complete(cls: type, schema: dict[str, Any]) -> None:
         below["description"] = texts.get(field.name, "the part's name")
         if field.default is not dataclasses.MISSING:
             below["default"] = plain(field.default)
-        inner = typing.get_args(field.type)[0] if typing.get_origin(field.type) is typing.Annotated else field.type
+        wrapped = typing.get_origin(field.type) in (typing.Annotated, types.UnionType)  # of X | None too X is first
+        inner = typing.get_args(field.type)[0] if wrapped else field.type
         if isinstance(inner, type) and dataclasses.is_dataclass(inner) and inner is not PartRef:
             _complete(inner, below)

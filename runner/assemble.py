@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -94,29 +94,54 @@ def build_dataset(recipe: Recipe, world: World) -> Dataset:
 
 
 @dataclass(frozen=True)
+class ReferenceModel:
+    """A network to guide away from.
+
+    Attributes:
+        denoiser: It, on the device, in eval mode.
+        labels: Whether it is told the same labels, or none.
+        about: What it is, for the protocol.
+    """
+
+    denoiser: Denoiser
+    labels: Literal["same", "none"]
+    about: str
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How images are made.
 
     Attributes:
         sampler: Takes the steps.
         levels: The grid.
-        guidance: How conditional and unconditional are combined.
+        guidance: How the answers of the network and of the reference are combined.
+        reference: The reference; None is the same network without labels.
     """
 
     sampler: Sampler[Any]
     levels: list[Level]
     guidance: Guidance
+    reference: ReferenceModel | None
 
 
-def build_sampling(ref: SamplerRef, schedule: NoiseSchedule) -> Sampling:
-    """Sampler, grid and guidance of a recipe."""
+def build_sampling(ref: SamplerRef, schedule: NoiseSchedule, reference: ReferenceModel | None = None) -> Sampling:
+    """Sampler, grid and guidance of a recipe.
+
+    Args:
+        ref: The recipe's sampler.
+        schedule: Of the network.
+        reference: What `load_reference` gives for the recipe.
+    """
     sampler: Sampler[Any] = part("sampler", ref)
     grid: Grid = part("grid", grid_of(ref))
     try:
         levels = levels_of(schedule, grid(schedule, ref.steps))
     except ValueError as error:
         raise UserError(f"sampler.grid: {error}") from error
-    return Sampling(sampler, levels, part("guidance", ref.guidance))
+    guidance: Guidance = part("guidance", ref.guidance)
+    assert reference is not None or ref.reference is None or not guidance.guides, "load_reference was left out"
+    return Sampling(sampler, levels, guidance, reference)
 
 
 def grid_of(ref: SamplerRef) -> PartRef:

@@ -55,7 +55,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensors], facts: Mapping
     Returns:
         Its folder.
     """
-    target = folder / f"step-{step:08d}"
+    target = place(folder, step)
     if target.exists():  # same step, same weights: written before a crash, or by a run that went nowhere
         _discard(target)
     aside = folder / f".tmp-{step:08d}-{os.getpid()}"
@@ -73,6 +73,16 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensors], facts: Mapping
     for old in _steps(folder)[:-keep]:
         _discard(old)
     return target
+
+
+def place(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, or would be."""
+    return folder / f"step-{step:08d}"
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps that have a checkpoint, in order."""
+    return [int(path.name.removeprefix("step-")) for path in _steps(folder)]
 
 
 def newest(folder: Path, groups: tuple[str, ...] | None = None) -> Checkpoint | None:

@@ -43,12 +43,16 @@ def check_guidance(ref: SamplerRef, spec: DataSpec, label_dropout: float) -> Non
     Raises:
         UserError: Guidance away from something that is not there, or that was never trained.
     """
-    if is_unguided(ref):
+    if is_unguided(ref) or ref.reference is not None:  # a reference needs neither
         return
     if not spec.cond:
-        raise UserError("sampler.guidance: guidance needs classes, and this data has none; write guidance: 1")
+        raise UserError(
+            "sampler.guidance: guidance needs classes, and this data has none; write guidance: 1, or guide away from a "
+            "weaker network, sampler.reference"
+        )
     if label_dropout == 0:
         raise UserError(
             "sampler.guidance: guidance needs a network that was also trained without labels, and train.label_dropout "
-            "is 0; write guidance: 1, or train with label_dropout: 0.1"
+            "is 0; write guidance: 1, train with label_dropout: 0.1, or guide away from a weaker network, "
+            "sampler.reference"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from .. import __version__
 from ..core import Dataset, Metric
 from ..core.sampler import Watch
 from ..registry import PartRef, Recipe, UserError
-from .assemble import Model, build_sampling, grid_of, is_unguided, part
+from .assemble import Model, ReferenceModel, build_sampling, grid_of, is_unguided, part
 from .console import Progress
 from .feed import Feed, image_numbers
 from .generate import Generator
@@ -64,8 +64,12 @@ class Evaluation:
             _check(ref.name, metric, dataset, self.wanted.images)
         self.reference = Feed(dataset, recipe.seed, self._batch_size(), world)
 
-    def run(self, trained: Trained) -> tuple[Results, dict[str, Tensor]]:
+    def run(self, trained: Trained, reference: ReferenceModel | None) -> tuple[Results, dict[str, Tensor]]:
         """Score ``trained``.
+
+        Args:
+            trained: Whose samples.
+            reference: The network to guide away from, if the recipe has one.
 
         Returns:
             On every rank: the results by name (value, the held-out images' value, protocol), and pictures by name.
@@ -80,7 +84,7 @@ class Evaluation:
                 [m for m in metrics if "reference" in m.needs], self._real(self.dataset, self.reference), bar, True
             )
             others = copy.deepcopy(metrics)  # they have seen the reference, and now see other images
-            self._feed(metrics, self._generated(trained, asked), bar, False, trained)
+            self._feed(metrics, self._generated(trained, reference, asked), bar, False, trained)
             scores = self._scores(metrics)
             evaluations = int(self.world.max(torch.tensor(max(asked, default=0))))
             real: dict[str, float] = {}
@@ -90,7 +94,7 @@ class Evaluation:
                 self._feed(able, self._real(held_out, feed), bar, False)
                 real = {name: value for name, (value, _) in self._scores(able).items()}
         results = {
-            name: self._result(value, self._protocol(metric, trained, evaluations), real.get(name), held_out)
+            name: self._result(value, self._protocol(metric, trained, reference, evaluations), real.get(name), held_out)
             for name, (value, metric) in scores.items()
         }
         return results, {name: p for metric in metrics for name, p in reduced(metric, self.world).pictures().items()}
@@ -121,12 +125,12 @@ class Evaluation:
             images, cond = feed.read(numbers)
             yield images, cond.get("class"), numbers
 
-    def _generated(self, trained: Trained, asked: list[int]) -> Iterator[Streamed]:
+    def _generated(self, trained: Trained, reference: ReferenceModel | None, asked: list[int]) -> Iterator[Streamed]:
         """Samples, each with the condition of a real image: the labels have the real distribution.
 
         The network evaluations of each batch are added to ``asked``.
         """
-        sampling = build_sampling(self.recipe.sampler, trained.model.schedule)
+        sampling = build_sampling(self.recipe.sampler, trained.model.schedule, reference)
         maker = Generator(trained.model, trained.network, sampling, self.world.device, self.watch)
         whose = image_numbers(self.wanted.seed, len(self.dataset), 0, max(self.wanted.images, 1))
         for numbers in self._batches(self.wanted.images):
@@ -157,9 +161,12 @@ class Evaluation:
             result["held_out"] = {"value": real, "images": len(held_out)}
         return result
 
-    def _protocol(self, metric: Metric, trained: Trained, evaluations: int) -> dict[str, str]:
+    def _protocol(
+        self, metric: Metric, trained: Trained, reference: ReferenceModel | None, evaluations: int
+    ) -> dict[str, str]:
         """All that must be equal for two values to be compared."""
         sampler = self.recipe.sampler
+        unguided = is_unguided(sampler)
         return {
             **metric.protocol(),
             "images": str(self.wanted.images),
@@ -170,7 +177,8 @@ class Evaluation:
             "steps": str(sampler.steps),
             "grid": _call(grid_of(sampler)),
             "evaluations": str(evaluations),
-            "guidance": "none" if is_unguided(sampler) else _call(sampler.guidance),
+            "guidance": "none" if unguided and sampler.guidance.name == "cfg" else _call(sampler.guidance),
+            "guidance.reference": "none" if unguided else reference.about if reference else "no labels",
             "weights": trained.weights,
             "trained_steps": str(trained.step),
             "seed": str(self.wanted.seed),
@@ -190,8 +198,15 @@ def table(results: Results) -> str:
 
 
 def _call(ref: PartRef) -> str:
-    """A part as it would be called: heun(churn=0.0)."""
-    return f"{ref.name}({', '.join(f'{key}={value}' for key, value in ref.options.items())})"
+    """A part as it would be called: heun(churn=0.0), rescale(of=cfg(scale=2.0), amount=0.7)."""
+    return f"{ref.name}({', '.join(f'{key}={_value(value)}' for key, value in ref.options.items())})"
+
+
+def _value(value: Any) -> str:
+    """An option; a part with options of its own as it would be called."""
+    if not (isinstance(value, Mapping) and "name" in value):
+        return str(value)
+    return _call(PartRef(value["name"], {key: v for key, v in value.items() if key != "name"}))
 
 
 def _check(name: str, metric: Metric, dataset: Dataset, images: int) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import Cond, Context, Counted, ImageStreams, bind
+from ..core import Cond, Context, Counted, Denoiser, ImageStreams, SamplingError, bind, null_cond
 from ..core.sampler import Watch
+from ..registry import UserError
 from .assemble import Model, Sampling
 from .courses import Course, Walk, from_noise
 
@@ -62,9 +63,15 @@ class Generator:
             seed: Of the noise.
             numbers: k of each image, B of them.
             cond: Its conditioning, (B, ...) each; empty for unlabelled data.
+
+        Raises:
+            UserError: The sampler gives up, as an adaptive one may.
         """
         walk = self.prepared(seed, numbers, cond)
-        x = self.course(walk)
+        try:
+            x = self.course(walk)
+        except SamplingError as error:
+            raise UserError(f"sampler: {error}") from error
         return Samples(self.model.codec.decode(x), walk.numbers, walk.denoise.calls)
 
     def prepared(self, seed: int, numbers: Sequence[int], cond: Cond) -> Walk:
@@ -73,9 +80,16 @@ class Generator:
         streams = ImageStreams(seed, numbers, spec.shape, self.device)
         here = {name: value.to(self.device) for name, value in cond.items()}
         guidance = self.sampling.guidance.for_images(torch.as_tensor(numbers))
-        denoise = Counted(bind(self.denoiser, here, spec, guidance))
+        denoise = Counted(bind(self.denoiser, here, spec, guidance, *self._reference(here)))
         context = Context(self.model.schedule, streams.randn)
         return Walk(torch.as_tensor(numbers), self.sampling, denoise, streams, context, self.watch)
+
+    def _reference(self, cond: Cond) -> tuple[Denoiser, Cond] | tuple[()]:
+        """The reference network and what it is told, if there is one."""
+        reference = self.sampling.reference
+        if reference is None:
+            return ()
+        return reference.denoiser, cond if reference.labels == "same" else null_cond(cond, self.model.codec.spec)
 
     def batches(self, seed: int, numbers: Sequence[int], cond: Cond, batch_size: int) -> Iterator[Samples]:
         """Samples ``numbers``, ``batch_size`` at a time; ``cond`` holds a row for each."""

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from ..core import Dataset
 from ..core.sampler import Watch
 from ..registry import Recipe, UserError
-from . import checkpoint
-from .assemble import Model, build_dataset, build_model, build_sampling, spec_as_dict
+from .assemble import Model, ReferenceModel, build_dataset, build_model, build_sampling, spec_as_dict
 from .conditions import check_guidance, conditions, save_examples
 from .console import Progress, log
 from .evaluate import Evaluation, Trained, table
@@ -25,9 +24,11 @@ from .feed import Feed
 from .folder import RunFolder, write_json
 from .generate import Generator
 from .pictures import class_rows, save_png, sheet, training_sheet
+from .reference import check_reference, load_reference, not_yet, reference_digest
 from .session import Session
 from .summary import network_summary, parameters
 from .train import Trainer
+from .weights import find_weights
 
 PHASES = ("train", "sample", "evaluate")
 
@@ -47,6 +48,7 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     if not due:
         return False
     check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
+    check_reference(recipe, dataset.spec, session.files)
     model = build_model(recipe, dataset.spec)
     scored = "evaluate" in due and wants_scores(recipe)
     evaluation = Evaluation(recipe, dataset, world, stopping(session)) if scored else None
@@ -84,7 +86,7 @@ def wants_scores(recipe: Recipe) -> bool:
 def mark(session: Session, phase: str, step: int) -> str:
     """What a finished phase was made of: equal marks, equal results."""
     recipe = session.recipe.as_dict()
-    made_of = [step, recipe["sampler"], recipe[phase]]
+    made_of = [step, recipe["sampler"], recipe[phase], reference_digest(session.recipe, session.files)]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
@@ -130,28 +132,38 @@ def load_trained(model: Model, folder: RunFolder, weights: str) -> Trained:
     Raises:
         UserError: There are none.
     """
-    saved = checkpoint.newest(folder.checkpoints, groups=())
-    if saved is None:
-        raise UserError(f"{folder.path} has no checkpoint that can be read; train first: dmf train {folder.recipe}")
-    if weights == "ema" and not (saved.path / "ema.safetensors").exists():
-        log.info("this run keeps no average of its weights (train.ema is 0): the raw ones are used")
-        weights = "raw"
-    group = "ema" if weights == "ema" else "model"
-    tensors = checkpoint.load(saved.path, (group,), verified=True).tensors[group]
-    model.backbone.load_state_dict(dict(tensors))
-    return Trained(model, model.backbone.eval(), weights, saved.step)
+    found = find_weights(folder, weights)
+    model.backbone.load_state_dict(found.read())
+    return Trained(model, model.backbone.eval(), found.kind, found.step)
 
 
 def draw_preview(session: Session, model: Model, network: nn.Module, step: int) -> None:
-    """A sheet of samples while training goes on: always the same noise and labels, so that sheets compare."""
-    picture = make_sheet(session, Trained(model, network, "", step), session.recipe.preview.per_class)
+    """A sheet of samples while training goes on: always the same noise and labels, so that sheets compare.
+
+    Without its reference network there is none: it would show other images than the recipe asks for.
+    """
+    try:
+        why = not_yet(session.recipe, session.files, step)
+        reference = None if why else reference_of(session, model, step)
+    except UserError as error:  # what a preview lacks costs no training
+        why, reference = str(error), None
+    if why:
+        log.info("no preview at step %d: %s", step, why)
+        return
+    picture = make_sheet(session, Trained(model, network, "", step), session.recipe.preview.per_class, reference)
     save_png(picture, session.files.samples / f"step-{step:08d}.png", notes(session.recipe, step))
     session.hooks.call("dmf_images", run=session, step=step, name="samples", images=picture)
 
 
+def reference_of(session: Session, model: Model, step: int) -> ReferenceModel | None:
+    """The network that guides the model of a step, if the recipe has one."""
+    return load_reference(session.recipe, model, session.files, step, session.world.device)
+
+
 def draw_sheet(session: Session, trained: Trained) -> None:
     """The final sheet of samples, one class a row."""
-    picture = make_sheet(session, trained, session.recipe.sample.per_class, "sample")
+    reference = reference_of(session, trained.model, trained.step)
+    picture = make_sheet(session, trained, session.recipe.sample.per_class, reference, "sample")
     path = session.files.samples / "grid.png"
     save_png(picture, path, notes(session.recipe, trained.step))
     session.hooks.call("dmf_images", run=session, step=trained.step, name="grid", images=picture)
@@ -159,20 +171,23 @@ def draw_sheet(session: Session, trained: Trained) -> None:
     log.info("samples: %s", path)
 
 
-def make_sheet(session: Session, trained: Trained, per_class: int, what: str | None = None) -> Tensor:
+def make_sheet(
+    session: Session, trained: Trained, per_class: int, reference: ReferenceModel | None, what: str | None = None
+) -> Tensor:
     """Samples 0, 1, 2, ... of the recipe's seed, one class a row: uint8 (3, height, width).
 
     Args:
         session: Gives the recipe; a request to stop ends the work after the present step.
         trained: Whose samples.
         per_class: Images a row.
+        reference: The network to guide away from, if the recipe has one.
         what: Name of the progress bar; None shows none.
     """
     model, recipe = trained.model, session.recipe
     labels, columns, names = class_rows(model.pixels.classes, per_class)
     count = len(labels) or per_class**2
     cond = conditions(labels, count, model.pixels, session.files.examples)
-    sampling = build_sampling(recipe.sampler, model.schedule)
+    sampling = build_sampling(recipe.sampler, model.schedule, reference)
     maker = Generator(model, trained.network, sampling, session.world.device, stopping(session))
     images = []
     with Progress(what or "", count, shown=what is not None) as bar:
@@ -189,7 +204,7 @@ def stopping(session: Session) -> Watch:
 
 def score(session: Session, evaluation: Evaluation, trained: Trained) -> None:
     """Evaluate, write ``metrics.json``, tell the hooks, show the table."""
-    results, pictures = evaluation.run(trained)
+    results, pictures = evaluation.run(trained, reference_of(session, trained.model, trained.step))
     if session.world.first:
         write_json(session.files.metrics, results)
         session.hooks.call("dmf_metrics", run=session, step=trained.step, results=results)

@@ -67,6 +67,7 @@ def _work(args: argparse.Namespace) -> int:
     from ..console import log, start_console
     from ..evaluate import Evaluation, table
     from ..pipeline import load_trained, wants_scores
+    from ..reference import load_reference
     from ..world import join, leave
     from .run_folder import find_run
 
@@ -82,7 +83,8 @@ def _work(args: argparse.Namespace) -> int:
         evaluation = Evaluation(recipe, dataset, world)
         trained = load_trained(build_model(recipe, dataset.spec), folder, recipe.evaluate.weights)
         trained.network.to(world.device)
-        results, _ = evaluation.run(trained)
+        reference = load_reference(recipe, trained.model, folder, trained.step, world.device)
+        results, _ = evaluation.run(trained, reference)
         if world.first:
             log.info("%s", table(results))
             _write(args.json, results)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from ...registry.errors import UserError
 
-SAMPLER_KEYS = {"sampler": "sampler.name", "steps": "sampler.steps", "guidance": "sampler.guidance", "device": "device"}
+SAMPLER_KEYS = {
+    "sampler": "sampler.name",
+    "steps": "sampler.steps",
+    "guidance": "sampler.guidance",
+    "reference": "sampler.reference",
+    "device": "device",
+}
+NUMBERS = re.compile(r"[^,{}\[\]]+(,[^,{}\[\]]+)+")  # several, separated by commas
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +38,40 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", metavar="N", help="seed of the noise: image k of a seed is always the same")
     parser.add_argument("--sampler", metavar="NAME", help="another sampler")
     parser.add_argument("--steps", metavar="N", help="sampling steps")
-    parser.add_argument("--guidance", metavar="SCALE", help="guidance scale; 1 is none")
+    parser.add_argument(
+        "--guidance",
+        metavar="SCALE",
+        type=_guidance,
+        help="guidance scale, 1 is none; several, as 1,2,4: image k has the (k mod number)-th of them; or a guidance "
+        "as in the recipe: '{name: interval, sigma_max: 5, of: 3}'",
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="RUN",
+        type=_reference,
+        help="guide away from another run's network, RUN or RUN@STEP; @STEP is this run earlier; null is this network "
+        "without labels; or a mapping as in the recipe",
+    )
     parser.add_argument("--batch-size", metavar="N", help="images made at a time")
     parser.add_argument("--weights", choices=["ema", "raw"], help="averaged or raw weights")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where to compute")
+
+
+def _guidance(text: str) -> str:
+    """The recipe's value for what was written: a list of scales is cfg with them."""
+    return f"{{name: cfg, scale: [{text}]}}" if NUMBERS.fullmatch(text) else text
+
+
+def _reference(text: str) -> str:
+    """The recipe's value for RUN, RUN@STEP or @STEP; null and a mapping are such values."""
+    if text == "null" or text.startswith("{"):
+        return text
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text is no run; write RUN, RUN@STEP, @STEP or null")
+    run, at, step = text.rpartition("@") if "@" in text else (text, "", "")
+    if at and not step.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: after @ stands the step of a checkpoint, as in {run or 'run'}@400")
+    return json.dumps({"run": run or None, "step": int(step) if at else None})
 
 
 def overrides_of(args: argparse.Namespace, flags: Mapping[str, str]) -> list[str]:

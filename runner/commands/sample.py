@@ -44,6 +44,7 @@ def execute(args: argparse.Namespace) -> int:
     from ..console import Progress, start_console
     from ..generate import Generator
     from ..pipeline import load_trained
+    from ..reference import load_reference
     from ..world import join
     from .run_folder import find_run, spec_of
 
@@ -60,7 +61,8 @@ def execute(args: argparse.Namespace) -> int:
         raise UserError("--weights ema: this run keeps no average of its weights (train.ema is 0); leave the flag out")
     world = join(recipe.device)
     trained = load_trained(build_model(recipe, spec), folder, args.weights or "ema")
-    sampling = build_sampling(recipe.sampler, trained.model.schedule)
+    reference = load_reference(recipe, trained.model, folder, trained.step, world.device)
+    sampling = build_sampling(recipe.sampler, trained.model.schedule, reference)
     maker = Generator(trained.model, trained.network, sampling, world.device)
     cond = conditions(labels, count, spec, folder.examples)
     batches = maker.batches(recipe.sample.seed, range(count), cond, recipe.sample.batch_size)

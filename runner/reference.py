@@ -1,0 +1,174 @@
+"""The reference network of guidance (autoguidance): another run's, or this run's own at an earlier step.
+
+Source: Karras et al. 2024, "Guiding a Diffusion Model with a Bad Version of Itself" (arXiv 2406.02507).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..core import DataSpec, Denoiser
+from ..registry import Recipe, Reference, UserError, read
+from . import checkpoint
+from .assemble import Model, ReferenceModel, build_model, is_unguided
+from .commands.run_folder import find_run, spec_of
+from .folder import RunFolder
+from .weights import Weights, find_weights
+
+WHERE = "sampler.reference"
+
+
+def wanted(recipe: Recipe) -> Reference | None:
+    """The recipe's reference; None where it has none, or where guidance needs none."""
+    return None if recipe.sampler.reference is None or is_unguided(recipe.sampler) else recipe.sampler.reference
+
+
+def check_reference(recipe: Recipe, spec: DataSpec, home: RunFolder) -> None:
+    """Accept the reference of a run before its training.
+
+    Args:
+        recipe: The run's.
+        spec: Of its data, in pixels.
+        home: Its folder.
+
+    Raises:
+        UserError: The reference is not there, or will not be, or is of another kind of data.
+    """
+    reference = wanted(recipe)
+    if reference is None:
+        return
+    folder = _folder(reference, home)
+    if _same(folder, home):
+        _check_own_step(reference, recipe, home)
+    else:
+        find_weights(folder, reference.weights, reference.step)
+    _check_fits(reference, folder, recipe, spec, home)
+
+
+def load_reference(
+    recipe: Recipe, model: Model, home: RunFolder, step: int, device: torch.device
+) -> ReferenceModel | None:
+    """The reference network, ready; None where there is none.
+
+    Args:
+        recipe: Of the network that is guided.
+        model: Of the same.
+        home: Its run's folder.
+        step: The training steps behind it.
+        device: Where to compute.
+
+    Raises:
+        UserError: As `check_reference`, or the reference is the very network that is to be guided.
+    """
+    reference = wanted(recipe)
+    if reference is None:
+        return None
+    folder = _folder(reference, home)
+    _check_fits(reference, folder, recipe, model.pixels, home)
+    weights = find_weights(folder, reference.weights, reference.step)
+    if _same(folder, home) and weights.step >= step:
+        raise UserError(f"{WHERE}: {_not_earlier(weights.step, step)}")
+    theirs = recipe if _same(folder, home) else read(folder.recipe)
+    other = build_model(theirs, model.pixels)
+    other.backbone.load_state_dict(weights.read())
+    # one schedule object says that levels need no matching
+    schedule = model.schedule if theirs.schedule == recipe.schedule else other.schedule
+    network = other.backbone.to(device).eval()
+    denoiser = Denoiser(network, schedule, other.prediction, other.codec.sigma_data)
+    return ReferenceModel(denoiser, reference.labels, _about(reference, weights))
+
+
+def reference_digest(recipe: Recipe, home: RunFolder) -> str | None:
+    """What the reference's weights are, by their SHA-256; None where there is no reference."""
+    reference = wanted(recipe)
+    if reference is None:
+        return None
+    return find_weights(_folder(reference, home), reference.weights, reference.step).sha256
+
+
+def not_yet(recipe: Recipe, home: RunFolder, step: int) -> str | None:
+    """Why there are no samples of this step yet: the reference is this run at a step to come; None when there are."""
+    reference = wanted(recipe)
+    if reference is None or reference.step is None or step > reference.step:
+        return None
+    if not _same(_folder(reference, home), home):
+        return None
+    return f"guided by step {reference.step} of this run, which comes first"
+
+
+def _folder(reference: Reference, home: RunFolder) -> RunFolder:
+    try:
+        return home if reference.run is None else find_run(reference.run, home.path.parent)
+    except UserError as error:
+        raise UserError(f"{WHERE}: {error}") from None
+
+
+def _same(folder: RunFolder, home: RunFolder) -> bool:
+    return folder.path.resolve() == home.path.resolve()
+
+
+def _about(reference: Reference, weights: Weights) -> str:
+    """All that tells one reference from another."""
+    told = "the same labels" if reference.labels == "same" else "no labels"
+    return f"step {weights.step}, {weights.kind}, {told}, sha256 {weights.sha256}"
+
+
+def _not_earlier(step: int, of: int) -> str:
+    return (
+        f"step {step} of this run is not earlier than the weights that it is to guide, of step {of}; write an earlier "
+        "step, or another run"
+    )
+
+
+def _check_own_step(reference: Reference, recipe: Recipe, home: RunFolder) -> None:
+    """Accept a step of the run itself, which may be still to come, if it will be kept to the end."""
+    steps, every, keep = recipe.train.steps, recipe.checkpoint.every, recipe.checkpoint.keep
+    if reference.step is None:
+        raise UserError(f"{WHERE}: the newest weights of a run cannot guide themselves; write an earlier step")
+    there = checkpoint.steps(home.checkpoints)
+    last = max(steps, *there, 0)
+    if reference.step >= last:
+        raise UserError(f"{WHERE}: {_not_earlier(reference.step, last)}")
+    start = max(there, default=0)
+    to_come = {step for step in (*range(every, steps, every), steps) if step > start}
+    at_the_end = sorted({*there, *to_come})
+    at_the_end = at_the_end[-keep:] if to_come else at_the_end
+    if reference.step not in at_the_end:
+        raise UserError(
+            f"{WHERE}: step {reference.step} of this run will not be there when it is needed: with checkpoint.every "
+            f"{every} and checkpoint.keep {keep} the steps kept to the end are {', '.join(map(str, at_the_end))}; "
+            "write one of those before the last, or change checkpoint.every and checkpoint.keep"
+        )
+
+
+def _check_fits(reference: Reference, folder: RunFolder, recipe: Recipe, spec: DataSpec, home: RunFolder) -> None:
+    """Accept a reference of the same data, codec and conditioning."""
+    if reference.labels == "none" and not spec.cond:
+        raise UserError(f"{WHERE}.labels: this data has no classes that could be left out; write labels: same")
+    own = _same(folder, home)
+    theirs, their_spec = (recipe, spec) if own else (read(folder.recipe), spec_of(folder))
+    if their_spec != spec:
+        raise UserError(
+            f"{WHERE}: {folder.path} was trained on {_words(their_spec, spec)}, this run on "
+            f"{_words(spec, their_spec)}: give a run of the same data"
+        )
+    if theirs.codec != recipe.codec:
+        raise UserError(
+            f"{WHERE}: {folder.path} sees images through codec {theirs.codec.name}, this run through "
+            f"{recipe.codec.name}, or with other options: give a run with the same codec"
+        )
+    if reference.labels == "none" and theirs.train.label_dropout == 0:
+        raise UserError(
+            f"{WHERE}.labels: {folder.path} was never trained without labels (its train.label_dropout is 0); write "
+            "labels: same"
+        )
+
+
+def _words(spec: DataSpec, other: DataSpec) -> str:
+    """What differs between two kinds of data, of the first."""
+    found = "x".join(map(str, spec.shape))
+    found += f" with {len(spec.classes)} classes" if spec.classes else " without classes"
+    if spec.classes != other.classes and len(spec.classes) == len(other.classes):
+        found += f" ({', '.join(spec.classes[:6])}{', ...' if len(spec.classes) > 6 else ''})"
+    further = [f"{name} {one.kind} {one.shape}" for name, one in spec.cond.items() if one.kind != "class"]
+    return found + (f" and {', '.join(further)}" if further else "")
