@@ -1,0 +1,87 @@
+"""Adams predictor-corrector on the probability-flow ODE, in an angle in which the ODE has no stiff part.
+
+With n = sqrt(alpha^2 sigma_d^2 + sigma^2), z = x / n and theta = arctan(sigma / (alpha sigma_d)) the ODE is
+dz / dtheta = F, F = (cos(theta) z - x0_hat / sigma_d) / sin(theta), smooth from pure noise down to theta = 0,
+the image: Lu & Song 2024 (arXiv 2410.11081), section 3. So the last step needs no lower order, unlike those of methods in log SNR;
+begun from far up, or as one of the first two, it is the denoised image. The method is Adams-Bashforth, then
+Adams-Moulton with the new F, steps of any lengths, in the mode predict, evaluate, correct: Hairer, Norsett & Wanner
+1993, "Solving Ordinary Differential Equations I", sections III.1 and III.5. Order 2 to 4, one evaluation a step.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, NamedTuple
+
+from annotated_types import Gt
+from torch import Tensor
+
+from ...core import Context, Denoise, Level, Sampler
+from ...core.multistep import Past, Point, beyond_first, remember
+
+MOST = 4
+SECOND_BELOW, THIRD_BELOW = 7, 18  # steps of a walk; by measurement, docs/samplers.md
+STEEP = 0.6  # a last step from a larger angle would leave noise behind: its error grows with the cube of the angle
+
+
+class Walk(NamedTuple):
+    """What is kept between steps.
+
+    Attributes:
+        z: Where the last step began, corrected, (B, C, *size).
+        theta: Its angle.
+        past: The latest F, newest first.
+    """
+
+    z: Tensor
+    theta: float
+    past: Past
+
+
+class Adams(Sampler[Walk]):
+    """Adams predictor-corrector in arctan(sigma / (alpha sigma_data)), order by the number of steps, at most 4.
+
+    Args:
+        order: Of the predictor; null is 2 below 7 steps, 3 below 18, else 4. The corrector has one more, at most 4.
+        sigma_data: Standard deviation of the data that the angle is made for; 0.5 suits images in -1 ... 1.
+    """
+
+    grid = "arctan"
+
+    def __init__(self, *, order: Literal[1, 2, 3, 4] | None = None, sigma_data: Annotated[float, Gt(0)] = 0.5) -> None:
+        self.wanted, self.sigma_data = order, sigma_data
+        self.order = MOST if order is None else min(order + 1, MOST)
+
+    def step(
+        self, denoise: Denoise, x: Tensor, now: Level, then: Level, state: Walk | None, context: Context
+    ) -> tuple[Tensor, Walk]:
+        """One step."""
+        order = self._order(len(context.levels) - 1)
+        a, b = self._angle(now), self._angle(then)
+        z, x0 = x / self._norm(now), denoise(x, now)
+        if not then.sigma > 0 and (a > STEEP or state is None or len(state.past) < 2):
+            return then.alpha * x0, Walk(z, a, ())
+        new = Point((math.cos(a) * z - x0 / self.sigma_data) / math.sin(a), a)
+        if state is not None:  # correct the step that led here; F stays that of the predicted z
+            z = state.z + _integral((new, *state.past[: min(order, MOST - 1)]), state.theta, a)
+        past = remember(new.value, a, state and state.past, MOST)
+        predicted = z + _integral(past[:order], a, b)
+        return self._norm(then) * predicted, Walk(z, a, past)
+
+    def _order(self, steps: int) -> int:
+        if self.wanted is not None:
+            return self.wanted
+        return 2 if steps < SECOND_BELOW else 3 if steps < THIRD_BELOW else MOST
+
+    def _angle(self, level: Level) -> float:
+        return math.atan2(level.sigma, level.alpha * self.sigma_data)
+
+    def _norm(self, level: Level) -> Tensor:
+        return (level.alpha**2 * self.sigma_data**2 + level.sigma**2).sqrt()
+
+
+def _integral(points: Past, a: float, b: float) -> Tensor:
+    """The integral from a to b of the polynomial through the points."""
+    low, high = a - points[0].at, b - points[0].at
+    moments = [(high ** (k + 1) - low ** (k + 1)) / (k + 1) for k in range(len(points))]
+    return (b - a) * points[0].value + beyond_first(points, moments)
