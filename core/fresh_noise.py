@@ -8,12 +8,15 @@ scaling of x, so both rules hold for any schedule. They need ``then`` to be clea
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from .exponential import first_order
 from .level import Level
+from .sampler import Context, Sampler, State
 
 
 def ancestral_split(now: Level, then: Level, eta: float) -> tuple[Level, Tensor]:
@@ -58,7 +61,7 @@ def sde_split(now: Level, then: Level, eta: float) -> tuple[Level, Tensor]:
 
     With x0_hat constant, dy = (1 + eta) (y - x0_hat) / r dr + sqrt(2 eta r) dw for y = x / alpha, r falling, has the
     solution y_t = x0_hat + (r_t / r_s)^(1 + eta) (y_s - x0_hat) + r_t sqrt(1 - (r_t / r_s)^(2 eta)) z: a step in two
-    parts is the step at once. Lu et al. 2022, "DPM-Solver++" (arXiv 2211.01095), has eta = 1 in its part on SDEs.
+    parts is the step at once. Lu et al. 2022b, "DPM-Solver++" (arXiv 2211.01095), equation 12, has eta = 1.
 
     Args:
         now: Level with sigma > 0.
@@ -67,3 +70,32 @@ def sde_split(now: Level, then: Level, eta: float) -> tuple[Level, Tensor]:
     """
     kept = (then.ratio / now.ratio) ** eta
     return Level(then.t, then.alpha, then.sigma * kept), then.sigma * torch.sqrt(1 - kept**2)
+
+
+class ReverseSDESampler(Sampler[State]):
+    """A solver of that SDE, of which eta = 0 leaves the probability-flow ODE.
+
+    A subclass says in ``ode_order`` of what order it is then; it ends a step with `arrive`, and draws with `fresh`.
+    """
+
+    ode_order: int
+
+    def __init__(self, *, eta: Annotated[float, Ge(0), Le(10)] = 1.0, s_noise: Annotated[float, Ge(0)] = 1.0) -> None:
+        """Set the noise.
+
+        Args:
+            eta: How much fresh noise: 1 is the SDE of the paper, 0 is deterministic.
+            s_noise: Factor on the fresh noise; 1 is right for a perfect network.
+        """
+        self.eta, self.s_noise = eta, s_noise
+        self.stochastic = eta > 0 and s_noise > 0
+        self.order = None if eta > 0 else self.ode_order
+
+    def fresh(self, size: Tensor, context: Context) -> Tensor:
+        """Noise of deviation ``size``, 0-d; a 0-d zero where the method is deterministic, without a draw."""
+        return size * self.s_noise * context.randn() if self.stochastic else torch.zeros_like(size)
+
+    def arrive(self, x: Tensor, x0: Tensor, now: Level, then: Level, context: Context) -> Tensor:
+        """X at ``then``, had the denoised image been ``x0`` all the way, with fresh noise where old decays."""
+        down, size = sde_split(now, then, self.eta)
+        return first_order(x, x0, now, down) + self.fresh(size, context)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import torch
-from annotated_types import Ge, Le
 from torch import Tensor
 
 from .level import Level
-from .sampler import Context, Sampler
+from .sampler import Context
 
 SERIES_BELOW = 2.0  # the recursion loses digits below, the series needs many terms above
 SERIES_TERMS = 26  # 2^26 / 26! is 1.7e-19
@@ -101,32 +100,3 @@ def steps_left(context: Context) -> float:
     """Steps from here to sigma = 0, this one included; inf where the grid does not end there."""
     levels = context.levels
     return math.inf if not levels or levels[-1].sigma > 0 else len(levels) - 1 - context.index
-
-
-class ReverseSDESampler(Sampler[Past]):
-    """A multistep solver of the diffusion SDE, of which eta = 0 leaves the probability-flow ODE.
-
-    A subclass says in ``ode_order`` of what order it is then, and ends its step with `arrive`.
-    """
-
-    ode_order: int
-
-    def __init__(self, *, eta: Annotated[float, Ge(0), Le(10)] = 1.0, s_noise: Annotated[float, Ge(0)] = 1.0) -> None:
-        """Set the noise.
-
-        Args:
-            eta: How much fresh noise: 1 is the SDE of the paper, 0 is deterministic.
-            s_noise: Factor of the fresh noise, 1 for none.
-        """
-        self.eta, self.s_noise = eta, s_noise
-        self.stochastic = eta > 0 and s_noise > 0
-        self.order = None if eta > 0 else self.ode_order
-
-    def arrive(self, x: Tensor, x0: Tensor, now: Level, then: Level, context: Context) -> Tensor:
-        """X at ``then``, had the denoised image been ``x0`` all the way, with fresh noise where old decays."""
-        # Lu et al. 2022b, equation 12, for any eta: of the noise (r_t / r_s)^eta = e^{-eta h} is kept beside the ODE's
-        kept = (then.ratio / now.ratio) ** self.eta
-        x = then.sigma / now.sigma * kept * x + then.alpha * (1 - then.ratio / now.ratio * kept) * x0
-        if not self.stochastic:
-            return x
-        return x + then.sigma * (1 - kept**2).sqrt() * self.s_noise * context.randn()

@@ -7,10 +7,11 @@ One evaluation a step. No order as an ODE method unless eta = 0, where it is DPM
 from torch import Tensor
 
 from ...core import Context, Denoise, Level
-from ...core.multistep import Past, ReverseSDESampler, lam, remember, towards_middle
+from ...core.fresh_noise import ReverseSDESampler
+from ...core.multistep import Past, lam, remember, towards_middle
 
 
-class DPMpp2MSDE(ReverseSDESampler):
+class DPMpp2MSDE(ReverseSDESampler[Past]):
     """SDE-DPM-Solver++(2M), stochastic."""
 
     ode_order = 2

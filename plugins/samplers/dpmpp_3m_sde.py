@@ -11,10 +11,11 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from ...core import Context, Denoise, Level
-from ...core.multistep import Past, ReverseSDESampler, beyond_first, lam, parabola_moments, remember
+from ...core.fresh_noise import ReverseSDESampler
+from ...core.multistep import Past, beyond_first, lam, parabola_moments, remember
 
 
-class DPMpp3MSDE(ReverseSDESampler):
+class DPMpp3MSDE(ReverseSDESampler[Past]):
     """SDE-DPM-Solver++(3M), stochastic.
 
     Args:
