@@ -28,7 +28,7 @@ from .schedule import NoiseSchedule
 from .spec import CondSpec, DataSpec, Example
 from .streams import ImageStreams, generator, stream_seed
 from .table import TableSchedule
-from .weightings import Weighting
+from .weightings import LossSpace, Weighting
 
 __all__ = [
     "Attempt",
@@ -52,6 +52,7 @@ __all__ = [
     "ImageStreams",
     "InMemory",
     "Level",
+    "LossSpace",
     "Metric",
     "NoiseSchedule",
     "Objective",

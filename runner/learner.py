@@ -7,7 +7,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..core import Denoiser, Density, Level, Objective, Weighting, drop, generator, stream_seed, training_loss
+from ..core import (
+    Denoiser,
+    Density,
+    Level,
+    Objective,
+    Prediction,
+    Weighting,
+    drop,
+    generator,
+    stream_seed,
+    training_loss,
+)
+from ..core.densities import stratified
 from .assemble import Model
 from .feed import Batch
 from .world import World
@@ -20,16 +32,22 @@ class Learner(nn.Module):
         model: The model; its backbone is trained.
         objective: Judges attempts.
         weighting: Weighs levels.
+        loss_space: The prediction in whose terms the error is taken; None is the network's own.
         autocast: Arithmetic of the network; None is that of the weights.
     """
 
     def __init__(
-        self, model: Model, objective: Objective, weighting: Weighting, autocast: torch.dtype | None = None
+        self,
+        model: Model,
+        objective: Objective,
+        weighting: Weighting,
+        loss_space: Prediction | None = None,
+        autocast: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.backbone = model.backbone
         self.objective = objective
-        self._weighting, self._autocast = weighting, autocast
+        self._weighting, self._loss_space, self._autocast = weighting, loss_space, autocast
         self._denoiser: Denoiser = model.denoiser(self._network)
 
     def _network(self, x: Tensor, noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
@@ -40,7 +58,7 @@ class Learner(nn.Module):
 
     def forward(self, x0: Tensor, eps: Tensor, level: Level, cond: Mapping[str, Tensor]) -> Tensor:
         """One loss per image, (b,)."""
-        return training_loss(self._denoiser, self.objective, self._weighting, x0, eps, level, cond)
+        return training_loss(self._denoiser, self.objective, self._weighting, x0, eps, level, cond, self._loss_space)
 
 
 class Draws:
@@ -53,25 +71,43 @@ class Draws:
         batch_size: Global.
         label_dropout: Share of images trained without their condition.
         world: Whose share.
+        stratified: Whether the times of a batch are spread evenly over the density.
     """
 
     def __init__(
-        self, model: Model, density: Density, seed: int, batch_size: int, label_dropout: float, world: World
+        self,
+        model: Model,
+        density: Density,
+        seed: int,
+        batch_size: int,
+        label_dropout: float,
+        world: World,
+        *,
+        stratified: bool = False,
     ) -> None:
         self.model, self.density, self.seed = model, density, seed
         self.batch_size, self.label_dropout, self.world = batch_size, label_dropout, world
+        self.stratified = stratified
 
     def __call__(self, batch: Batch, images_seen: int) -> tuple[Tensor, Tensor, Level, dict[str, Tensor]]:
         """(x0, eps, level, cond): what the learner sees of ``batch``."""
         share, spec = self.world.share_of(self.batch_size), self.model.codec.spec
         x0 = self.model.codec.encode(batch.images)
         # never a shorter draw: it would give other numbers on another number of ranks
-        u = torch.rand(self.batch_size, dtype=torch.float64, generator=generator(self.seed, "time", images_seen))
+        level = self.model.schedule.at(self._times(images_seen)[share]).per_image(x0.ndim)
         noise = generator(self.seed, "noise", images_seen, self.world.device)
         eps = torch.randn((self.batch_size, *spec.shape), generator=noise, device=self.world.device)[share]
-        level = self.model.schedule.at(self.density(u, self.model.schedule)[share]).per_image(x0.ndim)
         dropped = torch.rand(self.batch_size, generator=generator(self.seed, "label", images_seen)) < self.label_dropout
         return x0, eps, _on(level, self.world.device), drop(batch.cond, spec, dropped[share])
+
+    def _times(self, images_seen: int) -> Tensor:
+        """The training times of the global batch, (batch_size,) float64."""
+        random = generator(self.seed, "time", images_seen)
+        if self.stratified:
+            u = stratified(self.batch_size, random)
+        else:
+            u = torch.rand(self.batch_size, dtype=torch.float64, generator=random)
+        return self.density(u, self.model.schedule)
 
     def seed_network(self, images_seen: int) -> None:
         """Seed the network's own dropout for this step and rank."""

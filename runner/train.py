@@ -38,10 +38,20 @@ class Trainer:
         self.model, self.feed, self.preview = model, feed, preview
         train = self.recipe.train
         autocast = {"fp32": None, "bf16": torch.bfloat16}[train.precision]
-        learner = Learner(model, part("objective", train.objective), part("weighting", train.weighting), autocast)
+        loss_space = None if train.loss_space is None else part("prediction", train.loss_space)
+        objective, weighting = part("objective", train.objective), part("weighting", train.weighting)
+        learner = Learner(model, objective, weighting, loss_space, autocast)
         self.state = states.fresh(self.recipe, learner, self.world.device)
         density = part("density", train.density)
-        self.draws = Draws(model, density, self.recipe.seed, train.batch_size, train.label_dropout, self.world)
+        self.draws = Draws(
+            model,
+            density,
+            self.recipe.seed,
+            train.batch_size,
+            train.label_dropout,
+            self.world,
+            stratified=train.stratified,
+        )
         self.saved_step = 0
         self._clock, self._clock_step = time.perf_counter(), 0
         self._norm = torch.zeros((), device=self.world.device)

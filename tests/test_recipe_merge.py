@@ -271,8 +271,8 @@ def test_the_last_of_two_wins(folder: Folder) -> None:
         (
             "train.stepz=500",
             "train.stepz: unknown key, expected one of steps, batch_size, lr, warmup, decay, weight_decay, "
-            "betas, clip, label_dropout, ema, objective, weighting, density, precision, stop_after_bad_steps; "
-            "did you mean 'steps'?",
+            "betas, clip, label_dropout, ema, objective, loss_space, weighting, density, stratified, precision, "
+            "stop_after_bad_steps; did you mean 'steps'?",
         ),
         ("sampler.etaa=1", "sampler.etaa: unknown key, expected one of eta; did you mean 'eta'?"),
         ("logg.every=1", f"logg: unknown key, expected one of {KEYS}; did you mean 'log'?"),

@@ -107,8 +107,8 @@ HINT = "(parts come from installed packages: `dmf plugins` lists them)"
             "ema: 0.995",
             "emma: 0.9",
             "r.yaml:7:71: train.emma: unknown key, expected one of steps, batch_size, lr, warmup, "
-            "decay, weight_decay, betas, clip, label_dropout, ema, objective, weighting, density, precision, "
-            "stop_after_bad_steps; did you mean 'ema'?",
+            "decay, weight_decay, betas, clip, label_dropout, ema, objective, loss_space, weighting, density, "
+            "stratified, precision, stop_after_bad_steps; did you mean 'ema'?",
         ),
         (
             "depth: 4",
