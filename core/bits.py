@@ -81,4 +81,6 @@ def _summed_up(rows: list[Tensor]) -> Bits:
     """Of (probes, B) bits for each draw; a draw's probes share its place, so it is the draws that are independent."""
     whole = torch.stack(rows)  # (draws, probes, B)
     independent = whole.mean(1) if len(whole) > 1 else whole[0]
-    return Bits(whole.mean((0, 1)), independent.std(0) / len(independent) ** 0.5)
+    several = len(independent) > 1
+    spread = independent.std(0) if several else torch.full_like(independent[0], torch.nan)
+    return Bits(whole.mean((0, 1)), spread / len(independent) ** 0.5)
