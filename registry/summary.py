@@ -4,6 +4,7 @@ import ast
 import importlib.machinery
 import os
 import sys
+import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -69,9 +70,17 @@ def _source(module: str) -> str | None:
         return ""  # a folder without __init__.py
     read = getattr(spec.loader, "get_source", None)
     try:
-        return read(module) if read else None
+        return read(module) if read else _text(spec.origin)
     except (ImportError, SyntaxError, UnicodeDecodeError, OSError) as error:
         raise _Broken(f"module {module} cannot be read: {_flat(error)}") from error
+
+
+def _text(file: str | None) -> str | None:
+    """The source of a module whose loader cannot show it, as that of pytest; None for one that is compiled."""
+    if file is None or not file.endswith(".py"):
+        return None
+    with tokenize.open(file) as opened:
+        return opened.read()
 
 
 def _spec(module: str) -> importlib.machinery.ModuleSpec:

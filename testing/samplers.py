@@ -7,7 +7,7 @@ known in closed form, so nothing here is trained and nothing is left to luck.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -27,17 +27,17 @@ from ..core import (
     labels_cond,
     sample,
 )
-from ..core import predictions as named
 from ..core.grids import levels_of, log_snr, uniform
 from ..core.guidance import CFG
 from ..core.spec import DataSpec
-from .claims import require
+from .claims import cannot, hold, require
 from .exact import Gaussian, Mixture
 from .labels import LevelOfLabel
+from .moments import check_convergence
 from .orders import order_of
+from .predictions import PREDICTIONS
 from .schedules import unlike_schedules
 
-PREDICTIONS = {"epsilon": named.epsilon, "x0": named.x0, "v": named.v, "flow": named.flow, "edm": named.edm}
 SPEC = DataSpec((1, 2), ("left", "right"))
 SHIFTS = [[-0.5, 0.2], [0.4, -0.3]]  # where the two classes lie, seen from the unconditional data
 SCALE = 1.7
@@ -57,14 +57,13 @@ def check_sampler(sampler: Sampler[Any]) -> None:
     Raises:
         AssertionError: With a sentence, at the first that fails.
     """
-    for check in SAMPLER_CHECKS:
-        check(sampler)
+    hold(SAMPLER_CHECKS, sampler)
 
 
 def check_order(sampler: Sampler[Any]) -> None:
     """It converges to the probability-flow ODE with the order that it declares."""
     if sampler.order is None:
-        return
+        cannot(f"{_name(sampler)} declares no order")
     measured = order_of(sampler, BLOBS, unlike_schedules()["arc"])
     require(
         sampler.order - ORDER_BELOW <= measured <= sampler.order + ORDER_ABOVE,
@@ -72,20 +71,15 @@ def check_order(sampler: Sampler[Any]) -> None:
     )
 
 
-def check_agreement(sampler: Sampler[Any], others: Mapping[str, NoiseSchedule] | None = None) -> None:
-    """On one grid of log SNR, x / alpha is the same whatever the schedule, prediction and guidance machinery.
-
-    Args:
-        sampler: To check.
-        others: Further schedules, by name, reaching log SNR from -8 to 8.
-    """
+def check_agreement(sampler: Sampler[Any]) -> None:
+    """On one grid of log SNR, x / alpha is the same whatever the schedule, prediction and guidance machinery."""
     plain = unlike_schedules()["exploding"]  # alpha = 1
     # an adaptive method ends at the schedule's own cleanest level: it is compared before that, at log SNR 8
     ends = -1 if sampler.evaluations is None else None
     x = BLOBS.sample_at(_even(plain, 10)[0], 6, generator(0, "agreement", 0)).reshape(6, *SPEC.shape)
     for guided in (False, True):
         want = _walk(sampler, _closed_form(guided), x, _even(plain, 10)[:ends], plain)
-        for name, schedule in {**unlike_schedules(), **(others or {})}.items():
+        for name, schedule in unlike_schedules().items():
             levels, level_of = _even(schedule, 10)[:ends], LevelOfLabel(schedule)
             for prediction in PREDICTIONS:
                 denoise = _assembled(schedule, prediction, guided, level_of)
@@ -231,6 +225,7 @@ SAMPLER_CHECKS: tuple[Callable[[Sampler[Any]], None], ...] = (
     check_evaluations,
     check_randomness,
     check_moments,
+    check_convergence,
 )
 
 

@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from ..core import Level, NoiseSchedule, TableSchedule
+from ..core import Denoiser, Level, NoiseSchedule, TableSchedule, generator
+from ..core.predictions import v
 from ..core.schedule import LOG_SNR_LIMIT
-from .claims import require
+from .claims import hold, require
+from .exact import Gaussian
 
 POINTS = 201
 
@@ -79,8 +81,7 @@ def check_schedule(schedule: NoiseSchedule) -> None:
     Raises:
         AssertionError: With a sentence, at the first that fails.
     """
-    for check in SCHEDULE_CHECKS:
-        check(schedule)
+    hold(SCHEDULE_CHECKS, schedule)
 
 
 def check_ends(schedule: NoiseSchedule) -> None:
@@ -142,7 +143,33 @@ def check_labels(schedule: NoiseSchedule) -> None:
     require((step > 0).all() or (step < 0).all(), "two levels have one label, or the labels turn round")
 
 
-SCHEDULE_CHECKS = (check_ends, check_falls, check_shapes, check_inverse, check_labels)
+def check_noising(schedule: NoiseSchedule) -> None:
+    """The noise that was put into an image at any level is found there again."""
+    level = schedule.at(_times(schedule))
+    random = generator(0, "schedule", 0)
+    x0, eps = torch.randn(2, *level.t.shape, generator=random, dtype=torch.float64)
+    off = float((level.noise_in(level.mix(x0, eps), x0) - eps).abs().max())
+    require(off < 1e-8, f"of x = alpha x0 + sigma eps, eps comes back {off} away; are alpha and sigma those of at(t)?")
+
+
+def check_network(schedule: NoiseSchedule) -> None:
+    """A network that is told the label alone knows the level: a perfect one gives the denoised image."""
+    data = Gaussian([0.3, -0.7], 0.5)
+    levels = schedule.at(_times(schedule)[:: POINTS // 8])
+    x = torch.randn(len(levels.t), 2, generator=generator(0, "schedule", 1), dtype=torch.float64)
+    level = levels.per_image(2)
+    x = level.sigma * x + level.alpha * data.means
+    denoised = Denoiser(data.as_network(schedule, v), schedule, v)(x, level, {})
+    off = (denoised - data.denoise(x, level)).abs().amax(1)
+    worst = int(off.argmax())
+    require(
+        off[worst] < 1e-8,
+        f"at t = {float(levels.t[worst])} a network that is told the label is {float(off[worst])} off; is it one label"
+        " to a level?",
+    )
+
+
+SCHEDULE_CHECKS = (check_ends, check_falls, check_shapes, check_inverse, check_labels, check_noising, check_network)
 
 
 def _times(schedule: NoiseSchedule) -> Tensor:

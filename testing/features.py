@@ -1,0 +1,91 @@
+"""What any feature extractor must hold to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..core import DataSpec, FeatureExtractor, generator
+from .claims import called, cannot, hold, require
+
+SHAPES = ((1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 224, 224), (3, 299, 299))
+IMAGES = 6
+
+
+def check_features(extractor: FeatureExtractor) -> None:
+    """Hold a feature extractor to the interface: every check below.
+
+    Raises:
+        AssertionError: With a sentence, at the first that fails.
+    """
+    hold(FEATURE_CHECKS, extractor)
+
+
+def check_form(extractor: FeatureExtractor) -> None:
+    """Float32 (B, D), finite, without a gradient; D as declared."""
+    with torch.enable_grad():
+        found = extractor(_images(extractor))
+    want = (IMAGES, extractor.dim)
+    require(found.shape == want, f"{called(extractor)} declares {want}, and gives {tuple(found.shape)}")
+    require(found.dtype == torch.float32, f"{called(extractor)}: features are to be float32; got {found.dtype}")
+    require(found.isfinite().all(), f"{called(extractor)}: a feature is not finite")
+    require(not found.requires_grad, f"{called(extractor)}: features carry a gradient, and with it the memory of it")
+
+
+def check_batches(extractor: FeatureExtractor) -> None:
+    """An image's features do not depend on those beside it, and are the same every time."""
+    images = _images(extractor)
+    whole = extractor(images)
+    parts = torch.cat([extractor(one) for one in torch.split(images, [1, 2, 3])])
+    off = float((parts - whole).abs().max() / whole.abs().max().clamp(min=1e-9))
+    require(off < 1e-4, f"{called(extractor)}: features change by {off:.1e} with the batch; is it in eval mode?")
+    require(torch.equal(extractor(images), whole), f"{called(extractor)} gives other features when asked again")
+
+
+def check_eyes(extractor: FeatureExtractor) -> None:
+    """Unlike images have unlike features."""
+    found = extractor(_images(extractor))
+    apart = torch.cdist(found, found) + torch.eye(IMAGES) * 1e9
+    require(apart.min() > 0, f"{called(extractor)} gives two images the same features")
+
+
+def check_protocol(extractor: FeatureExtractor) -> None:
+    """It has a name, and says as texts what must be equal for two values to be compared."""
+    protocol = extractor.protocol()
+    require(extractor.name, f"{called(extractor)} has no name; results are called after it")
+    texts = bool(protocol) and all(isinstance(one, str) for pair in protocol.items() for one in pair)
+    require(texts, f"{called(extractor)}: protocol() is to say in texts whose weights these are; got {protocol}")
+
+
+def check_refuses(extractor: FeatureExtractor) -> None:
+    """What `check` lets pass is read; what is refused is refused by a ValueError with a sentence."""
+    for shape in SHAPES:
+        try:
+            extractor.check(DataSpec(shape))
+        except ValueError as error:
+            require(str(error), f"{called(extractor)} refuses {shape} without a word")
+        else:
+            found = extractor(_random(shape, 2))
+            require(found.shape == (2, extractor.dim), f"{called(extractor)} accepts {shape}, gives {found.shape}")
+
+
+FEATURE_CHECKS = (check_form, check_batches, check_eyes, check_protocol, check_refuses)
+
+
+def accepted(extractor: FeatureExtractor) -> tuple[int, ...]:
+    """The first shape of images that it reads."""
+    for shape in SHAPES:
+        try:
+            extractor.check(DataSpec(shape))
+        except ValueError:
+            continue
+        return shape
+    cannot(f"{called(extractor)} reads none of the shapes {SHAPES}")
+
+
+def _images(extractor: FeatureExtractor) -> Tensor:
+    return _random(accepted(extractor), IMAGES)
+
+
+def _random(shape: tuple[int, ...], count: int) -> Tensor:
+    return torch.randint(256, (count, *shape), generator=generator(0, "features", 0), dtype=torch.uint8)
