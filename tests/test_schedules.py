@@ -1,6 +1,8 @@
 """Every registered schedule against the contract kit; their formulas are in the files beside this one."""
 
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,3 +36,13 @@ def test_fields_of_a_level_fall_and_rise() -> None:
         for a, b in pairwise(levels):
             assert b.alpha < a.alpha or a.alpha == b.alpha == 1
             assert b.sigma > a.sigma and b.ratio > a.ratio and b.log_snr < a.log_snr
+
+
+def test_the_page_has_every_built_in_schedule_and_its_range() -> None:
+    text = (Path(__file__).resolve().parent.parent / "docs/schedules.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (−[\d.]+) \.\.\. ([\d.]+) \|$", text, re.MULTILINE)
+    told = {name: (float(noisy.replace("−", "-")), float(clean)) for name, noisy, clean in rows}
+    assert set(told) == {p.name for p in parts("schedule") if p.distribution == "dmf"}
+    for name, ends in told.items():
+        t = torch.tensor(SCHEDULES[name].ends(), dtype=torch.float64)
+        assert SCHEDULES[name].log_snr(t).tolist() == pytest.approx(ends, abs=0.0501), name

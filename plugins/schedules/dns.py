@@ -1,6 +1,6 @@
 """Dynamic negative square: betas that rise with the square of the step, for a table of any length.
 
-Source: the DDPM code for CIFAR-10 that dmf replaces; in no paper. beta_i, i = 0 ... T - 1, is
+Source: an earlier DDPM code for CIFAR-10; in no paper. beta_i, i = 0 ... T - 1, is
 low + (high - low) ((i + offset) / (T + 1 + offset))^2, with low and high first scaled by 1000 / T.
 """
 

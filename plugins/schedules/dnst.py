@@ -1,6 +1,6 @@
 """Dynamic negative square, entered halfway: betas start at a quarter of their end.
 
-Source: the DDPM code for CIFAR-10 that dmf replaces, its variant of `dns` with offset = T; in no paper.
+Source: an earlier DDPM code for CIFAR-10, its variant of `dns` with offset = T; in no paper.
 """
 
 from .dns import DNS
