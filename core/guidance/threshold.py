@@ -19,10 +19,10 @@ from .base import Around
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicThreshold(Around):
-    """Clips x0_hat at a percentile of its absolute values and divides by that, where it exceeds the limit.
+    """Keeps x0_hat within the limit: clips it at a percentile of its absolute values and divides by that.
 
     Attributes:
-        percentile: Share of an image's values that are not clipped.
+        percentile: Share of an image's values that are scaled, not clipped, when they are beyond the limit.
         limit: The largest absolute value of clean data; 1 for pixels, whatever latents reach.
     """
 
@@ -33,7 +33,8 @@ class DynamicThreshold(Around):
         """The guidance inside, within [-limit, limit]."""
         guided = self.of.combine(conditional, reference, level)
         size = _percentile(guided.abs().flatten(1), self.percentile)
-        # section 2.3: s is the percentile of |x0_hat|; if s > 1, threshold to [-s, s] and divide by s
+        # section 2.3, and the code in the paper's appendix: s = max(percentile of |x0_hat|, 1), clip to [-s, s], divide
+        # by s; so values beyond the limit are clipped there (static thresholding) where the percentile is within it
         s = size.clamp(min=self.limit).reshape(-1, *[1] * (guided.ndim - 1))
         return guided.clamp(-s, s) * (self.limit / s)
 
