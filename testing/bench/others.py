@@ -87,7 +87,7 @@ class Other:
         scheduler = getattr(diffusers(), self.scheduler)(num_train_timesteps=len(bars), **self.options)
         scheduler.alphas_cumprod = bars
         scheduler.set_timesteps(steps)
-        return doubled(scheduler)
+        return within(bars, doubled(scheduler))
 
     def on_grid(self, r: Tensor) -> Scheduler:
         """The scheduler, ready to walk the sigma / alpha given, (steps + 1,), the last 0."""
@@ -203,7 +203,7 @@ class EDM(Exploding):
         options = {**self.options, "sigma_min": float(r[0]), "sigma_max": float(r[-1]), "sigma_data": self.sigma_data}
         scheduler = getattr(diffusers(), self.scheduler)(**options)
         scheduler.set_timesteps(steps)
-        return doubled(scheduler)
+        return within(bars, doubled(scheduler))
 
     def on_grid(self, r: Tensor) -> Scheduler:
         """The sigmas given."""
@@ -278,4 +278,13 @@ def doubled(scheduler: Scheduler) -> Scheduler:
             setattr(scheduler, name, value.to(torch.float64))
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)
+    return scheduler
+
+
+def within(bars: Tensor, scheduler: Scheduler) -> Scheduler:
+    """The scheduler with its sigmas inside the table, of which rounding to float32 may have moved them out."""
+    if hasattr(scheduler, "sigmas"):
+        r = ((1 - bars) / bars).sqrt()
+        inside = scheduler.sigmas.clamp(r[0], r[-1])
+        scheduler.sigmas = torch.where(scheduler.sigmas > 0, inside, scheduler.sigmas)
     return scheduler
