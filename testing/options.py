@@ -70,7 +70,6 @@ def _able(setting: Setting) -> None:
 
 
 def _each(setting: Setting, values: Any) -> Iterator[tuple[str, Any]]:
-    """(option, value) for every option that is not given."""
+    """(option, value) for every option, given or not."""
     for name, below in setting.schema["properties"].items():
-        if name not in setting.options:
-            yield from ((name, value) for value in values(below))
+        yield from ((name, value) for value in values(below))

@@ -199,6 +199,17 @@ def check_randomness(sampler: Sampler[Any]) -> None:
     require(torch.equal(one, two) != sampler.stochastic, f"{_name(sampler)} asks for noise and does not use it")
 
 
+def check_gradients(sampler: Sampler[Any]) -> None:
+    """A gradient flows from the sample back to its noise."""
+    schedule = unlike_schedules()["arc"]
+    levels = _even(schedule, 3)
+    x = (levels[0].sigma * _noise(6, 2)).requires_grad_()
+    with torch.enable_grad():
+        _walk(sampler, BLOBS.denoise, x, levels, schedule).sum().backward()  # type: ignore[no-untyped-call]
+    reached = x.grad is not None and bool(x.grad.isfinite().all()) and bool(x.grad.any())
+    require(reached, f"{_name(sampler)}: no gradient, or none that is finite, comes back through the steps")
+
+
 def check_moments(sampler: Sampler[Any]) -> None:
     """With many steps, samples have the mean and the covariance of the data."""
     schedule = unlike_schedules()["table"]
@@ -224,6 +235,7 @@ SAMPLER_CHECKS: tuple[Callable[[Sampler[Any]], None], ...] = (
     check_dtype,
     check_evaluations,
     check_randomness,
+    check_gradients,
     check_moments,
     check_convergence,
 )

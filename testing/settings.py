@@ -77,9 +77,9 @@ class Setting:
         missing = [name for name in self.schema.get("required", []) if name not in self.options]
         found = {name: next(_values(self.schema["properties"][name]), None) for name in missing}
         unknown = [name for name, value in found.items() if value is None]
-        if unknown:
+        if unknown and set(self.options) <= set(self.schema["properties"]):  # else building it says what is wrong
             cannot(f"{self.name} has no default for {', '.join(unknown)}; write {self.name},{unknown[0]}=...")
-        return found
+        return {name: value for name, value in found.items() if value is not None}
 
 
 def choices(below: Options) -> list[Any]:

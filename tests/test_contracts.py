@@ -1,0 +1,54 @@
+"""Every registered part against the contract of its kind; a part without it cannot exist, nor a kind."""
+
+from typing import Any
+
+import pytest
+
+from dmf.registry import KINDS, parts
+from dmf.testing import CHECKS, Case, cases
+from dmf.testing.contracts import IN_EVERY_SETTING
+from dmf.testing.smoke import SMOKE
+
+# networks small enough for a test; nothing is downloaded; a grid that is a list has no default
+SMALL: dict[tuple[str, str], dict[str, Any]] = {
+    ("backbone", "dit"): {"hidden": 32, "depth": 2, "heads": 2, "patch": 4},
+    ("backbone", "unet"): {"base": 8, "groups": 4, "multipliers": [1, 2]},
+    ("dataset", "cifar10"): {"download": False},
+    ("grid", "explicit"): {"values": [0.9, 0.6, 0.4, 0.2, 0.1]},
+}
+# where a number changes what a part is: noise, lists, another order
+FURTHER: list[tuple[str, str, dict[str, Any]]] = [
+    ("sampler", "ddim", {"eta": 0.5}),
+    ("sampler", "euler", {"churn": 10.0}),
+    ("sampler", "heun", {"churn": 10.0, "churn_min": 0.05, "churn_max": 50.0, "churn_noise": 1.003}),
+    ("guidance", "cfg", {"scale": [1.0, 2.0, 4.0]}),
+    ("guidance", "interval", {"of": 3.0, "sigma_min": 0.3, "sigma_max": 5.0}),
+    ("guidance", "dynamic_threshold", {"of": 1.0}),
+    ("schedule", "linear", {"zero_terminal_snr": True}),
+    ("backbone", "unet", {"base": 8, "groups": 4, "multipliers": [1, 2, 2], "attention": [16], "heads": 2}),
+]
+CASES = [
+    *(case for part in parts() for case in cases(part.kind, part.name, SMALL.get((part.kind, part.name)))),
+    *(case for kind, name, options in FURTHER for case in cases(kind, name, options)),
+]
+
+
+def test_every_kind_has_a_contract() -> None:
+    assert set(CHECKS) == set(SMOKE) == set(KINDS)
+    assert all(CHECKS.values()) and set(IN_EVERY_SETTING) <= set(KINDS)
+
+
+def test_every_part_is_held_to_the_contract_of_its_kind() -> None:
+    for part in parts():
+        held = {case.check for case in CASES if (case.setting.kind, case.setting.part_name) == (part.kind, part.name)}
+        assert held >= set(CHECKS[part.kind])
+
+
+def test_checks_have_names_of_their_own() -> None:
+    ids = [(case.setting.name, case.name) for case in CASES]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.setting.name}-{case.name}")
+def test_contract(case: Case) -> None:
+    case.run()
