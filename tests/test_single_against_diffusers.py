@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
+import diffusers  # with torchsde, or it leaves DPMSolverSDEScheduler out
 import pytest
 import torch
 from torch import Tensor
@@ -16,7 +17,6 @@ from dmf.registry import build
 from dmf.testing import Exploding, unlike_schedules
 from dmf.testing.samplers import BLOBS
 
-diffusers = pytest.importorskip("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # their own
 ARC, PLAIN = unlike_schedules()["arc"], Exploding()
 COUNTS = [1, 2, 5, 20]
@@ -129,8 +129,7 @@ def test_two_stages_are_their_singlestep(name: str, kind: str, steps: int) -> No
 @pytest.mark.parametrize("grid", [grids.karras, grids.log_snr], ids=lambda g: g.__name__)
 @pytest.mark.parametrize("steps", COUNTS)
 def test_dpmpp_sde_is_theirs_with_the_noise_of_one_path(steps: int, grid: Grid) -> None:
-    """Theirs asks a Brownian tree in sigma for the noise of each stage; here both get what the SDE has, of our draws."""
-    pytest.importorskip("torchsde")
+    """Theirs asks a Brownian tree in sigma for the noise of each stage; here both get what the SDE has."""
     levels = levels_on(PLAIN, steps, grid)
     draws = [torch.randn((6, 2), generator=generator(0, "sde", k), dtype=torch.float64) for k in range(2 * steps)]
     told: list[Tensor] = []
