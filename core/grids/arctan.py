@@ -25,7 +25,7 @@ def arctan(
     schedule: NoiseSchedule,
     steps: int,
     *,
-    center: Annotated[float, Gt(0)] = 1.5,
+    center: Annotated[float, Gt(0)] = 1.0,
     spread: Annotated[float, Gt(0)] = 1.5,
     sigma_min: Ratio = None,
     sigma_max: Ratio = None,

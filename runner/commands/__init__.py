@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from types import ModuleType
 
-from . import evaluate, plugins, recipes, run, sample, train, validate
+from . import bench, encode, evaluate, likelihood, plugins, recipes, run, sample, train, validate
 
 COMMANDS: Mapping[str, ModuleType] = {
     "run": run,
     "train": train,
     "sample": sample,
     "evaluate": evaluate,
+    "encode": encode,
+    "likelihood": likelihood,
     "validate": validate,
     "recipes": recipes,
     "plugins": plugins,
+    "bench": bench,
 }

@@ -36,6 +36,11 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """How and where images are made; those of `SAMPLER_KEYS` are recipe values."""
     parser.add_argument("--seed", metavar="N", help="seed of the noise: image k of a seed is always the same")
+    add_walk(parser)
+
+
+def add_walk(parser: argparse.ArgumentParser) -> None:
+    """How and where images are made, or unmade, but for the noise."""
     parser.add_argument("--sampler", metavar="NAME", help="another sampler")
     parser.add_argument("--steps", metavar="N", help="sampling steps")
     parser.add_argument(
@@ -52,7 +57,12 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         help="guide away from another run's network, RUN or RUN@STEP; @STEP is this run earlier; null is this network "
         "without labels; or a mapping as in the recipe",
     )
-    parser.add_argument("--batch-size", metavar="N", help="images made at a time")
+    add_place(parser)
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Which weights are used, and where."""
+    parser.add_argument("--batch-size", metavar="N", help="images at a time")
     parser.add_argument("--weights", choices=["ema", "raw"], help="averaged or raw weights")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where to compute")
 
@@ -99,4 +109,12 @@ def positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def natural(text: str) -> int:
+    """A number of at least 0, for argparse."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 0")
     return value

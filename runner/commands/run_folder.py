@@ -10,6 +10,7 @@ from ...registry.words import did_you_mean
 
 if TYPE_CHECKING:
     from ...core import DataSpec
+    from ...registry import Recipe
     from ..folder import RunFolder
 
 
@@ -33,6 +34,17 @@ def find_run(given: str, runs: Path) -> RunFolder:
     raise UserError(
         f"{given} is no run: no recipe.yaml there, nor in {runs / given}{did_you_mean(given, there)}; {listed}"
     )
+
+
+def weights_of(wanted: str | None, recipe: Recipe) -> str:
+    """Which weights to load: those that were asked for, the averaged ones by default.
+
+    Raises:
+        UserError: Averaged ones that the run does not keep.
+    """
+    if wanted == "ema" and recipe.train.ema == 0:
+        raise UserError("--weights ema: this run keeps no average of its weights (train.ema is 0); leave the flag out")
+    return wanted or "ema"
 
 
 def spec_of(folder: RunFolder) -> DataSpec:

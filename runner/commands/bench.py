@@ -1,0 +1,71 @@
+"""`dmf bench`: measure what is installed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from .flags import check_writable, positive
+
+HELP = "measure samplers on data whose answer is known"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    subjects = parser.add_subparsers(dest="subject", metavar="SUBJECT", required=True)
+    what = "error against network evaluations, for every sampler, beside the schedulers of diffusers; some minutes"
+    samplers = subjects.add_parser("samplers", help=what, description=what)
+    samplers.add_argument("--points", type=positive, default=1024, metavar="N", help="samples a walk (default: 1024)")
+    samplers.add_argument(
+        "--evaluations", type=_numbers, metavar="LIST", help="network evaluations (default: 3,5,8,10,15,20,35,50)"
+    )
+    samplers.add_argument(
+        "--grids", metavar="LIST", help="grids for every sampler (default: the one that each declares)"
+    )
+    samplers.add_argument("--schedule", default="linear", metavar="NAME", help="a table of betas (default: linear)")
+    samplers.add_argument("--page", type=Path, metavar="FILE", help="write the tables into a page that has the marks")
+    samplers.add_argument("--plot", type=Path, metavar="FILE", help="write a picture of the curves")
+    samplers.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(positive(word) for word in text.split(","))
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from ...registry import build, load
+    from ...testing.bench import report
+    from ...testing.bench.problems import MIXTURES, problem
+    from ...testing.bench.samplers import EVALUATIONS, Result, Walk, floor, walks
+    from ..console import Progress, start_console
+
+    start_console(0)
+    check_writable(args.json)
+    check_writable(args.plot, (".png",))
+    check_writable(args.page)
+    if args.page is not None:
+        report.check_page(args.page)
+    grids = args.grids and tuple(args.grids.split(","))
+    for grid in grids or ():
+        load("grid", grid)
+    schedule = build("schedule", args.schedule)
+    problems = [problem(name, schedule, args.points) for name in MIXTURES]
+    todo: Sequence[Walk] = [w for p in problems for w in walks(p, args.evaluations or EVALUATIONS, grids)]
+    results: list[Result] = []
+    with Progress("bench samplers", len(todo)) as bar:
+        for walk in todo:
+            results += walk()
+            bar.step(1)
+    text = report.tables(results, {p.name: floor(p) for p in problems})
+    print(text)
+    if args.page is not None:
+        report.into_page(args.page, text)
+    if args.plot is not None:
+        report.plot(results, args.plot)
+    if args.json is not None:
+        args.json.write_text(json.dumps([asdict(r) for r in results], indent=1), encoding="utf-8")
+    return 0
