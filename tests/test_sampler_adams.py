@@ -45,7 +45,7 @@ def integral(theta: list[float], values: list[Array], a: float, b: float) -> Arr
 def adams(data: Mixture, r: Array, y: Array, order: int, s: float) -> Array:
     """In the frame y = x / alpha: predict, evaluate, correct, in theta = arctan(r / s); r ends at 0."""
     theta, slopes = [math.atan(v / s) for v in r], []
-    z = y / math.hypot(r[0], s)
+    z = z_last = y / math.hypot(r[0], s)
     for i in range(len(r) - 1):
         at = Level(*(torch.tensor(v, dtype=torch.float64) for v in (r[i], 1.0, r[i])))
         x0 = data.denoise(torch.from_numpy(z * math.hypot(r[i], s)), at).numpy()
