@@ -31,9 +31,15 @@ def keys() -> Iterator[str]:
     """A table of the recipe's own keys, and one for each mapping among them."""
     recipe = recipe_schema()
     yield from ("## Keys", "", *table("key", recipe), "")
-    for name, below in recipe["properties"].items():
+    yield from sections(recipe)
+
+
+def sections(schema: Mapping[str, Any]) -> Iterator[str]:
+    """A heading and a table for each mapping, those within it next."""
+    for name, below in schema["properties"].items():
         if is_section(below):
             yield from (f"### {name}", "", below["description"], "", *table("key", below), "")
+            yield from sections(below)
 
 
 def all_parts() -> Iterator[str]:
@@ -66,7 +72,7 @@ def table(what: str, schema: Mapping[str, Any]) -> Iterator[str]:
 def value(name: str, below: Mapping[str, Any]) -> str:
     """What may stand there, in the words of the error messages."""
     if is_section(below):
-        return f"see [{name}](#{name})"
+        return f"see [{name}](#{name})" + (" or null" if "null" in below.get("type", ()) else "")
     return PART.sub(lambda found: f"[{found[1]}](#parts-of-kind-{found[1].split()[-1]})", expected(below))
 
 
@@ -74,7 +80,7 @@ def default(name: str, below: Mapping[str, Any], schema: Mapping[str, Any]) -> s
     """The default as a recipe would write it."""
     if name in schema.get("required", ()):
         return "required"
-    if "default" not in below or (is_section(below) and "x-part" not in below):
+    if "default" not in below or (is_section(below) and below["default"] is not None and "x-part" not in below):
         return ""
     text = yaml.safe_dump(below["default"], default_flow_style=True, sort_keys=False, width=1000)
     return f"`{text.removesuffix('...' + chr(10)).strip()}`"
@@ -82,7 +88,7 @@ def default(name: str, below: Mapping[str, Any], schema: Mapping[str, Any]) -> s
 
 def is_section(below: Mapping[str, Any]) -> bool:
     """Whether a key holds a mapping with keys of its own beside a part's name."""
-    return set(below.get("properties", {})) > {"name"} or (below.get("type") == "object" and "x-part" not in below)
+    return set(below.get("properties", {})) > {"name"} or ("object" in below.get("type", ()) and "x-part" not in below)
 
 
 def plain(text: str) -> str:

@@ -73,7 +73,7 @@ def _defaults(below: Mapping[str, Any], mark: Mark) -> dict[str, Node]:
 
 
 def _reserved(part: Node, schema: Schema) -> dict[str, Node]:
-    """What stands beside a part's own options: a sampler's steps, guidance and grid."""
+    """What stands beside a part's own options: a sampler's steps, guidance, reference, grid."""
     return {key: node for key, node in part.value.items() if key in schema.get("properties", {}) and key != "name"}
 
 
