@@ -73,6 +73,19 @@ def test_logit_normal_is_about_t_and_log_normal_about_the_level() -> None:
     assert not torch.allclose(*(drawn(log_normal, schedule) for schedule in on))
 
 
+def test_schedules_are_asked_for_no_level_beyond_the_limit() -> None:
+    """The u = 0 that a draw may hold is a level of no noise at all, which a closed form need not know."""
+
+    class Touchy(Straight):
+        def t_at(self, log_snr: Tensor | float) -> Tensor:
+            asked = torch.as_tensor(log_snr)
+            assert (asked.abs() <= 20).all(), asked
+            return super().t_at(log_snr)
+
+    t = log_normal(torch.tensor([0.0, 0.5, 1 - 2.0**-53], dtype=torch.float64), Touchy())
+    assert t.isfinite().all() and (t.diff() > 0).all()
+
+
 @pytest.mark.parametrize("name", ["log_normal", "logit_normal"])
 def test_a_std_that_cannot_be(name: str) -> None:
     with pytest.raises(PartError, match="std"):
