@@ -87,6 +87,7 @@ def test_a_run_is_scored_again_with_other_settings(tiny: Path, dmf_command: Comm
     first = json.loads(Path("out.json").read_text())
     assert set(first) == {"frechet_digits", "kernel_digits", "kernel_digits_sd"}
     assert first["frechet_digits"]["protocol"]["steps"] == "2"
+    assert first["frechet_digits"]["protocol"]["evaluations"] == "3"  # heun: 2, and 1 in the last step
     assert dmf_command(*words, "--sampler", "ddim")[0] == 0
     assert json.loads(Path("out.json").read_text())["frechet_digits"]["protocol"]["sampler"].startswith("ddim")
 

@@ -32,7 +32,7 @@ def images(command: Command, runs: Path, *words: object) -> np.ndarray:
         return found
 
 
-@pytest.mark.parametrize("sampler", ["heun", "ddim", "ddpm", "euler"])
+@pytest.mark.parametrize("sampler", ["heun", "ddim", "ddpm", "euler", "euler_ancestral", "dpmpp_sde", "rk45"])
 def test_an_image_does_not_depend_on_the_batch_size(
     runs: Path, workdir: Path, dmf_command: Command, sampler: str
 ) -> None:
@@ -40,6 +40,15 @@ def test_an_image_does_not_depend_on_the_batch_size(
     whole = images(dmf_command, runs, *words)
     for size in (1, 3):
         assert np.abs(images(dmf_command, runs, *words, "--batch-size", size) - whole).max() <= 1
+
+
+@pytest.mark.parametrize(("sampler", "evaluations"), [("ddim", 4), ("heun", 7), ("dpmpp_sde", 7)])
+def test_the_network_evaluations_are_said(
+    runs: Path, workdir: Path, dmf_command: Command, sampler: str, evaluations: int
+) -> None:
+    words = ["--count", 3, "--batch-size", 2, "--sampler", sampler, "--steps", 4, "--grid", "a.png"]
+    code, out, err = dmf_command("sample", "tiny", "--runs", runs, *words)
+    assert code == 0 and out.endswith(f"\n3 images, {evaluations} network evaluations each: a.png\n"), err
 
 
 def test_noise_is_equal_bit_for_bit() -> None:

@@ -1,6 +1,8 @@
 """rk45: the tolerance is kept, each image goes its own way, and nothing makes it walk for ever."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +61,7 @@ def test_a_looser_tolerance_takes_fewer_evaluations_and_the_next_try_begins_wher
     calls = [integrated(x, now, then, rtol=t, atol=t)[1] for t in (1e-3, 1e-5, 1e-7)]
     assert calls == sorted(calls) and len(set(calls)) == 3
     assert [n % 6 for n in calls] == [1, 1, 1], "six evaluations a try, and one before the first"
+    assert integrated(x, now, then, rtol=1e-8, atol=1e-8)[1] < 320, "few tries in vain"
 
 
 def test_rk45_with_a_grid_carries_slope_and_step_size() -> None:
@@ -71,6 +74,14 @@ def test_rk45_with_a_grid_carries_slope_and_step_size() -> None:
     got = sample(rk45, counted, x, levels, Context(ARC, walled), lambda *_: at.append(counted.calls))
     assert float((got - end).abs().max()) < 1e-3
     assert [n % 6 for n in at] == [1] * 7
+    # a step that the grid cuts short says nothing of the next one's size: it costs one try
+    short, whole = ([levels[0], *more, levels[-1]] for more in ([ARC.at(ARC.t_at(-15.999))], []))
+    costs = []
+    for grid in (short, whole):
+        counted = Counted(BLOBS.denoise)
+        sample(rk45, counted, x, grid, Context(ARC, walled))
+        costs.append(counted.calls)
+    assert costs[0] <= costs[1] + 6
 
 
 def test_rk45_ends_at_the_cleanest_level_of_the_schedule() -> None:
@@ -165,6 +176,11 @@ def test_a_rough_denoiser_is_given_up_with_a_sentence() -> None:
 
     with pytest.raises(SamplingError, match=r"rk45 made 40 tries .*raise rtol and atol \(now 0.0001 and 0.0001\)"):
         integrated(torch.ones(2, 2, dtype=torch.float64), now, then, denoise=rough, max_tries=40)
+
+
+def test_a_user_reads_that_sentence_alone(tiny: Path, dmf_command: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = dmf_command("run", tiny, "sampler={name: rk45, steps: 1, max_tries: 1}", "hooks=[]")
+    assert code == 2 and "sampler: rk45 made 1 tries" in err and "Traceback" not in err
 
 
 @pytest.mark.parametrize("options", [{"rtol": 0.0}, {"atol": -1e-3}, {"rtol": 1.0}, {"max_tries": 0}])
