@@ -9,7 +9,7 @@ from ..registry import describe, kind_of, load
 from ..registry.errors import PartError
 from ..registry.signature import options_of
 from .claims import cannot, require
-from .settings import Setting, bounds, choices
+from .settings import Setting, bounds, choices, insides
 from .smoke import SMOKE
 
 
@@ -38,12 +38,13 @@ def check_descriptions(setting: Setting) -> None:
 def check_choices(setting: Setting) -> None:
     """Each value of a choice, each example of the schema and each part that may stand inside builds and works."""
     _able(setting)
-    for name, value in _each(setting, lambda below: [*choices(below), *below.get("examples", [])]):
+    for name, value in _each(setting, lambda below: [*choices(below), *insides(below), *below.get("examples", [])]):
         changed = setting.having({name: value})
         try:
             SMOKE[setting.kind](changed.built)
         except ValueError as error:
-            require(False, f"{changed.name} is allowed by the schema and does not work: {error}")
+            clash = bool(setting.options)  # it may not go with what was given, which a text explains
+            require(clash, f"{changed.name} is allowed by the schema and does not work: {error}")
 
 
 def check_bounds(setting: Setting) -> None:
@@ -55,7 +56,10 @@ def check_bounds(setting: Setting) -> None:
             SMOKE[setting.kind](changed.built)
         except ValueError as error:
             named = any(option in str(error) for option in setting.schema["properties"])
-            require(named, f"{changed.name} is allowed by the schema, and refused without naming an option: {error}")
+            require(
+                named,
+                f"{changed.name} is allowed by the schema, and refused without naming an option: {error}",
+            )
 
 
 OPTION_CHECKS = (check_builds, check_summary, check_descriptions, check_choices, check_bounds)

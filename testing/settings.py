@@ -83,12 +83,18 @@ class Setting:
 
 
 def choices(below: Options) -> list[Any]:
-    """The values of an option that is a choice: of a Literal, of true and false, of the parts of a kind."""
+    """The values of an option that is a choice: of a Literal, of true and false."""
     if "enum" in below:
         return list(below["enum"])
     if below.get("type") == "boolean":
         return [False, True]
     return []
+
+
+def insides(below: Options) -> list[str]:
+    """The parts that may stand in an option without options of their own."""
+    kind = below.get("x-part")
+    return [] if kind is None else [part.name for part in parts(kind) if _builds(kind, part.name)]
 
 
 def full_settings(setting: Setting) -> list[Setting]:
@@ -122,8 +128,7 @@ def _values(below: Options) -> Iterator[Any]:
     """Values that an option without a default may have."""
     yield from below.get("examples", [])
     yield from choices(below)
-    if "x-part" in below:
-        yield from (name for name in (p.name for p in parts(below["x-part"])) if _builds(below["x-part"], name))
+    yield from insides(below)
     for one in below.get("anyOf", [below]):
         number = {"integer", "number"} & set(_types(one))
         if number:

@@ -1,28 +1,25 @@
-"""The contract kit must say no: every check is shown a sampler, or a schedule, that it has to refuse."""
+"""The contract kit must say no: every check of samplers is shown one that it has to refuse."""
 
 import itertools
-import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
-from dmf.core import Context, Denoise, Level, NoiseSchedule, Sampler, TableSchedule
+from dmf.core import Context, Denoise, Level, Sampler
 from dmf.testing import (
     SAMPLER_CHECKS,
     Arc,
-    Exploding,
     Straight,
     check_sampler,
-    check_schedule,
     errors_of,
     order_of,
     smooth_grid,
     unlike_schedules,
 )
 from dmf.testing import samplers as kit
-from dmf.testing import schedules as kit_schedules
 
 Step = tuple[Tensor, Any]
 
@@ -219,6 +216,20 @@ class Biased(Noisy):
         return x + 0.02 * then.sigma, state
 
 
+class Swollen(Noisy):
+    """A little too much fresh noise, which more steps do not mend."""
+
+    def step(self, denoise: Denoise, x: Tensor, now: Level, then: Level, state: None, context: Context) -> Step:
+        noise = context.randn() if then.sigma > 0 else x
+        louder = replace(context, randn=lambda: 1.03 * noise)
+        return super().step(denoise, x, now, then, state, louder)
+
+
+class Severed(Plain):
+    def step(self, denoise: Denoise, x: Tensor, now: Level, then: Level, state: None, context: Context) -> Step:
+        return super().step(denoise, x.detach(), now, then, state, context)
+
+
 REFUSED = [
     (WrongOrder(), kit.check_order, "declares order 2; measured is (0.9|1.0)"),
     (Modest(), kit.check_order, "declares order 1; measured is (1.9|2.0)"),
@@ -235,8 +246,12 @@ REFUSED = [
     (Secretive(), kit.check_randomness, "declares stochastic = False, but asked"),
     (Global(), kit.check_randomness, "torch's own generator"),
     (Idle(), kit.check_randomness, "does not use it"),
+    (Severed(), kit.check_gradients, "no gradient"),
     (Loud(), kit.check_moments, "covariance"),
     (Biased(), kit.check_moments, "mean is"),
+    (Swollen(), kit.check_convergence, r"the samples' covariance goes to a limit (9|10).\d% away"),
+    (Loud(), kit.check_convergence, r"error of the samples' covariance is .* with 240; it is to fall"),
+    (Biased(), kit.check_convergence, "error of the samples' mean is"),
 ]
 
 
@@ -275,118 +290,3 @@ def test_the_grid_of_orders_is_even_and_ends_above_zero() -> None:
     assert smooth_grid(table, 3)[0].t == table.ends()[0], "where log SNR -16 is out of reach"
     errors = errors_of(Plain(), kit.BLOBS, Arc(), (10, 20))
     assert errors[0] > 1.5 * errors[1] > 0
-
-
-@pytest.mark.parametrize("schedule", unlike_schedules().values(), ids=unlike_schedules())
-def test_right_schedules_pass(schedule: NoiseSchedule) -> None:
-    check_schedule(schedule)
-
-
-class Backwards(Arc):
-    def alpha(self, t: Tensor) -> Tensor:
-        return torch.sin(math.pi / 2 * t)
-
-    def sigma(self, t: Tensor) -> Tensor:
-        return torch.cos(math.pi / 2 * t)
-
-    def ends(self) -> tuple[float, float]:
-        return 0.99, 0.01
-
-
-class Stalling(TableSchedule):
-    """A plateau in the middle."""
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        return super().log_snr(torch.where((t > 0.4) & (t < 0.6), torch.full_like(t, 0.4), t))
-
-
-class OtherLogSnr(Straight):
-    """ln(alpha / sigma), without the square."""
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        return super().log_snr(t) / 2
-
-    def t_at(self, log_snr: Tensor | float) -> Tensor:
-        return torch.sigmoid(-torch.as_tensor(log_snr, dtype=torch.float64))
-
-    def ends(self) -> tuple[float, float]:
-        return 0.99, 0.01
-
-
-class Endless(Straight):
-    def ends(self) -> tuple[float, float]:
-        return 1.0, 0.0
-
-
-class TooFar(Straight):
-    def ends(self) -> tuple[float, float]:
-        return 1 - 1e-6, 1e-6
-
-
-class Crossed(Straight):
-    def ends(self) -> tuple[float, float]:
-        return 0.1, 0.9
-
-
-class Single(Arc):
-    def alpha(self, t: Tensor) -> Tensor:
-        return super().alpha(t).to(torch.float32)
-
-
-class Shapeless(Arc):
-    def label(self, level: Level) -> Tensor:
-        return super().label(level).reshape(-1)
-
-
-class WrongInverse(Straight):
-    """The inverse of ln(alpha / sigma)."""
-
-    def t_at(self, log_snr: Tensor | float) -> Tensor:
-        return torch.sigmoid(-torch.as_tensor(log_snr, dtype=torch.float64))
-
-    def ends(self) -> tuple[float, float]:
-        return 0.99, 0.01
-
-
-class Unclamped(Exploding):
-    def t_at(self, log_snr: Tensor | float) -> Tensor:
-        return torch.exp(-torch.as_tensor(log_snr, dtype=torch.float64) / 2)
-
-
-class Mute(Arc):
-    def label(self, level: Level) -> Tensor:
-        return torch.zeros_like(level.t)
-
-
-class Infinite(Exploding):
-    def label(self, level: Level) -> Tensor:
-        return 1 / (level.t - self.ends()[1])
-
-
-BETAS = torch.linspace(1e-3, 0.1, 100, dtype=torch.float64)
-BAD_SCHEDULES = [
-    (Backwards(), kit_schedules.check_falls, "does not fall"),
-    (Stalling(BETAS), kit_schedules.check_falls, "does not fall"),
-    (OtherLogSnr(), kit_schedules.check_falls, "is not ln"),
-    (Endless(), kit_schedules.check_ends, "not positive"),
-    (TooFar(), kit_schedules.check_ends, "more than 20"),
-    (Crossed(), kit_schedules.check_ends, r"gives \(noisiest, cleanest\)"),
-    (Single(), kit_schedules.check_shapes, "is to be float64"),
-    (Shapeless(), kit_schedules.check_shapes, "came back as"),
-    (WrongInverse(), kit_schedules.check_inverse, "misses"),
-    (Unclamped(), kit_schedules.check_inverse, "nearer end|should answer the end"),
-    (Mute(), kit_schedules.check_labels, "one label"),
-    (Infinite(), kit_schedules.check_labels, "not finite"),
-]
-
-
-@pytest.mark.parametrize(("schedule", "check", "sentence"), BAD_SCHEDULES, ids=lambda v: type(v).__name__)
-def test_wrong_schedules_are_refused(schedule: NoiseSchedule, check: Any, sentence: str) -> None:
-    with pytest.raises(AssertionError, match=sentence):
-        check(schedule)
-    with pytest.raises(AssertionError):
-        check_schedule(schedule)
-
-
-def test_every_schedule_check_has_something_that_it_refuses() -> None:
-    assert {check for _, check, _ in BAD_SCHEDULES} == set(kit_schedules.SCHEDULE_CHECKS)

@@ -1,0 +1,329 @@
+"""The contract kit must say no: checks of what images go through are shown parts that they have to refuse."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from refusal_kit import Refused, everything, lacking, name_of, refuse
+from torch import Tensor
+
+from dmf.core import (
+    Dataset,
+    DataSpec,
+    Example,
+    FeatureExtractor,
+    InMemory,
+    Metric,
+    Pixels,
+)
+from dmf.testing import CHECKS
+from dmf.testing import codecs as on_codecs
+from dmf.testing import datasets as on_datasets
+from dmf.testing import features as on_features
+from dmf.testing import metrics as on_metrics
+
+# -- codecs ------------------------------------------------------------------------------------------------------------
+
+
+class Halved(Pixels):
+    """Says that x is as large as the image, and halves it."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        return super().encode(images)[..., ::2, ::2]
+
+
+class Dull(Pixels):
+    def decode(self, x: Tensor) -> Tensor:
+        return super().decode(0.5 * x)
+
+
+class Wrapping(Pixels):
+    """Round and cast, without a clamp: 256 is 0 again."""
+
+    def decode(self, x: Tensor) -> Tensor:
+        return ((x + 1) * 127.5).round().to(torch.int64).remainder(256).to(torch.uint8)
+
+
+class Normalising(Pixels):
+    def encode(self, images: Tensor) -> Tensor:
+        x = super().encode(images)
+        return x / x.abs().max()
+
+
+class Forgetful(Pixels):
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__(DataSpec(spec.shape))
+
+
+CODECS: Refused = [
+    (Halved, on_codecs.check_spec, "its spec says"),
+    (Forgetful, on_codecs.check_spec, "loses classes"),
+    (Dull, on_codecs.check_round_trip, "of 255 away on average"),
+    (Wrapping, on_codecs.check_extremes, "beyond black and white"),
+    (Normalising, on_codecs.check_batches, "with the batch"),
+]
+
+# -- features ----------------------------------------------------------------------------------------------------------
+
+
+class Corner(FeatureExtractor):
+    """Sixteen pixels, as features; correct, to be broken below."""
+
+    name, dim = "corner", 16
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images.flatten(1)[:, :16].float()
+
+    def protocol(self) -> dict[str, str]:
+        return {"features": self.name}
+
+
+class Wide(Corner):
+    dim = 17
+
+
+class Batched(Corner):
+    def __call__(self, images: Tensor) -> Tensor:
+        f = super().__call__(images)
+        return f - f.mean(0)
+
+
+class Restless(Corner):
+    def __call__(self, images: Tensor) -> Tensor:
+        return super().__call__(images) + 1e-6 * torch.rand(1)
+
+
+class Blind(Corner):
+    def __call__(self, images: Tensor) -> Tensor:
+        return torch.ones(len(images), 16)
+
+
+class Trained(Corner):
+    def __call__(self, images: Tensor) -> Tensor:
+        return super().__call__(images) * torch.ones(16, requires_grad=True)
+
+
+class Anonymous(Corner):
+    def protocol(self) -> dict[str, str]:
+        return {}
+
+
+class Wordless(Corner):
+    def check(self, spec: DataSpec) -> None:
+        if spec.shape != (1, 8, 8):
+            raise ValueError
+
+
+FEATURES: Refused = [
+    (Wide(), on_features.check_form, r"declares \(6, 17\), and gives \(6, 16\)"),
+    (Trained(), on_features.check_form, "carry a gradient"),
+    (Batched(), on_features.check_batches, "with the batch"),
+    (Restless(), on_features.check_batches, "other features when asked again"),
+    (Blind(), on_features.check_eyes, "two images the same"),
+    (Anonymous(), on_features.check_protocol, "whose weights"),
+    (Wordless(), on_features.check_refuses, "without a word"),
+]
+
+# -- metrics -----------------------------------------------------------------------------------------------------------
+
+
+class Brightness(Metric):
+    """The mean pixel; correct, to be broken below."""
+
+    n: Tensor
+    total: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("n", torch.zeros((), dtype=torch.int64), "sum")
+        self.add_state("total", torch.zeros((), dtype=torch.float64), "sum")
+
+    def check(self, spec: DataSpec, images: int) -> None:
+        if images < 1:
+            raise ValueError("brightness needs an image; got none")
+
+    def update(self, images: Tensor, *, real: bool = False, index: Tensor | None = None, **later: Any) -> None:
+        if not real:
+            self.n = self.n + len(images)
+            self.total = self.total + images.double().flatten(1).mean(1).sum()
+
+    def compute(self) -> dict[str, float]:
+        if not self.n:
+            raise ValueError("brightness needs an image; got none")
+        return {"brightness": float(self.total / self.n)}
+
+
+class NotANumber(Brightness):
+    def compute(self) -> dict[str, float]:
+        return {"brightness": float("nan")}
+
+
+class Random(Brightness):
+    def compute(self) -> dict[str, float]:
+        return {"brightness": super().compute()["brightness"] + float(torch.rand(()))}
+
+
+class Hidden(Brightness):
+    """Counts outside its states, so that other ranks do not count."""
+
+    count = 0
+
+    def update(self, images: Tensor, **given: Any) -> None:
+        super().update(images, **given)
+        self.count += len(images)
+
+    def compute(self) -> dict[str, float]:
+        return {"brightness": float(self.total / self.count)}
+
+
+class Last(Brightness):
+    """Remembers the last image that came."""
+
+    def update(self, images: Tensor, **given: Any) -> None:
+        super().update(images, **given)
+        self.last = images[-1].double().mean()
+
+    def compute(self) -> dict[str, float]:
+        return {"brightness": float(self.last)}
+
+
+class Lasting(Brightness):
+    def reset(self) -> None:
+        return None
+
+
+class Consuming(Brightness):
+    def compute(self) -> dict[str, float]:
+        values = super().compute()
+        self.total = self.total / 2
+        return values
+
+
+class Inventive(Brightness):
+    def compute(self) -> dict[str, float]:
+        return super().compute() if self.n else {"brightness": 42.0}
+
+
+class Careless(Brightness):
+    def check(self, spec: DataSpec, images: int) -> None:
+        return None
+
+
+class Numeric(Brightness):
+    def protocol(self) -> dict[str, str]:
+        return {"bins": 10}  # type: ignore[dict-item]
+
+
+METRICS: Refused = [
+    (NotANumber(), on_metrics.check_values, "brightness is nan"),
+    (Random(), on_metrics.check_values, "of the images of which it gave"),
+    (Hidden(), on_metrics.check_ranks, "two ranks with half of the images each"),
+    (Last(), on_metrics.check_order, "in another order and other batches"),
+    (Lasting(), on_metrics.check_reset, "after a reset"),
+    (Consuming(), on_metrics.check_compute, "when asked again"),
+    (Inventive(), on_metrics.check_empty, "of no images is {'brightness': 42.0}"),
+    (Careless(), on_metrics.check_refuses, "accepts 0 images"),
+    (Numeric(), on_metrics.check_protocol, "is to hold texts"),
+]
+
+# -- datasets ----------------------------------------------------------------------------------------------------------
+
+
+class Dots(InMemory):
+    """Twenty random images of two classes; correct, to be broken below."""
+
+    def __init__(self, seed: int = 0) -> None:
+        random = torch.Generator().manual_seed(seed)
+        images = torch.randint(256, (20, 1, 4, 4), generator=random, dtype=torch.uint8)
+        super().__init__(DataSpec((1, 4, 4), ("a", "b")), images, {"class": torch.arange(20) % 2})
+
+    def held_out(self) -> Dataset | None:
+        return Dots(1)
+
+
+class Floating(Dots):
+    def __getitem__(self, i: int) -> Example:
+        return replace(super().__getitem__(i), image=self.images[i] / 255)
+
+
+class Mislabelled(Dots):
+    def __getitem__(self, i: int) -> Example:
+        return Example(self.images[i], {"class": self.cond["class"][i] + 2})
+
+
+class Flipping(Dots):
+    def __getitem__(self, i: int) -> Example:
+        self.flips = getattr(self, "flips", 0) + 1
+        return replace(super().__getitem__(i), image=self.images[i].flip(-1) if self.flips % 2 else self.images[i])
+
+
+class Shifted(Dots):
+    def tensors(self) -> tuple[Tensor, Mapping[str, Tensor]]:
+        return self.images.roll(1, 0), self.cond
+
+
+class Leaking(Dots):
+    def held_out(self) -> Dataset | None:
+        return Dots()
+
+
+class Forgetting(Dots):
+    def _digest(self) -> str:
+        return str(torch.rand(1))
+
+
+class Alike(Dots):
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.seed = seed
+
+    def held_out(self) -> Dataset | None:
+        return Alike(1) if self.seed == 0 else None
+
+    def _digest(self) -> str:
+        return "the dots"
+
+
+DATASETS: Refused = [
+    (Floating(), on_datasets.check_items, "the spec says uint8"),
+    (Mislabelled(), on_datasets.check_items, r"expected a 0-d int64 in 0 \.\.\. 1"),
+    (Flipping(), on_datasets.check_repeats, "another one when asked again"),
+    (Shifted(), on_datasets.check_tensors, r"is not image 0 of tensors\(\)"),
+    (Leaking(), on_datasets.check_held_out, "20 of 20 held-out images are trained on"),
+    (Forgetting(), on_datasets.check_fingerprint, "of the same data changes"),
+    (Alike(), on_datasets.check_fingerprint, "have the same fingerprint"),
+]
+
+# ----------------------------------------------------------------------------------------------------------------------
+
+REFUSED: dict[str, Refused] = {
+    "codec": CODECS,
+    "features": FEATURES,
+    "metric": METRICS,
+    "dataset": DATASETS,
+}
+RIGHT: list[tuple[str, Any]] = [
+    ("codec", Pixels),
+    ("features", Corner()),
+    ("metric", Brightness()),
+    ("dataset", Dots()),
+]
+
+
+@pytest.mark.parametrize(("part", "check", "sentence"), everything(REFUSED), ids=name_of)
+def test_wrong_parts_are_refused(part: Any, check: Callable[[Any], None], sentence: str) -> None:
+    refuse(part, check, sentence)
+
+
+@pytest.mark.parametrize(("kind", "part"), RIGHT, ids=name_of)
+def test_right_parts_pass(kind: str, part: Any) -> None:
+    """Those that were broken above, as they were before."""
+    for check in CHECKS[kind]:
+        check(part)
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_every_check_has_something_that_it_refuses(kind: str) -> None:
+    assert lacking(REFUSED, kind) == set()
