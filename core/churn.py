@@ -52,8 +52,6 @@ class ChurnedSampler(Sampler[None]):
     A subclass sets ``order`` and begins its step with ``x, now = self.churn(x, now, context)``.
     """
 
-    grid = "karras"
-
     def __init__(
         self,
         *,

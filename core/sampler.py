@@ -55,7 +55,7 @@ class Sampler(ABC, Generic[State]):
     order: int | None = None
     evaluations: int | None = 1
     stochastic: bool = False
-    grid: str = "log_snr"
+    grid: str = "arctan"
 
     def init(self, x: Tensor) -> State | None:
         """The state before the first step, for x (B, C, *size) at the noisiest level."""

@@ -23,7 +23,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 @lru_cache
 def hard() -> Problem:
-    return problem("192-d", LINEAR, 192)
+    return problem("192-d", LINEAR, 96)
 
 
 def walk(sampler: Sampler[Any], data: Mixture, schedule: NoiseSchedule, levels: list[Level], x: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def arctan(
     steps: int,
     *,
     center: Annotated[float, Gt(0)] = 1.0,
-    spread: Annotated[float, Gt(0)] = 1.5,
+    spread: Annotated[float, Gt(0)] = 2.0,
     sigma_min: Ratio = None,
     sigma_max: Ratio = None,
 ) -> Tensor:

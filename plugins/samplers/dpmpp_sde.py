@@ -21,7 +21,6 @@ class DPMppSDE(ReverseSDESampler[None]):
 
     evaluations = 2
     ode_order = 2
-    grid = "karras"
 
     def step(
         self, denoise: Denoise, x: Tensor, now: Level, then: Level, state: None, context: Context

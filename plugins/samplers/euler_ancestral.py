@@ -25,8 +25,6 @@ class EulerAncestral(Sampler[None]):
         s_noise: Standard deviation of the fresh noise; 1 is right for a perfect network.
     """
 
-    grid = "karras"
-
     def __init__(self, *, eta: Annotated[float, Ge(0)] = 1.0, s_noise: Annotated[float, Ge(0)] = 1.0) -> None:
         self.eta, self.s_noise = eta, s_noise
         self.stochastic = eta * s_noise > 0

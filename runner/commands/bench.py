@@ -40,7 +40,7 @@ def execute(args: argparse.Namespace) -> int:
     from ...registry import build, load
     from ...testing.bench import report
     from ...testing.bench.problems import MIXTURES, problem
-    from ...testing.bench.samplers import EVALUATIONS, Result, Walk, floor, walks
+    from ...testing.bench.samplers import EVALUATIONS, Result, Walk, walks
     from ..console import Progress, start_console
 
     start_console(0)
@@ -60,7 +60,7 @@ def execute(args: argparse.Namespace) -> int:
         for walk in todo:
             results += walk()
             bar.step(1)
-    text = report.tables(results, {p.name: floor(p) for p in problems})
+    text = report.tables(results, problems)
     print(text)
     if args.page is not None:
         report.into_page(args.page, text)

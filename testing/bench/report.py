@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...registry import UserError
-from .samplers import Result
+from .problems import Problem
+from .samplers import Result, floor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,17 +17,20 @@ BEGIN, END = "<!-- measured: dmf bench samplers -->", "<!-- end of measured -->"
 BEST = "best other"
 
 
-def tables(results: Sequence[Result], floors: dict[str, float]) -> str:
+def tables(results: Sequence[Result], problems: Sequence[Problem]) -> str:
     """Markdown tables: for each problem one of the deterministic samplers, one of the stochastic ones.
 
     Args:
         results: Of all problems.
-        floors: For each problem, the distance of fresh data from the data.
+        problems: What was measured on.
     """
     parts = []
-    for problem in dict.fromkeys(r.problem for r in results):
-        mine = [r for r in results if r.problem == problem]
-        parts.append(f"**{problem} mixture**: RMS distance from the exact end, in standard deviations of the data\n")
+    for problem in problems:
+        mine = [r for r in results if r.problem == problem.name]
+        parts.append(
+            f"**{problem.name} mixture**: RMS distance from the exact end, in standard deviations of the data;"
+            f" {len(problem.noise)} points, {problem.left_out} near a border left out\n"
+        )
         parts.append(_table(_rows([r for r in mine if r.kind != "stochastic" and not r.adaptive], best_other=True)))
         adaptive = [r for r in mine if r.adaptive]
         if adaptive:
@@ -35,8 +39,8 @@ def tables(results: Sequence[Result], floors: dict[str, float]) -> str:
         noisy = [r for r in mine if r.kind == "stochastic"]
         if noisy:
             parts.append(
-                f"**{problem} mixture, samplers with noise**: sliced Wasserstein distance from the data, likewise;"
-                f" {floors[problem]:.2g} is that of fresh data\n"
+                f"**{problem.name} mixture, samplers with noise**: sliced Wasserstein distance from the data, likewise;"
+                f" {floor(problem):.2g} is that of fresh data\n"
             )
             parts.append(_table(_rows(noisy, best_other=False)))
     return "\n".join(parts)
