@@ -28,8 +28,15 @@ def save_examples(cond: Cond, spec: DataSpec, path: Path) -> None:
 
 
 def conditions(labels: Sequence[int], count: int, spec: DataSpec, examples: Path) -> dict[str, Tensor]:
-    """Conditions of ``count`` images: the given labels, and real examples, over and over, of every other input."""
-    cond = labels_cond(labels, spec) if labels else {}
+    """Conditions of ``count`` images: the given labels, and real examples, over and over, of every other input.
+
+    The label K, the number of classes, is "no class".
+    """
+    cond = {}
+    if labels:
+        index = torch.tensor(labels)
+        none = index == spec.null_class
+        cond = {"class": labels_cond(index.masked_fill(none, 0), spec)["class"].masked_fill(none, spec.null_class)}
     if names := beyond_classes(spec):
         real = load_file(examples)
         which = torch.arange(count) % len(real[names[0]])

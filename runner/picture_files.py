@@ -1,0 +1,84 @@
+"""Pictures that a user hands in, as the model's pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from ..core import DataSpec
+from ..registry import UserError
+
+EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+WHITE = (255, 255, 255, 255)
+
+
+def read_images(paths: Sequence[Path], spec: DataSpec) -> Tensor:
+    """Pictures of the model's size, uint8 (n, C, H, W).
+
+    A model of one channel gets the luma of a coloured picture (ITU-R 601-2), one of three a grey picture three times;
+    transparent parts are laid on white.
+
+    Args:
+        paths: Of the files, at least one.
+        spec: Of the data in pixels.
+
+    Raises:
+        UserError: Naming the file: unreadable, of another size, not 8-bit; or a model of neither 1 nor 3 channels.
+    """
+    if len(spec.shape) != 3 or spec.shape[0] not in (1, 3):
+        raise UserError(
+            f"this run's data is {_times(spec.shape)}, which no picture is; give a run of grey or RGB images"
+        )
+    return torch.stack([_pixels(path, spec.shape) for path in paths])
+
+
+def read_masks(paths: Sequence[Path], spec: DataSpec) -> Tensor:
+    """What is to be made anew, bool (n, 1, H, W): where the picture is white, or lighter than middle grey.
+
+    Raises:
+        UserError: As `read_images`; or a mask that is black all over, or white.
+    """
+    masks = read_images(paths, DataSpec((1, *spec.shape[1:]))) > 127
+    for path, mask in zip(paths, masks, strict=True):
+        if mask.all() or not mask.any():
+            what, why = ("white", "nothing would be kept") if mask.all() else ("black", "nothing would be made anew")
+            raise UserError(f"{path} is {what} all over: {why}; paint white what is to be made anew, black what stays")
+    return masks
+
+
+def _pixels(path: Path, shape: tuple[int, ...]) -> Tensor:
+    channels, height, width = shape
+    picture = _opened(path)
+    if picture.size != (width, height):
+        raise UserError(
+            f"{path} is {picture.width} x {picture.height} pixels (width x height), this run's images are {width} x "
+            f"{height}; cut or scale it first"
+        )
+    if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, WHITE), picture.convert("RGBA"))
+    array = np.array(picture.convert("L" if channels == 1 else "RGB"))
+    return torch.from_numpy(array).reshape(height, width, channels).permute(2, 0, 1).contiguous()
+
+
+def _opened(path: Path) -> Image.Image:
+    """The picture, the right way up."""
+    try:
+        with Image.open(path) as file:
+            picture: Image.Image = ImageOps.exif_transpose(file)
+            picture.load()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{path} is no picture that can be read ({error}); write it as PNG or JPEG") from None
+    if picture.mode not in EIGHT_BIT:
+        raise UserError(f"{path} has pixels of the kind {picture.mode}, not of 8 bits; write it as 8-bit grey or RGB")
+    return picture
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
