@@ -43,6 +43,18 @@ def test_the_same_on_our_levels_of_any_schedule(name: str, schedule: NoiseSchedu
     torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("scheduler", ["DPMSolverMultistep", "UniPCMultistep", "DEISMultistep"])
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace", "karras"])
+def test_the_network_is_told_their_timesteps(scheduler: str, spacing: str) -> None:
+    """To the digit where their grid is one of entries; karras' levels lie between, and theirs are rounded."""
+    given = {"use_karras_sigmas": True} if spacing == "karras" else {"timestep_spacing": spacing}
+    other = others.Other(f"{scheduler}Scheduler", given)
+    made = other.on_own_grid(LINEAR, 20)
+    ours = torch.stack([LINEAR.label(level) for level in other.evaluated(made, LINEAR)])
+    off = float((ours - made.timesteps).abs().max())
+    assert 0.1 < off < 0.51 if spacing == "karras" else off < 1e-3
+
+
 @pytest.mark.parametrize("name", others.other_samplers())
 def test_evaluations_are_as_said(name: str) -> None:
     other = others.other_samplers()[name]
