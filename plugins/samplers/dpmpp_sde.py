@@ -1,8 +1,8 @@
 """SDE-DPM-Solver++, singlestep: the reverse SDE by its midpoint.
 
 Source: Lu et al. 2022, "DPM-Solver++" (arXiv 2211.01095): the SDE is that of its part on SDEs, the stages are those of
-algorithm 1 with r1 = 1/2, as in Crowson's k-diffusion, `sample_dpmpp_sde`. Converges in distribution; with eta = 0 it
-is `dpmpp_2s`, order 2. Two evaluations a step, one in the last.
+algorithm 1 with r1 = 1/2, as in Crowson's k-diffusion, `sample_dpmpp_sde`. Converges in distribution, with order 2;
+with eta = 0 it is `dpmpp_2s`. Two evaluations a step, one in the last.
 
 The noise of the two stages belongs together, or the network would be asked of an image that the step never passes.
 Here it is one Wiener path, exactly: what the first half has drawn decays over the second, which draws the rest. In
