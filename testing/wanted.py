@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..registry import UserError, find, kind_of, load, parts
+from ..registry import RecipeError, UserError, find, kind_of, load, parts
 from ..registry.errors import PartError
 from ..registry.options import check
 from ..registry.yaml12 import parse_value
@@ -37,7 +37,10 @@ def _option(piece: str, text: str) -> tuple[str, Any]:
     key, equals, value = piece.partition("=")
     if not equals or not key.strip():
         raise UserError(f"{text!r} has {piece!r} where an option stands; {FORM}")
-    return key.strip(), parse_value(value)
+    try:
+        return key.strip(), parse_value(value)
+    except RecipeError as error:
+        raise UserError(f"the value of {piece!r} is {str(error).partition(': ')[2]}") from error
 
 
 def _refuse(kind: str, name: str, options: dict[str, Any]) -> None:
