@@ -23,12 +23,12 @@ SAME = {
     "Euler": ("euler", {}),
     "Heun": ("heun", {}),
     "KDPM2": ("dpm_solver_2", {}),
-    "LMS": ("ipndm", {"variable_steps": True}),
+    "LMS": ("ipndm", {"order": 4, "variable_steps": True}),
     "DPM++ 2M": ("dpmpp_2m", {}),
     "EDM DPM++ 2M": ("dpmpp_2m", {}),
     "UniPC 2": ("unipc", {"order": 2}),
     "UniPC 3": ("unipc", {"order": 3}),
-    "iPNDM 4": ("ipndm", {}),
+    "iPNDM 4": ("ipndm", {"order": 4}),
 }
 
 

@@ -18,10 +18,10 @@ class DPMpp3M(Sampler[Past]):
 
     Args:
         as_published: Take half of the second difference, as the authors' code does; order 2.
-        lower_order_final: Take the last step but one with order 2.
+        lower_order_final: Take the last step but one before sigma = 0 with order 2.
     """
 
-    def __init__(self, *, as_published: bool = False, lower_order_final: bool = False) -> None:
+    def __init__(self, *, as_published: bool = False, lower_order_final: bool = True) -> None:
         self.as_published, self.lower_order_final = as_published, lower_order_final
         self.order = 2 if as_published else 3
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...core import Context, Denoise, Level
 from ...core.fresh_noise import ReverseSDESampler
-from ...core.multistep import Past, beyond_first, lam, parabola_moments, remember
+from ...core.multistep import Past, beyond_first, lam, parabola_moments, remember, steps_left
 
 
 class DPMpp3MSDE(ReverseSDESampler[Past]):
@@ -22,6 +22,7 @@ class DPMpp3MSDE(ReverseSDESampler[Past]):
         eta: How much fresh noise: 1 is the SDE of the paper, 0 is deterministic.
         s_noise: Factor of the fresh noise, 1 for none.
         as_published: Take half of the second difference, as k-diffusion does; order 2 at eta = 0.
+        lower_order_final: Take the last step but one before sigma = 0 with order 2.
     """
 
     ode_order = 3
@@ -32,8 +33,9 @@ class DPMpp3MSDE(ReverseSDESampler[Past]):
         eta: Annotated[float, Ge(0), Le(10)] = 1.0,
         s_noise: Annotated[float, Ge(0)] = 1.0,
         as_published: bool = False,
+        lower_order_final: bool = True,
     ) -> None:
-        self.as_published = as_published
+        self.as_published, self.lower_order_final = as_published, lower_order_final
         if as_published:
             self.ode_order = 2
         super().__init__(eta=eta, s_noise=s_noise)
@@ -46,5 +48,6 @@ class DPMpp3MSDE(ReverseSDESampler[Past]):
         past = remember(x0, lam(now), state, 3)
         if not then.sigma > 0:
             return then.alpha * x0, past
+        used = past[:2] if self.lower_order_final and steps_left(context) <= 2 else past
         moments = parabola_moments(lam(then) - lam(now), self.eta, halved=self.as_published)
-        return self.arrive(x, x0, now, then, context) + then.alpha * beyond_first(past, moments), past
+        return self.arrive(x, x0, now, then, context) + then.alpha * beyond_first(used, moments), past

@@ -23,7 +23,7 @@ class IPNDM(Sampler[Past]):
         variable_steps: Weigh them by the true lengths of the steps, not as if all were equal.
     """
 
-    def __init__(self, *, order: Literal[1, 2, 3, 4] = 4, variable_steps: bool = False) -> None:
+    def __init__(self, *, order: Literal[1, 2, 3, 4] = 3, variable_steps: bool = False) -> None:
         self.points, self.variable_steps = order, variable_steps
         self.order = order if variable_steps else min(order, 2)
 

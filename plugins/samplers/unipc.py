@@ -34,7 +34,7 @@ class UniPC(Sampler[Predicted]):
 
     Args:
         order: p, of the predictor; the corrector, and with it the whole, has order p + 1.
-        variant: B(h) of the paper: `bh1` is h, `bh2` is e^h - 1. It matters where two x0_hat are used.
+        variant: B(h) of the paper: `bh1` is h, `bh2` is 1 - e^-h. It matters where two x0_hat are used.
         lower_order_final: Let the order fall to 1 in the last steps before sigma = 0.
     """
 
