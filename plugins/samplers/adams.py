@@ -2,10 +2,11 @@
 
 With n = sqrt(alpha^2 sigma_d^2 + sigma^2), z = x / n and theta = arctan(sigma / (alpha sigma_d)) the ODE is
 dz / dtheta = F, F = (cos(theta) z - x0_hat / sigma_d) / sin(theta), smooth from pure noise down to theta = 0,
-the image: Lu & Song 2024 (arXiv 2410.11081), section 3. So the last step needs no lower order, unlike those of methods in log SNR;
-begun from far up, or as one of the first two, it is the denoised image. The method is Adams-Bashforth, then
-Adams-Moulton with the new F, steps of any lengths, in the mode predict, evaluate, correct: Hairer, Norsett & Wanner
-1993, "Solving Ordinary Differential Equations I", sections III.1 and III.5. Order 2 to 4, one evaluation a step.
+the image: Lu & Song 2024 (arXiv 2410.11081), section 3. So the last step needs no lower order, unlike those of
+methods in log SNR; begun from far up, or as one of the first two, it is the denoised image. The method is
+Adams-Bashforth, then Adams-Moulton with the new F, steps of any lengths, in the mode predict, evaluate, correct:
+Hairer, Norsett & Wanner 1993, "Solving Ordinary Differential Equations I", sections III.1 and III.5.
+Order 2 to 4, one evaluation a step.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from ...core import Context, Denoise, Level, Sampler
 from ...core.multistep import Past, Point, beyond_first, remember
 
 MOST = 4
-SECOND_BELOW, THIRD_BELOW = 7, 18  # steps of a walk; by measurement, docs/samplers.md
-STEEP = 0.6  # a last step from a larger angle would leave noise behind: its error grows with the cube of the angle
+FIRST_BELOW, SECOND_BELOW, THIRD_BELOW = 4, 7, 18  # steps of a walk; by measurement, docs/samplers.md
+STEEP = 0.45  # a last step from a larger angle would leave noise behind: its error grows with the cube of the angle
 
 
 class Walk(NamedTuple):
@@ -42,7 +43,8 @@ class Adams(Sampler[Walk]):
     """Adams predictor-corrector in arctan(sigma / (alpha sigma_data)), order by the number of steps, at most 4.
 
     Args:
-        order: Of the predictor; null is 2 below 7 steps, 3 below 18, else 4. The corrector has one more, at most 4.
+        order: Of the predictor; null is 1 below 4 steps, 2 below 7, 3 below 18, else 4. The corrector has one more, at
+            most 4.
         sigma_data: Standard deviation of the data that the angle is made for; 0.5 suits images in -1 ... 1.
     """
 
@@ -71,7 +73,7 @@ class Adams(Sampler[Walk]):
     def _order(self, steps: int) -> int:
         if self.wanted is not None:
             return self.wanted
-        return 2 if steps < SECOND_BELOW else 3 if steps < THIRD_BELOW else MOST
+        return 1 + sum(steps >= limit for limit in (FIRST_BELOW, SECOND_BELOW, THIRD_BELOW))
 
     def _angle(self, level: Level) -> float:
         return math.atan2(level.sigma, level.alpha * self.sigma_data)
