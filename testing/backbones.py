@@ -45,7 +45,10 @@ def check_shapes(make: MakeBackbone) -> None:
         except ValueError as error:
             require(str(error), f"data that is {name} is refused without a word")
             continue
-        out = _run(network.eval(), spec)
+        try:
+            out = _run(network.eval(), spec)
+        except Exception as error:  # of whatever kind: it has accepted this data
+            require(False, f"data that is {name} is accepted, and then fails: {type(error).__name__}: {error}")
         size_fits = out.shape[0] == BATCH and out.shape[2:] == spec.shape[1:] and out.shape[1] >= spec.shape[0]
         require(size_fits, f"for data that is {name}, (B, C or more, *size), the output is {tuple(out.shape)}")
         require(out.isfinite().all(), f"for data that is {name} the output is not finite")

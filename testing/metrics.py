@@ -91,16 +91,18 @@ def check_empty(metric: Metric) -> None:
 
 
 def check_refuses(metric: Metric) -> None:
-    """`check` refuses by a ValueError with a sentence, and refuses to measure on no image."""
+    """What `check` accepts can be measured; what it does not is refused by a ValueError with a sentence."""
     spec, _ = _accepted(metric)
-    for wanted, images in ((spec, 0), (DataSpec((7, 5, 3)), 100)):
+    for wanted, images in ((spec, 1), (DataSpec((7, 5, 3)), 100)):
         try:
             metric.check(wanted, images)
         except ValueError as error:
-            require(str(error), f"{called(metric)} refuses {images} images of {wanted.shape} without a word")
-        else:
-            fits = images > 0
-            require(fits, f"{called(metric)}.check accepts {images} images, of which nothing can be measured")
+            require(str(error), f"{called(metric)} refuses {images} image(s) of {wanted.shape} without a word")
+            continue
+        try:
+            _Trial(metric, wanted, images).whole()
+        except (ValueError, RuntimeError) as error:
+            require(False, f"{called(metric)}.check accepts {images} image(s) of {wanted.shape}, and then: {error}")
 
 
 def check_protocol(metric: Metric) -> None:
@@ -144,11 +146,15 @@ class _Trial:
 
     Args:
         metric: Never updated itself.
+        spec: Of the images; with ``count`` left out, the first that the metric accepts.
+        count: Number of generated ones.
     """
 
-    def __init__(self, metric: Metric) -> None:
+    def __init__(self, metric: Metric, spec: DataSpec | None = None, count: int | None = None) -> None:
         self.metric = metric
-        spec, self.count = _accepted(metric)
+        if spec is None or count is None:
+            spec, count = _accepted(metric)
+        self.count = count
         random = generator(0, "metric", 0)
         self.made = torch.randint(256, (self.count, *spec.shape), generator=random, dtype=torch.uint8)
         real = torch.randint(40, 256, (self.count + REAL_EXTRA, *spec.shape), generator=random, dtype=torch.uint8)

@@ -53,27 +53,37 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the checks in place of whatever was collected."""
-    if config.getoption("dmf_part"):
-        groups: dict[str, pytest.Collector] = {}
-        items[:] = [_item(session, groups, case) for case in config.stash[CASES]]
+    if not config.getoption("dmf_part"):
+        return
+    groups: dict[str, _Part] = {}
+    items[:] = [_item(session, groups, case) for case in config.stash[CASES]]
+    for part in groups.values():  # so that they are counted as collected
+        report = pytest.CollectReport(part.nodeid, "passed", None, part.collect())
+        config.hook.pytest_collectreport(report=report)
 
 
 CASES = pytest.StashKey["list[Case]"]()
 
 
-def _item(session: pytest.Session, groups: dict[str, pytest.Collector], case: Case) -> pytest.Item:
+def _item(session: pytest.Session, groups: dict[str, _Part], case: Case) -> pytest.Item:
     name = case.setting.name
     if name not in groups:
         groups[name] = _Part.from_parent(session, name=name, nodeid=name)
-    return _Check.from_parent(groups[name], name=case.name, case=case)
+    check: pytest.Item = _Check.from_parent(groups[name], name=case.name, case=case)
+    groups[name].checks.append(check)
+    return check
 
 
 class _Part(pytest.Collector):
     """A part, with its options."""
 
-    def collect(self) -> list[pytest.Item]:
-        """Nothing: the items are made with the part."""
-        return []
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.checks: list[pytest.Item | pytest.Collector] = []
+
+    def collect(self) -> list[pytest.Item | pytest.Collector]:
+        """Its checks."""
+        return self.checks
 
 
 class _Check(pytest.Item):

@@ -207,8 +207,12 @@ class Inventive(Brightness):
 
 
 class Careless(Brightness):
-    def check(self, spec: DataSpec, images: int) -> None:
-        return None
+    """Finds out after the long work that one image is not enough."""
+
+    def compute(self) -> dict[str, float]:
+        if self.n < 2:
+            raise ValueError("one image is not enough")
+        return super().compute()
 
 
 class Numeric(Brightness):
@@ -224,7 +228,7 @@ METRICS: Refused = [
     (Lasting(), on_metrics.check_reset, "after a reset"),
     (Consuming(), on_metrics.check_compute, "when asked again"),
     (Inventive(), on_metrics.check_empty, "of no images is {'brightness': 42.0}"),
-    (Careless(), on_metrics.check_refuses, "accepts 0 images"),
+    (Careless(), on_metrics.check_refuses, "accepts 1 image.*, and then: one image is not enough"),
     (Numeric(), on_metrics.check_protocol, "is to hold texts"),
 ]
 

@@ -47,6 +47,13 @@ class Shrinking(Mixer):
         return super().forward(x, noise, cond)[..., 1:, 1:]
 
 
+class Expecting(Mixer):
+    """Takes data without classes, and then misses them."""
+
+    def told(self, noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        return super().told(noise, {"class": cond["class"]})
+
+
 class Crowded(Mixer):
     def forward(self, x: Tensor, noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         return super().forward(x - x.mean(0), noise, cond)
@@ -105,6 +112,7 @@ class Stubborn(Mixer):
 
 BACKBONES: Refused = [
     (Shrinking, on_backbones.check_shapes, "the output is"),
+    (Expecting, on_backbones.check_shapes, "accepted, and then fails: KeyError: 'class'"),
     (Crowded, on_backbones.check_batches, "with the batch"),
     (Deaf, on_backbones.check_conditions, "the noise label changes nothing"),
     (Classless, on_backbones.check_conditions, "the condition `class` changes nothing"),
