@@ -34,7 +34,7 @@ from .claims import cannot, hold, require
 from .exact import Gaussian, Mixture
 from .labels import LevelOfLabel
 from .moments import check_convergence
-from .orders import order_of
+from .orders import order_of, orders_on_the_way
 from .predictions import PREDICTIONS
 from .schedules import unlike_schedules
 
@@ -46,6 +46,7 @@ POINT = Gaussian([0.3, -0.7], 0.0)
 # a method of the order below is 1 away and one of the order above 1 too much; at these numbers of steps the fit
 # wanders by 0.2 at most for the methods we know. More than declared is let pass further: it harms nobody
 ORDER_BELOW, ORDER_ABOVE = 0.25, 0.5
+ORDER_NEAR = 0.1
 ROUNDING = 1e-9  # what float64 leaves of a dozen steps between log SNR -8 and 8, with a margin of 1e5
 MOMENT_POINTS, MOMENT_STEPS = 10_000, 200
 MOMENT_ERROR = 0.1  # of the variance: 4 standard errors of 10 000 points, and 4 % for an order-1 method's 200 steps
@@ -68,6 +69,12 @@ def check_order(sampler: Sampler[Any]) -> None:
     require(
         sampler.order - ORDER_BELOW <= measured <= sampler.order + ORDER_ABOVE,
         f"{_name(sampler)} declares order {sampler.order}; measured is {measured:.2f}",
+    )
+    first, second = (abs(one - sampler.order) for one in orders_on_the_way(sampler, BLOBS, unlike_schedules()["arc"]))
+    require(
+        second <= max(ORDER_NEAR, first),
+        f"{_name(sampler)} declares order {sampler.order}, but more steps lead away from it, from {first:.2f} to"
+        f" {second:.2f} off: some coefficient is a little wrong",
     )
 
 

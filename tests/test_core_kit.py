@@ -96,6 +96,18 @@ class Modest(Multistep):
     order = 1
 
 
+class Slipped(Multistep):
+    """A coefficient is 1 % off."""
+
+    def step(self, denoise: Denoise, x: Tensor, now: Level, then: Level, state: Last | None, context: Context) -> Step:
+        there, last = super().step(denoise, x, now, then, state, context)
+        if state is not None and last is not None:
+            h = (then.log_snr - now.log_snr) / 2
+            slope = (last.x0 - state.x0) * h / (2 * (last.half_log_snr - state.half_log_snr))
+            there = there + 0.01 * then.alpha * torch.expm1(-h) * slope
+        return there, last
+
+
 class SteppingInTime(Plain):
     """Euler in t: true on a straight path, and on no other."""
 
@@ -232,6 +244,7 @@ class Severed(Plain):
 
 REFUSED = [
     (WrongOrder(), kit.check_order, "declares order 2; measured is (0.9|1.0)"),
+    (Slipped(), kit.check_order, "more steps lead away from it|declares order 2; measured is"),
     (Modest(), kit.check_order, "declares order 1; measured is (1.9|2.0)"),
     (SteppingInTime(), kit.check_agreement, "on schedule"),
     (Unscaled(), kit.check_agreement, "on schedule arc"),
