@@ -56,8 +56,15 @@ def adams(data: Mixture, r: Array, y: Array, order: int, s: float) -> Array:
         )
         slopes.append(slope)
         if i > 0:
-            back = min(i + 1, order + 1, 4)
-            z = z_last + integral(theta[i + 1 - back : i + 1], slopes[-back:], theta[i - 1], theta[i])
+            back = min(i + 1, order + 1)
+            nodes, values = theta[i + 1 - back : i + 1], slopes[-back:]
+            # z = z_last + sum w_j F_j with F_i = cot(theta) z - x0 / (s sin(theta)), solved for z
+            own = integral(nodes, [np.zeros_like(z)] * (back - 1) + [np.ones_like(z)], theta[i - 1], theta[i])
+            rest = integral(nodes, [*values[:-1], np.zeros_like(z)], theta[i - 1], theta[i])
+            cot = math.cos(theta[i]) / math.sin(theta[i])
+            z = (z_last + rest - own * x0 / s / math.sin(theta[i])) / (1 - own * cot)
+            if theta[i - 1] - theta[i] > 4 * theta[i]:
+                slopes[-1] = cot * z - x0 / s / math.sin(theta[i])
         z_last = z
         back = min(i + 1, order)
         z = z + integral(theta[i + 1 - back : i + 1], slopes[-back:], theta[i], theta[i + 1])
@@ -65,7 +72,7 @@ def adams(data: Mixture, r: Array, y: Array, order: int, s: float) -> Array:
     return result
 
 
-@pytest.mark.parametrize(("order", "steps"), [(1, 9), (2, 9), (3, 12), (4, 25)])
+@pytest.mark.parametrize(("order", "steps"), [(1, 4), (2, 4), (2, 9), (3, 12), (4, 25)])
 def test_the_method_is_that_of_adams_bashforth_and_moulton(order: int, steps: int) -> None:
     levels = levels_of(LINEAR, grids.karras(LINEAR, steps, sigma_min=0.05))
     x = levels[0].sigma * noise(5, 2)
@@ -86,7 +93,7 @@ def test_the_order_follows_the_number_of_steps(steps: int, order: int) -> None:
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_orders(order: int) -> None:
     sampler = build("sampler", "adams", order=order)
-    assert sampler.order == min(order + 1, 4)
+    assert sampler.order == order + 1
     assert order_of(sampler, BLOBS, ARC) == pytest.approx(sampler.order, abs=0.25)
 
 
