@@ -134,14 +134,36 @@ def build_sampling(ref: SamplerRef, schedule: NoiseSchedule, reference: Referenc
         reference: What `load_reference` gives for the recipe.
     """
     sampler: Sampler[Any] = part("sampler", ref)
-    grid: Grid = part("grid", grid_of(ref))
-    try:
-        levels = levels_of(schedule, grid(schedule, ref.steps))
-    except ValueError as error:
-        raise UserError(f"sampler.grid: {error}") from error
-    guidance: Guidance = part("guidance", ref.guidance)
+    levels, guidance = build_levels(ref, schedule), part("guidance", ref.guidance)
     assert reference is not None or ref.reference is None or not guidance.guides, "load_reference was left out"
     return Sampling(sampler, levels, guidance, reference)
+
+
+def build_levels(ref: SamplerRef, schedule: NoiseSchedule) -> list[Level]:
+    """The grid of a recipe on its schedule.
+
+    Raises:
+        UserError: Options that make no grid there.
+    """
+    grid: Grid = part("grid", grid_of(ref))
+    try:
+        return levels_of(schedule, grid(schedule, ref.steps))
+    except ValueError as error:
+        raise UserError(f"sampler.grid: {error}") from error
+
+
+def check_parts(recipe: Recipe) -> None:
+    """Build what needs neither data nor network: what is wrong there is told before either, and not after training.
+
+    Raises:
+        UserError: Parts that cannot be, or not together.
+    """
+    schedule, _ = build_path(recipe)
+    part("sampler", recipe.sampler)
+    build_levels(recipe.sampler, schedule)
+    part("guidance", recipe.sampler.guidance)
+    for kind in ("objective", "weighting", "density"):
+        part(kind, getattr(recipe.train, kind))
 
 
 def grid_of(ref: SamplerRef) -> PartRef:

@@ -30,11 +30,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample", "evaluate")) -> int:
     """Run the command."""
     from ...registry import read
-    from ..assemble import build_path
+    from ..assemble import check_parts
     from ..launch import launch, under_launcher
 
     recipe = read(args.recipe, args.overrides)
-    build_path(recipe)  # what is wrong there is told before data are read and processes started
+    check_parts(recipe)  # what is wrong there is told before data are read and processes started
     if args.ranks > 1 and not under_launcher():
         if args.fresh:
             set_aside(args.runs / recipe.name)

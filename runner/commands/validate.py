@@ -19,11 +19,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Run the command."""
     from ...registry import read
-    from ..assemble import build_path, part
+    from ..assemble import check_parts
 
     recipe = read(args.recipe, args.overrides)
-    build_path(recipe)
-    part("guidance", recipe.sampler.guidance)
+    check_parts(recipe)
     print(
         recipe.to_yaml() if args.print else f"{args.recipe}: a valid recipe ({recipe.name})",
         end="" if args.print else "\n",
