@@ -237,7 +237,7 @@ class Recipe:
     prediction: Annotated[PartRef, PartKind("prediction")]
     train: Train
     preview: Preview = Preview()
-    sampler: Annotated[SamplerRef, PartKind("sampler")]
+    sampler: Annotated[SamplerRef, PartKind("sampler")] = SamplerRef("adams", steps=20)
     sample: Sample = Sample()
     evaluate: Evaluate = Evaluate()
     checkpoint: Checkpoint = Checkpoint()

@@ -62,7 +62,9 @@ def test_mappings_merge_deep_and_lists_are_replaced(folder: Folder) -> None:
 
 def test_a_new_name_drops_the_old_parts_options(folder: Folder) -> None:
     recipe = folder.child("schedule: {name: linear}\ntrain: {density: {name: uniform}}\n")
-    assert recipe.schedule == PartRef("linear", {"steps": 1000, "low": 1e-4, "high": 0.02})
+    assert recipe.schedule == PartRef(
+        "linear", {"steps": 1000, "low": 1e-4, "high": 0.02, "zero_terminal_snr": False}
+    )
     assert recipe.train.density == PartRef("uniform", {})
 
 
@@ -72,7 +74,7 @@ def test_the_same_name_keeps_them(folder: Folder) -> None:
 
 def test_a_bare_name_drops_them_even_if_it_is_the_same(folder: Folder) -> None:
     assert folder.child("schedule: cosine").schedule.options["offset"] == 0.008
-    assert folder.child("schedule: flow").schedule == PartRef("flow", {})
+    assert folder.child("schedule: flow").schedule == PartRef("flow", {"shift": 1.0})
 
 
 @pytest.mark.parametrize("text", ["sampler: {name: heun}", "sampler: heun"])

@@ -373,10 +373,11 @@ def test_the_schema_is_complete_and_described() -> None:
         return missing + [p for k, v in node.get("properties", {}).items() for p in undescribed(v, f"{path}.{k}")]
 
     assert undescribed(found, "") == []
-    assert found["required"] == ["name", "dataset", "backbone", "schedule", "prediction", "train", "sampler"]
+    assert found["required"] == ["name", "dataset", "backbone", "schedule", "prediction", "train"]
     assert found["properties"]["train"]["required"] == ["steps", "batch_size", "lr"]
     assert found["properties"]["train"]["properties"]["ema"]["default"] == 0.999
     assert found["properties"]["hooks"]["default"] == ["mlflow"]
+    assert found["properties"]["sampler"]["default"]["name"] == "adams"
     assert found["properties"]["sampler"]["properties"]["guidance"]["default"] == {"name": "cfg", "scale": 1.0}
 
 
@@ -392,8 +393,10 @@ def test_differences_are_one_line_each(path: Path) -> None:
         "schedule.steps: (none) -> 1000",
         "schedule.offset: (none) -> 0.008",
         "schedule.beta_max: (none) -> 0.999",
+        "schedule.zero_terminal_snr: (none) -> false",
         "train.clip: 1.0 -> null",
         "hooks: (none) -> []",
+        "schedule.shift: 1.0 -> (none)",
         "hooks.0.name: mlflow -> (none)",
         *(
             f"hooks.0.{k}: {json.dumps(v) if not isinstance(v, str) else v} -> (none)"
