@@ -37,8 +37,9 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ...registry import build, load
+    from ...registry import build
     from ...testing.bench import report
+    from ...testing.bench.others import alpha_bars
     from ...testing.bench.problems import MIXTURES, problem
     from ...testing.bench.samplers import EVALUATIONS, Result, Walk, walks
     from ..console import Progress, start_console
@@ -50,9 +51,10 @@ def execute(args: argparse.Namespace) -> int:
     if args.page is not None:
         report.check_page(args.page)
     grids = args.grids and tuple(args.grids.split(","))
-    for grid in grids or ():
-        load("grid", grid)
+    for grid in grids or ():  # mistakes are told before the work begins
+        build("grid", grid)
     schedule = build("schedule", args.schedule)
+    alpha_bars(schedule)
     problems = [problem(name, schedule, args.points) for name in MIXTURES]
     todo: Sequence[Walk] = [w for p in problems for w in walks(p, args.evaluations or EVALUATIONS, grids)]
     results: list[Result] = []
