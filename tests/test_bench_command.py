@@ -13,6 +13,7 @@ from dmf.testing.bench.problems import exact_end, problem, two_dimensions
 from dmf.testing.bench.report import BEGIN, END
 from dmf.testing.bench.wasserstein import sliced_wasserstein
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # theirs, of numpy
 Command = Callable[..., tuple[int, str, str]]
 
 
