@@ -242,3 +242,17 @@ def test_a_step_is_told_its_place_in_the_grid_and_gets_back_its_state() -> None:
     x = torch.zeros(1, 2)
     sample(Counting(), BLOBS.denoise, x, levels, Context(schedule, lambda: x))
     assert told == [(0, 10), (1, 11), (2, 12), (3, 13)]
+
+
+@pytest.mark.parametrize(("dtype", "left"), [(torch.float32, 3e-6), (torch.bfloat16, 0.1)])
+def test_heun_keeps_its_digits_over_long_steps(dtype: torch.dtype, left: float) -> None:
+    """Its correction is a difference of two images, never of two noises: those would lose a hundred times as much."""
+    schedule = SCHEDULES["flow"]
+    levels = levels_of(schedule, grids.arctan(schedule, 8))
+    noise = torch.randn((16, 2), generator=generator(0, "noise", 0)).bfloat16()  # the same in any precision
+
+    def end(dtype: torch.dtype) -> Tensor:
+        x = levels[0].sigma * noise.to(dtype)
+        return sample(build("sampler", "heun"), BLOBS.denoise, x, levels, Context(schedule, lambda: x)).double()
+
+    assert float((end(dtype) - end(torch.float64)).abs().max()) < left

@@ -22,10 +22,11 @@ class Heun(ChurnedSampler):
         """One step."""
         x, now = self.churn(x, now, context)
         x0 = denoise(x, now)
-        eps = now.noise_in(x, x0)  # line 7: d_i
-        euler = then.mix(x0, eps)  # line 8
+        euler = then.mix(x0, now.noise_in(x, x0))  # lines 7, 8: d_i is the noise
         if not then.sigma > 0:
             return euler, None
-        eps_there = then.noise_in(euler, denoise(euler, then))  # line 10: d_i'
+        # line 10: d_i', of which d_i' - d_i = (x0 - x0_there) / r_t exactly: both are taken of the same x, so its large
+        # part goes out here and not in the computer's digits
+        x0_there = denoise(euler, then)
         # line 11: x + (t' - t)(d + d') / 2, written as a correction: x / alpha is huge where alpha is small
-        return euler + then.alpha * (then.ratio - now.ratio) / 2 * (eps_there - eps), None
+        return euler + then.alpha * (1 - now.ratio / then.ratio) / 2 * (x0 - x0_there), None
