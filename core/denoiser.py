@@ -45,10 +45,16 @@ class Denoiser:
 
     def raw(self, x: Tensor, level: Level, cond: Cond) -> Tensor:
         """F(c_in x, label): (B, C or more, *size), in x's dtype."""
-        precision = torch.promote_types(x.dtype, torch.float32)  # bfloat16 could not tell 999 from 1000
-        label = self.schedule.label(level).reshape(-1).to(device=x.device, dtype=precision)
-        output = self.network(like(self.coefficients(level).c_in, x) * x, label.expand(len(x)), cond)
+        output = self.network(like(self.coefficients(level).c_in, x) * x, self._labels(x, level), cond)
         return output.to(x.dtype)
+
+    def _labels(self, x: Tensor, level: Level) -> Tensor:
+        """What the network is told of each image's level, (B,)."""
+        precision = torch.promote_types(x.dtype, torch.float32)  # bfloat16 could not tell 999 from 1000
+        label = self.schedule.label(level)
+        if label.ndim == 0:  # a number is an argument of the kernel that fills; a copy to a GPU would wait for it
+            return torch.full((len(x),), float(label), dtype=precision, device=x.device)
+        return label.reshape(-1).to(device=x.device, dtype=precision)
 
     def __call__(self, x: Tensor, level: Level, cond: Cond) -> Tensor:
         """The denoised image x0_hat, (B, C, *size)."""

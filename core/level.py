@@ -16,7 +16,10 @@ def like(coefficient: Tensor, x: Tensor) -> Tensor:
 
     A 0-d float64 tensor neither promotes x nor makes anybody wait for a GPU, so sampling keeps its coefficients exact.
     """
-    return coefficient if coefficient.ndim == 0 else coefficient.to(device=x.device, dtype=x.dtype)
+    if coefficient.ndim == 0:
+        return coefficient
+    # towards a GPU a copy that is not waited for is safe; back from one its numbers might not be there yet
+    return coefficient.to(device=x.device, dtype=x.dtype, non_blocking=coefficient.device.type == "cpu")
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,8 @@ class Draws:
         noise = generator(self.seed, "noise", images_seen, self.world.device)
         eps = torch.randn((self.batch_size, *spec.shape), generator=noise, device=self.world.device)[share]
         dropped = torch.rand(self.batch_size, generator=generator(self.seed, "label", images_seen)) < self.label_dropout
-        return x0, eps, _on(level, self.world.device), drop(batch.cond, spec, dropped[share])
+        told = drop(batch.cond, spec, _there(dropped[share], self.world.device))
+        return x0, eps, Level(*(_there(n, self.world.device) for n in (level.t, level.alpha, level.sigma))), told
 
     def _times(self, images_seen: int) -> Tensor:
         """The training times of the global batch, (batch_size,) float64."""
@@ -114,5 +115,6 @@ class Draws:
         torch.manual_seed(stream_seed(self.seed, f"network of rank {self.world.rank}", images_seen))
 
 
-def _on(level: Level, device: torch.device) -> Level:
-    return Level(level.t.to(device), level.alpha.to(device), level.sigma.to(device))
+def _there(numbers: Tensor, device: torch.device) -> Tensor:
+    """On the device, without waiting for what the GPU still has to do of the step before."""
+    return numbers.to(device, non_blocking=True)
