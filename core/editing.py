@@ -77,6 +77,9 @@ def inpaint(
 ) -> Tensor:
     """Walk x from the first level to the last, the known pixels staying what they are, exactly so at sigma = 0.
 
+    The new pixels are drawn from p(unknown | known) only approximately: at each level the network is asked about the
+    known pixels under that level's noise, not about what they are. More steps do not mend this.
+
     With ``repeats`` every step but the last is taken that many times, with fresh noise back up in between, which
     gives the new pixels time to come to terms with the known ones. What a multistep method remembers is dropped there.
 

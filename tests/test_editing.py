@@ -155,6 +155,28 @@ class Recorder(Sampler[int]):
         return then.mix(x0, now.noise_in(x, x0)), state + 1
 
 
+@pytest.mark.parametrize(("repeats", "mean", "std"), [(1, 0.23, 0.36), (10, 0.43, 0.23)])
+def test_one_walk_is_not_yet_the_conditional_distribution(repeats: int, mean: float, std: float) -> None:
+    """Figures of docs/editing.md: two numbers of std 0.5, correlated 0.9; beside 0.5 the other is N(0.45, 0.22^2)."""
+    covariance = 0.25 * torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=torch.float64)
+
+    def denoise(x: Tensor, level: Level) -> Tensor:
+        noisy = level.alpha**2 * covariance + level.sigma**2 * torch.eye(2, dtype=torch.float64)
+        gain: Tensor = torch.linalg.solve(noisy, level.alpha * covariance)
+        return x @ gain
+
+    schedule, random = build("schedule", "flow"), generator(0, "inpainting", 0)
+    levels = levels_of(schedule, build("grid", "arctan")(schedule, 20))
+    known, mask = torch.full((4000, 2), 0.5, dtype=torch.float64), torch.tensor([True, False])
+
+    def randn() -> Tensor:
+        return torch.randn(known.shape, generator=random, dtype=torch.float64)
+
+    x = levels[0].mix(torch.where(mask, known, 0.0), randn())
+    got = inpaint(build("sampler", "heun"), denoise, x, known, mask, levels, Context(schedule, randn), repeats)[:, 1]
+    assert float(got.mean()) == pytest.approx(mean, abs=0.025) and float(got.std()) == pytest.approx(std, abs=0.025)
+
+
 def test_repeats_take_steps_again_and_forget_what_lies_below() -> None:
     schedule, recorder = SCHEDULES["straight"], Recorder()
     levels = levels_of(schedule, uniform(schedule, 3))
