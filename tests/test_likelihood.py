@@ -21,6 +21,7 @@ from dmf.core import (
     generator,
     log_density,
 )
+from dmf.core.bits import _summed_up
 from dmf.registry import build
 from dmf.testing import PREDICTIONS, Gaussian, LevelOfLabel, Mixture, unlike_schedules
 
@@ -179,6 +180,13 @@ def test_the_error_is_that_of_the_draws_or_of_the_probes() -> None:
 
     assert error(1, 1).isnan().all() and error(0, 1).isnan().all()
     assert (error(4, 1) > 0).all() and (error(0, 4) > 0).all()
+
+
+def test_probes_of_one_draw_are_not_independent() -> None:
+    """Two draws of three probes are two numbers, not six: 2 and 4, whose mean has the error (4 - 2) / 2."""
+    rows = [torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[3.0], [4.0], [5.0]])]
+    assert _summed_up(rows) == (torch.tensor([3.0]), torch.tensor([1.0]))
+    assert float(_summed_up(rows[:1]).error) == pytest.approx(1 / math.sqrt(3))
 
 
 class Squared(Codec):
