@@ -66,7 +66,7 @@ def _undo_last(
 ) -> Tensor:
     """The x at ``now`` that the sampler's step to the clean end takes to ``x0``, each image on its own."""
     one_an_image = (len(x0), *[1] * (x0.ndim - 1))
-    enough = 8 * torch.finfo(x0.dtype).eps * max(1.0, float(x0.abs().max()))
+    enough = 8 * torch.finfo(x0.dtype).eps * x0.abs().flatten(1).amax(1).clamp(min=1).reshape(one_an_image)
     y = best = x0  # x / alpha
     left = torch.full(one_an_image, torch.inf, dtype=x0.dtype, device=x0.device)
     stale = torch.zeros_like(left)

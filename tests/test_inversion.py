@@ -86,6 +86,15 @@ def test_an_image_has_its_noise_in_any_batch() -> None:
     assert float((torch.cat(parted) - whole).abs().max()) < 1e-12
 
 
+def test_a_bright_neighbour_does_not_make_an_image_coarser() -> None:
+    def denoise(x: Tensor, level: Level) -> Tensor:
+        return torch.cat([BLOBS.denoise(x[:8], level), x[8:] / level.alpha])
+
+    heun, levels, bright = build("sampler", "heun"), grid(10), torch.full((1, *X0.shape[1:]), 100.0)
+    whole = encode(heun, denoise, torch.cat([X0.float(), bright]), levels, context())
+    assert torch.equal(whole[:8], encode(heun, BLOBS.denoise, X0.float(), levels, context()))
+
+
 def test_the_cost_is_the_samplers_and_a_few() -> None:
     denoise = Counted(BLOBS.denoise)
     encode(build("sampler", "heun"), denoise, X0, grid(10), context())
