@@ -129,6 +129,7 @@ def _protocol(trained: Trained, dataset: Dataset, split: str, integral: Integral
     return {
         "split": split,
         "data.fingerprint": dataset.fingerprint(),
+        "given": ", ".join(sorted(trained.model.codec.spec.cond)) or "nothing",  # ln p(x | class), where there is one
         "trace": f"{integral.probes} probes" if integral.probes else "exact trace",
         "evaluations": str(4 * integral.steps * integral.draws),
         "cleanest sigma / alpha": f"{float(cleanest.ratio):.4g}",

@@ -245,6 +245,7 @@ def test_likelihood_is_written_with_its_protocol(runs: Path, workdir: Path, dmf_
         np.std(each, ddof=1) / 6**0.5
     )
     assert value["protocol"]["split"] == "held_out" and value["protocol"]["evaluations"] == "48"
+    assert value["protocol"]["given"] == "class"
 
 
 def test_an_images_likelihood_is_its_own(runs: Path, workdir: Path, dmf_command: Command) -> None:
