@@ -54,7 +54,7 @@ class Denoiser:
         label = self.schedule.label(level)
         if label.ndim == 0:  # a number is an argument of the kernel that fills; a copy to a GPU would wait for it
             return torch.full((len(x),), float(label), dtype=precision, device=x.device)
-        return label.reshape(-1).to(device=x.device, dtype=precision)
+        return label.reshape(-1).to(device=x.device, dtype=precision).expand(len(x))
 
     def __call__(self, x: Tensor, level: Level, cond: Cond) -> Tensor:
         """The denoised image x0_hat, (B, C, *size)."""

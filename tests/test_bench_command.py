@@ -68,3 +68,10 @@ def test_the_distance_of_distributions() -> None:
     assert sliced_wasserstein(x, x.flip(0)) == 0
     shift = torch.tensor([0.3, 0.0, 0.0], dtype=torch.float64)
     assert sliced_wasserstein(x, x + shift) == pytest.approx(0.3 / 3**0.5, rel=0.1)  # mean of squared projections
+
+
+def test_errors_are_in_standard_deviations_of_the_data() -> None:
+    """Of a circle of radius 1 an axis has the variance 1/2, and the Gaussians on it add 0.01."""
+    given = problem("2-d", build("schedule", "linear"), 20)
+    assert given.error(given.end) == 0
+    assert given.error(given.end + 0.51**0.5) == pytest.approx(1)

@@ -173,6 +173,18 @@ def test_labels_follow_the_precision_of_x() -> None:
     assert got == [torch.float32, torch.float32, torch.float64]
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1), (3, 1, 1)])
+def test_every_image_is_told_its_level(shape: tuple[int, ...]) -> None:
+    got: list[Tensor] = []
+
+    def network(x: Tensor, noise: Tensor, cond: Cond) -> Tensor:
+        got.append(noise)
+        return x
+
+    Denoiser(network, Straight(), predictions.v).raw(torch.ones(3, 1, 1), Straight().at(torch.full(shape, 0.25)), {})
+    assert got[0].tolist() == [250.0] * 3
+
+
 def test_extra_channels_are_not_part_of_the_image() -> None:
     x = torch.ones(2, 1, 3)
     level = Straight().at(0.5)
