@@ -52,6 +52,12 @@ def test_mistakes_are_told_first(dmf_command: Command, workdir: Path, words: lis
     assert code == 2 and sentence in err and "Traceback" not in err and not out
 
 
+def test_a_list_that_is_none_is_told_in_words(dmf_command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        dmf_command("bench", "samplers", "--evaluations", "3,x")
+    assert "'3,x': whole numbers with commas between" in capsys.readouterr().err
+
+
 def test_points_near_a_border_are_left_out_and_no_others() -> None:
     """On the circle of eight Gaussians the borders are the lines between them; the flow is straight across them."""
     schedule = build("schedule", "linear")

@@ -169,6 +169,7 @@ def test_explicit_takes_what_is_listed() -> None:
 @pytest.mark.parametrize(
     ("values", "unit", "sentence"),
     [
+        ([], "t", "lists no level; write at least one"),
         ([0.9], "t", "lists 1 levels, one a step; set steps to 1"),
         ([0.9, 1.4], "t", r"the schedule has t from .*; the grid lists \[1.4\]"),
         ([9.0, 0.0], "sigma", "leave the image itself out"),

@@ -25,6 +25,8 @@ def explicit(
     Raises:
         ValueError: Another number of values than steps, or a value that the schedule has not.
     """
+    if not values:
+        raise ValueError("the grid explicit lists no level; write at least one, noisiest first, and as many steps")
     if len(values) != steps:
         raise ValueError(f"the grid explicit lists {len(values)} levels, one a step; set steps to {len(values)}")
     given = torch.tensor(values, dtype=torch.float64)

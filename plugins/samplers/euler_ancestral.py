@@ -4,8 +4,8 @@ Source: Karras's and Crowson's k-diffusion, `sample_euler_ancestral`, in r = sig
 min(r_t, eta sqrt(r_t^2 (r_s^2 - r_t^2) / r_s^2)) is Song et al. 2020 (arXiv 2010.02502), equation 16.
 Order 1 with eta = 0, else none; one evaluation a step.
 
-Up to eta = 1 it is `ddim` with the same eta. What differs: eta may be larger, the noise may be scaled, and the grid
-that it declares is Karras's.
+Up to eta = 1 it is `ddim` with the same eta. What differs: eta may be larger, the noise may be scaled, and it
+declares another grid.
 """
 
 from typing import Annotated

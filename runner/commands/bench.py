@@ -32,7 +32,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(positive(word) for word in text.split(","))
+    try:
+        return tuple(positive(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: whole numbers with commas between, as 5,10,20") from None
 
 
 def execute(args: argparse.Namespace) -> int:

@@ -101,7 +101,7 @@ def check_writable(file: Path | None, endings: tuple[str, ...] = ()) -> None:
     if file.is_dir() or not file.absolute().parent.is_dir():
         raise UserError(f"{file} cannot be written: its folder does not exist, or it is a folder itself")
     if endings and file.suffix.lower() not in endings:
-        raise UserError(f"{file}: the picture is written as {endings[0]}; name it {file.with_suffix(endings[0]).name}")
+        raise UserError(f"{file}: what is written is {endings[0]}; name it {file.with_suffix(endings[0]).name}")
 
 
 def positive(text: str) -> int:
