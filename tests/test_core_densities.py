@@ -75,6 +75,17 @@ def test_normal_densities_are_the_inverse_distribution(
     assert abs(found.numpy() - want.ppf((u + 1) / 3)).max() < 1e-9
 
 
+@pytest.mark.parametrize(("schedule", "steps"), [("linear", 1000), ("cosine", 40), ("flow", 1000)])
+def test_discrete_times_are_the_tables_own(schedule: str, steps: int) -> None:
+    found = build("schedule", schedule, **({"steps": steps} if schedule != "flow" else {}))
+    u = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
+    label = found.label(found.at(discrete_uniform(u, found)))
+    first = 1.0 if schedule == "flow" else 0.0  # 1000 t, or i - 1
+    want = torch.arange(steps, dtype=torch.float64) + first
+    torch.testing.assert_close(label[:-1], want[:-1], atol=1e-9, rtol=0)
+    assert label[-1] == pytest.approx(float(want[-1]), abs=0.1)  # flow's last lies beyond log SNR -20
+
+
 def test_logit_normal_is_about_t_and_log_normal_about_the_level() -> None:
     """The same t on two schedules are two levels; the same levels are two t."""
     on = [Straight(), Arc()]
