@@ -70,6 +70,13 @@ def test_raw_and_averaged_weights_differ(runs: Path, workdir: Path, dmf_command:
     assert not np.array_equal(raw, ema)
 
 
+def test_any_value_of_the_recipe_can_be_changed(runs: Path, workdir: Path, dmf_command: Command) -> None:
+    ddim = ["--count", 4, "--sampler", "ddim", "--steps", 4]
+    plain = images(dmf_command, runs, *ddim)
+    for word in ("sampler.eta=1", "sampler.grid=karras"):
+        assert (images(dmf_command, runs, *ddim, word) != plain).any()
+
+
 def test_guidance_changes_the_images_and_one_is_none(runs: Path, workdir: Path, dmf_command: Command) -> None:
     none, strong = (images(dmf_command, runs, "--count", 4, "--guidance", w) for w in (1, 4))
     assert not np.array_equal(none, strong)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import labels
-from .flags import SAMPLER_KEYS, add_runs, add_sampling, check_writable, overrides_of, positive
+from .flags import SAMPLER_KEYS, add_overrides, add_runs, add_sampling, check_writable, overrides_of, positive
 from .starts import Start, add_starts, read_start
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ RECIPE_KEYS = {**SAMPLER_KEYS, "seed": "sample.seed", "batch_size": "sample.batc
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("run", help="a run's folder, or its name")
+    add_overrides(parser)
     parser.add_argument(
         "--count",
         metavar="N",
@@ -58,7 +59,7 @@ def execute(args: argparse.Namespace) -> int:
     folder = find_run(args.run, args.runs)
     spec = spec_of(folder)
     start = read_start(args, spec)
-    recipe = read(folder.recipe, [*start.overrides, *overrides_of(args, RECIPE_KEYS)])
+    recipe = read(folder.recipe, [*start.overrides, *overrides_of(args, RECIPE_KEYS), *args.overrides])
     classes, count = _wanted(args, start, spec)
     labels.check_unlabelled(classes, spec, recipe.train.label_dropout)
     check_guidance(recipe.sampler, spec, recipe.train.label_dropout)
