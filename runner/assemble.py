@@ -162,8 +162,23 @@ def check_parts(recipe: Recipe) -> None:
     part("sampler", recipe.sampler)
     build_levels(recipe.sampler, schedule)
     part("guidance", recipe.sampler.guidance)
+    check_dropout(recipe.sampler, recipe.train.label_dropout)
     for kind in ("objective", "weighting", "density"):
         part(kind, getattr(recipe.train, kind))
+
+
+def check_dropout(ref: SamplerRef, label_dropout: float) -> None:
+    """Accept a guidance away from the network without labels.
+
+    Raises:
+        UserError: It never was trained without.
+    """
+    if label_dropout == 0 and ref.reference is None and not is_unguided(ref):
+        raise UserError(
+            "sampler.guidance: guidance needs a network that was also trained without labels, and train.label_dropout "
+            "is 0; write guidance: 1, train with label_dropout: 0.1, or guide away from a weaker network, "
+            "sampler.reference"
+        )
 
 
 def grid_of(ref: SamplerRef) -> PartRef:

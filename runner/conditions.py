@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..core import Cond, DataSpec, labels_cond
 from ..registry import SamplerRef, UserError
-from .assemble import is_unguided
+from .assemble import check_dropout, is_unguided
 
 EXAMPLES = 100  # as many as a person looks at
 
@@ -57,9 +57,4 @@ def check_guidance(ref: SamplerRef, spec: DataSpec, label_dropout: float) -> Non
             "sampler.guidance: guidance needs classes, and this data has none; write guidance: 1, or guide away from a "
             "weaker network, sampler.reference"
         )
-    if label_dropout == 0:
-        raise UserError(
-            "sampler.guidance: guidance needs a network that was also trained without labels, and train.label_dropout "
-            "is 0; write guidance: 1, train with label_dropout: 0.1, or guide away from a weaker network, "
-            "sampler.reference"
-        )
+    check_dropout(ref, label_dropout)

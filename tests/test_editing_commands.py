@@ -86,6 +86,14 @@ def test_another_sampler_keeps_the_grid_and_comes_near(runs: Path, files: Path, 
         assert np.abs(made(dmf_command, runs, "--noise", "n.safetensors", *words) - DIGITS[3:]).max() < 12
 
 
+def test_the_grid_of_an_adaptive_sampler_is_for_no_other(runs: Path, files: Path, dmf_command: Command) -> None:
+    assert dmf_command("encode", "tiny", "--runs", runs, "3.png", "--labels", 3, "--out", "n.safetensors")[0] == 0
+    words = ["sample", "tiny", "--runs", runs, "--noise", "n.safetensors", "--grid", "a.png", "--sampler", "heun"]
+    code, _, err = dmf_command(*words)
+    assert code == 2 and "is that of rk45, which makes its own steps; give --steps too" in err
+    assert dmf_command(*words, "--steps", 30)[0] == 0
+
+
 def test_noise_of_other_weights_or_another_start_is_told(runs: Path, files: Path, dmf_command: Command) -> None:
     assert dmf_command("encode", "tiny", "--runs", runs, "3.png", "--labels", 3, "--out", "n.safetensors")[0] == 0
     _, _, err = dmf_command("sample", "always", "--runs", runs, "--noise", "n.safetensors", "--grid", "a.png")

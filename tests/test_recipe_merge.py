@@ -62,9 +62,7 @@ def test_mappings_merge_deep_and_lists_are_replaced(folder: Folder) -> None:
 
 def test_a_new_name_drops_the_old_parts_options(folder: Folder) -> None:
     recipe = folder.child("schedule: {name: linear}\ntrain: {density: {name: uniform}}\n")
-    assert recipe.schedule == PartRef(
-        "linear", {"steps": 1000, "low": 1e-4, "high": 0.02, "zero_terminal_snr": False}
-    )
+    assert recipe.schedule == PartRef("linear", {"steps": 1000, "low": 1e-4, "high": 0.02, "zero_terminal_snr": False})
     assert recipe.train.density == PartRef("uniform", {})
 
 

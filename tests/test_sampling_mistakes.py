@@ -24,6 +24,7 @@ Command = Callable[..., tuple[int, str, str]]
             "at most 50",
         ),
         (["sampler={name: unipc, steps: 9, order: 5}"], "expected one of"),
+        (["train.label_dropout=0", "sampler.guidance=2"], "also trained without labels"),
         (["sampler.guidance={name: interval, of: 3, sigma_min: 5, sigma_max: 1}"], "sigma_min"),
     ],
 )

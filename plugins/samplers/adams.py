@@ -50,8 +50,6 @@ class Adams(Sampler[Walk]):
         sigma_data: Standard deviation of the data that the angle is made for; 0.5 suits images in -1 ... 1.
     """
 
-    grid = "arctan"
-
     def __init__(self, *, order: Literal[1, 2, 3, 4] | None = None, sigma_data: Annotated[float, Gt(0)] = 0.5) -> None:
         self.wanted, self.sigma_data = order, sigma_data
         self.order = (order or MOST) + 1

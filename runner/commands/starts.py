@@ -102,7 +102,9 @@ def read_start(args: argparse.Namespace, spec: DataSpec) -> Start:
 
     _check(args)
     if args.noise is not None:
-        return _from_encoded(args.noise)
+        start = _from_encoded(args.noise)
+        _check_steps(args, start)
+        return start
     return _from_images(args, spec) if args.images is not None else Start(0, [], lambda codec: from_noise)
 
 
@@ -114,6 +116,17 @@ def _check(args: argparse.Namespace) -> None:
             raise UserError(f"--{flag} needs a picture to start from: --from IMAGE")
     if args.repeats is not None and args.mask is None:
         raise UserError("--repeats is for inpainting: give --mask too, or leave it out")
+
+
+def _check_steps(args: argparse.Namespace, start: Start) -> None:
+    """An adaptive sampler's grid is nothing for another: its two or so levels are stops on the way."""
+    from ...registry import load
+
+    assert start.encoded is not None
+    made_by = start.encoded.made.sampler["name"]
+    chosen = args.steps is not None or any(word.startswith("sampler.steps=") for word in args.overrides)
+    if args.sampler not in (None, made_by) and load("sampler", made_by).evaluations is None and not chosen:
+        raise UserError(f"the grid in {args.noise} is that of {made_by}, which makes its own steps; give --steps too")
 
 
 def _from_images(args: argparse.Namespace, spec: DataSpec) -> Start:

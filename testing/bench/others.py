@@ -260,7 +260,8 @@ def alpha_bars(schedule: NoiseSchedule) -> Tensor:
     """alpha_bar of the entries of the table, cleanest first, (T,) float64."""
     if not isinstance(schedule, TableSchedule):
         raise UserError(
-            f"diffusers makes its grids for tables of betas, which {type(schedule).__name__} is not; give levels"
+            f"diffusers makes its grids for tables of betas, which {type(schedule).__name__} is not; take a table,"
+            " linear for one"
         )
     i = torch.arange(1, schedule.steps + 1, dtype=torch.float64)
     return torch.sigmoid(schedule.log_snr(i / schedule.steps))

@@ -32,10 +32,10 @@ def tables(results: Sequence[Result], problems: Sequence[Problem]) -> str:
             f" {len(problem.noise)} points, {problem.left_out} near a border left out\n"
         )
         parts.append(_table(_rows([r for r in mine if r.kind != "stochastic" and not r.adaptive], best_other=True)))
-        adaptive = [r for r in mine if r.adaptive]
+        adaptive = {r.evaluations: r for r in mine if r.adaptive}.values()
         if adaptive:
             shown = ", ".join(f"{r.error:.2g} with {r.evaluations}" for r in adaptive)
-            parts.append(f"`{adaptive[0].sampler}`, which chooses its own evaluations: {shown}.\n")
+            parts.append(f"`{next(iter(adaptive)).sampler}`, which chooses its own evaluations: {shown}.\n")
         noisy = [r for r in mine if r.kind == "stochastic"]
         if noisy:
             parts.append(
