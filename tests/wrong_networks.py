@@ -1,11 +1,10 @@
 """The contract kit must say no: checks of networks and hooks are shown parts that they have to refuse."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import pytest
 import torch
-from refusal_kit import Refused, everything, lacking, name_of, refuse
+from refusal_kit import Refused
 from torch import Tensor, nn
 
 from dmf.core import (
@@ -13,7 +12,6 @@ from dmf.core import (
     DataSpec,
 )
 from dmf.registry import hookimpl
-from dmf.testing import CHECKS
 from dmf.testing import backbones as on_backbones
 from dmf.testing import hooks as on_hooks
 
@@ -189,20 +187,3 @@ RIGHT: list[tuple[str, Any]] = [
     ("backbone", Mixer),
     ("hook", Remembering()),
 ]
-
-
-@pytest.mark.parametrize(("part", "check", "sentence"), everything(REFUSED), ids=name_of)
-def test_wrong_parts_are_refused(part: Any, check: Callable[[Any], None], sentence: str) -> None:
-    refuse(part, check, sentence)
-
-
-@pytest.mark.parametrize(("kind", "part"), RIGHT, ids=name_of)
-def test_right_parts_pass(kind: str, part: Any) -> None:
-    """Those that were broken above, as they were before."""
-    for check in CHECKS[kind]:
-        check(part)
-
-
-@pytest.mark.parametrize("kind", REFUSED)
-def test_every_check_has_something_that_it_refuses(kind: str) -> None:
-    assert lacking(REFUSED, kind) == set()

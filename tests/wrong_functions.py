@@ -1,16 +1,13 @@
 """The contract kit must say no: checks of functions and of guidance are shown parts that they have to refuse."""
 
-from collections.abc import Callable
 from typing import Any
 
-import pytest
 import torch
-from refusal_kit import Refused, everything, lacking, name_of, refuse
+from refusal_kit import Refused
 from torch import Tensor, nn
 
 from dmf.core import Attempt, Coefficients, Guidance, Level, NoiseSchedule
 from dmf.core import predictions as named
-from dmf.testing import CHECKS
 from dmf.testing import densities as on_densities
 from dmf.testing import grids as on_grids
 from dmf.testing import guidance as on_guidance
@@ -221,20 +218,3 @@ RIGHT: list[tuple[str, Any]] = [
     ("objective", square),
     ("guidance", Plain()),
 ]
-
-
-@pytest.mark.parametrize(("part", "check", "sentence"), everything(REFUSED), ids=name_of)
-def test_wrong_parts_are_refused(part: Any, check: Callable[[Any], None], sentence: str) -> None:
-    refuse(part, check, sentence)
-
-
-@pytest.mark.parametrize(("kind", "part"), RIGHT, ids=name_of)
-def test_right_parts_pass(kind: str, part: Any) -> None:
-    """Those that were broken above, as they were before."""
-    for check in CHECKS[kind]:
-        check(part)
-
-
-@pytest.mark.parametrize("kind", REFUSED)
-def test_every_check_has_something_that_it_refuses(kind: str) -> None:
-    assert lacking(REFUSED, kind) == set()

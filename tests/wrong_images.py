@@ -1,12 +1,11 @@
 """The contract kit must say no: checks of what images go through are shown parts that they have to refuse."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import pytest
 import torch
-from refusal_kit import Refused, everything, lacking, name_of, refuse
+from refusal_kit import Refused
 from torch import Tensor
 
 from dmf.core import (
@@ -18,7 +17,6 @@ from dmf.core import (
     Metric,
     Pixels,
 )
-from dmf.testing import CHECKS
 from dmf.testing import codecs as on_codecs
 from dmf.testing import datasets as on_datasets
 from dmf.testing import features as on_features
@@ -314,20 +312,3 @@ RIGHT: list[tuple[str, Any]] = [
     ("metric", Brightness()),
     ("dataset", Dots()),
 ]
-
-
-@pytest.mark.parametrize(("part", "check", "sentence"), everything(REFUSED), ids=name_of)
-def test_wrong_parts_are_refused(part: Any, check: Callable[[Any], None], sentence: str) -> None:
-    refuse(part, check, sentence)
-
-
-@pytest.mark.parametrize(("kind", "part"), RIGHT, ids=name_of)
-def test_right_parts_pass(kind: str, part: Any) -> None:
-    """Those that were broken above, as they were before."""
-    for check in CHECKS[kind]:
-        check(part)
-
-
-@pytest.mark.parametrize("kind", REFUSED)
-def test_every_check_has_something_that_it_refuses(kind: str) -> None:
-    assert lacking(REFUSED, kind) == set()

@@ -1,0 +1,31 @@
+"""The contract kit must say no: every check is shown a part that it has to refuse, and the same part made right."""
+
+from typing import Any
+
+import pytest
+import wrong_functions
+import wrong_images
+import wrong_networks
+from refusal_kit import Check, Refused, everything, lacking, name_of, refuse
+
+from dmf.testing import CHECKS
+
+REFUSED: dict[str, Refused] = {**wrong_functions.REFUSED, **wrong_images.REFUSED, **wrong_networks.REFUSED}
+RIGHT: list[tuple[str, Any]] = [*wrong_functions.RIGHT, *wrong_images.RIGHT, *wrong_networks.RIGHT]
+
+
+@pytest.mark.parametrize(("part", "check", "sentence"), everything(REFUSED), ids=name_of)
+def test_wrong_parts_are_refused(part: Any, check: Check, sentence: str) -> None:
+    refuse(part, check, sentence)
+
+
+@pytest.mark.parametrize(("kind", "part"), RIGHT, ids=name_of)
+def test_right_parts_pass(kind: str, part: Any) -> None:
+    """Those that were broken for the test above, as they were before."""
+    for check in CHECKS[kind]:
+        check(part)
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_every_check_has_something_that_it_refuses(kind: str) -> None:
+    assert lacking(REFUSED, kind) == set()
