@@ -72,7 +72,7 @@ def test_what_cannot_be_walked_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     euler, x = others.other_samplers()["Euler"], START
     with pytest.raises(ValueError, match="a number of steps, or levels; got neither"):
         euler(BLOBS.denoise, LINEAR, x)
-    with pytest.raises(UserError, match="tables of betas, which Straight is not; give levels"):
+    with pytest.raises(UserError, match="tables of betas, which Straight is not; take a table"):
         euler(BLOBS.denoise, Straight(), x, steps=3)
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(UserError, match=r"needs diffusers.*pip install 'dmf\[test\]'"):
