@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import backbones_kit
 import pytest
 
 from dmf.registry import KINDS, parts
@@ -11,8 +12,7 @@ from dmf.testing.smoke import SMOKE
 
 # networks small enough for a test; nothing is downloaded; a grid that is a list has no default
 SMALL: dict[tuple[str, str], dict[str, Any]] = {
-    ("backbone", "dit"): {"hidden": 32, "depth": 2, "heads": 2, "patch": 4},
-    ("backbone", "unet"): {"base": 8, "groups": 4, "multipliers": [1, 2]},
+    **{("backbone", name): dict(options) for name, options in backbones_kit.SMALL.items()},
     ("dataset", "cifar10"): {"download": False},
     ("grid", "explicit"): {"values": [0.9, 0.6, 0.4, 0.2, 0.1]},
 }
