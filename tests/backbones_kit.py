@@ -11,8 +11,7 @@ from dmf.core import Backbone, DataSpec
 from dmf.registry import find, load
 
 LETTERS = tuple("abcdefg")
-# Small enough for a test, of the contract too: two blocks or two levels, no dropout; for images of 8 x 8, 8 x 12, 12 x 4
-# and 16 x 32.
+# Small enough for a test, the contract's too: two blocks or two levels, no dropout; for sides that are multiples of 4.
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "dit": {"hidden": 32, "depth": 2, "heads": 4},
     "unet": {"base": 8, "multipliers": [1, 2], "blocks": 1, "attention": [], "groups": 4, "dropout": 0},
