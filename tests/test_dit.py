@@ -20,7 +20,7 @@ from dmf.plugins.schedules.flow import Flow
 def test_every_block_starts_as_the_identity() -> None:
     """Not only the last layer is zero: with that one alive, noise level and class still change nothing."""
     network = DiT(DataSpec((1, 8, 8), LETTERS), **SMALL["dit"])
-    nn.init.normal_(network.out.weight)
+    nn.init.normal_(network.out.map.weight)
     x, noise, cond = inputs(network.spec)
     assert torch.equal(network(x, noise, cond), network(x, 0 * noise, {"class": 0 * cond["class"]}))
 
@@ -58,7 +58,7 @@ def test_dit_assembles_what_it_took_apart() -> None:
     network = DiT(DataSpec((3, 8, 12)), hidden=48, depth=1, heads=4, patch=4)
     x = torch.randn(2, 3, 8, 12)
     patches = [x[:, :, r : r + 4, c : c + 4].permute(0, 2, 3, 1).flatten(1) for r in (0, 4) for c in (0, 4, 8)]
-    assert torch.equal(network._assemble(torch.stack(patches, 1)), x)
+    assert torch.equal(network.out.assemble(torch.stack(patches, 1)), x)
 
 
 def dit_error(**options: Any) -> str:

@@ -1,4 +1,4 @@
-"""What every backbone is told beside the image: the noise label, the class, the place of a patch."""
+"""Numbers as waves: the noise label, the place of a patch."""
 
 import math
 
@@ -29,7 +29,9 @@ def waves(values: Tensor, width: int) -> Tensor:
 
 
 def positions(rows: int, columns: int, width: int) -> Tensor:
-    """Fixed positions of a grid of patches: half the channels tell the row, half the column.
+    """Fixed positions of a grid of patches: half the channels tell the column, half the row.
+
+    In the order of the original DiT, whose weights know it: of each half, sines come before cosines.
 
     Args:
         rows: Of patches.
@@ -42,8 +44,8 @@ def positions(rows: int, columns: int, width: int) -> Tensor:
     row, column = torch.meshgrid(
         torch.arange(rows, dtype=torch.float64), torch.arange(columns, dtype=torch.float64), indexing="ij"
     )
-    both = [waves(row.flatten(), width // 2), waves(column.flatten(), width // 2)]
-    return torch.cat(both, dim=1).to(torch.float32)
+    halves = [waves(place.flatten(), width // 2).roll(width // 4, dims=1) for place in (column, row)]
+    return torch.cat(halves, dim=1).to(torch.float32)
 
 
 class NoiseEmbedding(nn.Module):
@@ -62,26 +64,12 @@ class NoiseEmbedding(nn.Module):
 
     def forward(self, noise: Tensor) -> Tensor:
         """(B,) labels as (B, width)."""
-        # float32 whatever surrounds it: bfloat16 cannot tell 999 from 1000
-        seen = waves(noise.to(torch.float32), self.frequencies).to(self.into.weight.dtype)
+        # float32 at least, whatever surrounds it: bfloat16 cannot tell 999 from 1000
+        precise = noise.to(torch.promote_types(noise.dtype, torch.float32))
+        seen = waves(precise, self.frequencies).to(self.into.weight.dtype)
         hidden = self.into(seen)
         embedded: Tensor = self.out(nn.functional.silu(hidden))
         return embedded
-
-
-def class_table(spec: DataSpec, width: int, backbone: str) -> nn.Embedding | None:
-    """A row for each class and one for "none"; None for unlabelled data.
-
-    Raises:
-        ValueError: When the data is conditioned on more than its class.
-    """
-    others = sorted(set(spec.cond) - {"class"})
-    if others:
-        raise ValueError(
-            f"backbone `{backbone}` is conditioned on the class alone, but the data also gives {', '.join(others)};"
-            " choose a backbone that takes these, or a dataset without them"
-        )
-    return nn.Embedding(spec.null_class + 1, width) if spec.classes else None
 
 
 def image_size(spec: DataSpec, backbone: str) -> tuple[int, int, int]:

@@ -13,14 +13,12 @@ from torch.nn.functional import silu
 
 from ...core import Backbone, DataSpec
 from ._attention import SelfAttention
-from ._embeddings import NoiseEmbedding, class_table, image_size, positions
+from ._conditioning import Conditioning
+from ._embeddings import positions
+from ._modulation import gated, modulate
+from ._patches import Patches, Unpatch
 
 NOISE_FREQUENCIES = 256
-
-
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x (1 + scale) + shift: (B, N, D) by (B, D) each."""
-    return x * (1 + scale[:, None]) + shift[:, None]
 
 
 class Block(nn.Module):
@@ -46,9 +44,8 @@ class Block(nn.Module):
         """Tokens (B, N, D) and conditioning (B, D) to tokens."""
         # figure 3: shift beta, scale gamma, gate alpha of each half, regressed from the conditioning
         beta1, gamma1, alpha1, beta2, gamma2, alpha2 = self.modulation(silu(given)).chunk(6, dim=1)
-        x = x + alpha1[:, None] * self.dropout(self.attention(modulate(self.norm(x), beta1, gamma1)))
-        x = x + alpha2[:, None] * self.dropout(self.mlp(modulate(self.norm(x), beta2, gamma2)))
-        return x
+        x = gated(x, alpha1, self.dropout(self.attention(modulate(self.norm(x), beta1, gamma1))))
+        return gated(x, alpha2, self.dropout(self.mlp(modulate(self.norm(x), beta2, gamma2))))
 
 
 class DiT(Backbone):
@@ -76,64 +73,44 @@ class DiT(Backbone):
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
     ) -> None:
         super().__init__(spec)
-        channels, height, width = image_size(spec, "dit")
-        _check(height, width, hidden, heads, patch)
-        self.patch, self.rows, self.columns = patch, height // patch, width // patch
-        self.patches = nn.Conv2d(channels, hidden, patch, stride=patch)
+        _check(hidden, heads)
+        self.patches = Patches(spec, hidden, patch, "dit")
         self.places: Tensor
-        self.register_buffer("places", positions(self.rows, self.columns, hidden), persistent=False)
-        self.noise = NoiseEmbedding(NOISE_FREQUENCIES, hidden)
-        self.classes = class_table(spec, hidden, "dit")
+        self.register_buffer("places", positions(self.patches.rows, self.patches.columns, hidden), persistent=False)
+        self.given = Conditioning(spec, hidden, frequencies=NOISE_FREQUENCIES, backbone="dit")
         inside = max(1, round(hidden * mlp_ratio))
         self.layers = nn.ModuleList(Block(hidden, heads, inside, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(hidden, eps=1e-6, elementwise_affine=False)
         self.modulation = nn.Linear(hidden, 2 * hidden)
-        self.out = nn.Linear(hidden, patch * patch * channels)
+        self.out = Unpatch(self.patches, hidden, spec.shape[0])
         self._initialise()
 
     def _initialise(self) -> None:
         """Xavier for every linear map, 0.02 for the embeddings, and zero for what makes a block the identity."""
         for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.xavier_uniform_(module.weight.view(len(module.weight), -1))  # a patch is embedded linearly
-                assert module.bias is not None
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        embeddings: list[nn.Linear | nn.Embedding] = [self.noise.into, self.noise.out]
-        for small in embeddings if self.classes is None else [*embeddings, self.classes]:
-            nn.init.normal_(small.weight, std=0.02)
+        for module in self.given.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
         # section 3.2, "adaLN-Zero block": alpha = 0, so that every block starts as the identity
         gates = [module.modulation for module in self.modules() if isinstance(module, Block)]
-        for zero in (*gates, self.modulation, self.out):
+        for zero in (*gates, self.modulation, self.out.map):
             nn.init.zeros_(zero.weight)
 
     def forward(self, x: Tensor, noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        """F: (B, C, H, W), (B,) and ``class`` (B,) where the data has classes, to (B, C, H, W)."""
-        if x.shape[1:] != self.spec.shape:
-            raise ValueError(f"this dit was built for images {self.spec.shape}; got {tuple(x.shape[1:])}")
-        given = self.noise(noise)  # (B, D)
-        if self.classes is not None:
-            given = given + self.classes(cond["class"])
-        tokens = self.patches(x).flatten(2).transpose(1, 2) + self.places  # (B, C, H, W) -> (B, N, D)
+        """F: (B, C, H, W), (B,) and the inputs of ``spec.cond``, to (B, C, H, W)."""
+        given = self.given(noise, cond)  # (B, D)
+        tokens = self.patches(x) + self.places  # (B, N, D)
         for layer in self.layers:
             tokens = layer(tokens, given)
         shift, scale = self.modulation(silu(given)).chunk(2, dim=1)
-        return self._assemble(self.out(modulate(self.norm(tokens), shift, scale)))
-
-    def _assemble(self, patches: Tensor) -> Tensor:
-        """(B, rows * columns, patch * patch * C) to (B, C, H, W)."""
-        p = self.patch
-        x = patches.reshape(len(patches), self.rows, self.columns, p, p, -1)
-        # (B, rows, columns, p, p, C) -> (B, C, rows, p, columns, p)
-        return x.permute(0, 5, 1, 3, 2, 4).reshape(len(patches), -1, self.rows * p, self.columns * p)
+        out: Tensor = self.out(modulate(self.norm(tokens), shift, scale))
+        return out
 
 
-def _check(height: int, width: int, hidden: int, heads: int, patch: int) -> None:
-    if height % patch or width % patch:
-        fits = [p for p in range(1, min(height, width) + 1) if height % p == width % p == 0]
-        raise ValueError(
-            f"patch {patch} does not divide the image of {height} x {width};"
-            f" write backbone.patch: {min(fits, key=lambda p: abs(p - patch))} (of {', '.join(map(str, fits))})"
-        )
+def _check(hidden: int, heads: int) -> None:
     if hidden % heads:
         raise ValueError(
             f"hidden {hidden} is not a multiple of heads {heads}; write backbone.hidden: {_next(hidden, heads)}"

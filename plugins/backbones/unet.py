@@ -14,7 +14,8 @@ from torch.nn.functional import interpolate, silu
 
 from ...core import Backbone, DataSpec
 from ._attention import SelfAttention
-from ._embeddings import NoiseEmbedding, class_table, image_size
+from ._conditioning import Conditioning
+from ._embeddings import image_size
 
 
 class Residual(nn.Module):
@@ -115,8 +116,7 @@ class UNet(Backbone):
         sides = [max(height, width) >> level for level in range(len(widths))]
         _check_sizes(height, width, len(widths), sides, tuple(attention))
         _check_widths(base, widths, groups, heads)
-        self.noise = NoiseEmbedding(base, 4 * base)
-        self.classes = class_table(spec, 4 * base, "unet")
+        self.given = Conditioning(spec, 4 * base, frequencies=base, backbone="unet")
 
         def residual(before: int, after: int, heads: int) -> Residual:
             return Residual(before, after, 4 * base, groups, dropout, heads)
@@ -164,10 +164,8 @@ class UNet(Backbone):
         return [module for module in (*self.down, *self.middle, *self.up) if isinstance(module, Residual)]
 
     def forward(self, x: Tensor, noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        """F: (B, C, H, W), (B,) and ``class`` (B,) where the data has classes, to (B, C, H, W)."""
-        given = self.noise(noise)  # (B, 4 base)
-        if self.classes is not None:
-            given = given + self.classes(cond["class"])
+        """F: (B, C, H, W), (B,) and the inputs of ``spec.cond``, to (B, C, H, W)."""
+        given = self.given(noise, cond)  # (B, 4 base)
         h = self.into(x)
         skips = [h]
         for module in self.down:
