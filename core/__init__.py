@@ -24,6 +24,7 @@ from .metric import Metric
 from .objectives import Attempt, Objective, training_loss
 from .predictions import Coefficients, Prediction
 from .sampler import Context, Sampler, SamplingError, sample
+from .scans import Scan
 from .schedule import NoiseSchedule
 from .spec import CondSpec, DataSpec, Example
 from .streams import ImageStreams, generator, stream_seed
@@ -60,6 +61,7 @@ __all__ = [
     "Prediction",
     "Sampler",
     "SamplingError",
+    "Scan",
     "TableSchedule",
     "Weighting",
     "bind",

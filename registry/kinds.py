@@ -53,6 +53,7 @@ _ALL = (
     Kind("weighting", "dmf.weightings"),
     Kind("objective", "dmf.objectives"),
     Kind("guidance", "dmf.guidance", "dmf.core:Guidance"),
+    Kind("scan", "dmf.scans", "dmf.core:Scan"),
 )
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .orders import errors_of, order_of, smooth_grid
     from .predictions import PREDICTION_CHECKS, PREDICTIONS, check_prediction
     from .samplers import SAMPLER_CHECKS, check_agreement, check_sampler
+    from .scans import SCAN_CHECKS, check_scan
     from .schedules import SCHEDULE_CHECKS, Arc, Exploding, Straight, check_schedule, unlike_schedules
     from .settings import Setting
     from .weightings import WEIGHTING_CHECKS, check_weighting
@@ -57,6 +58,7 @@ _HOME = {
     "orders": ("errors_of", "order_of", "smooth_grid"),
     "predictions": ("PREDICTIONS", "PREDICTION_CHECKS", "check_prediction"),
     "samplers": ("SAMPLER_CHECKS", "check_agreement", "check_sampler"),
+    "scans": ("SCAN_CHECKS", "check_scan"),
     "schedules": ("SCHEDULE_CHECKS", "Arc", "Exploding", "Straight", "check_schedule", "unlike_schedules"),
     "settings": ("Setting",),
     "weightings": ("WEIGHTING_CHECKS", "check_weighting"),
@@ -79,6 +81,7 @@ __all__ = [
     "PREDICTIONS",
     "PREDICTION_CHECKS",
     "SAMPLER_CHECKS",
+    "SCAN_CHECKS",
     "SCHEDULE_CHECKS",
     "WEIGHTING_CHECKS",
     "Arc",
@@ -105,6 +108,7 @@ __all__ = [
     "check_part",
     "check_prediction",
     "check_sampler",
+    "check_scan",
     "check_schedule",
     "check_weighting",
     "errors_of",

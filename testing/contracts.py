@@ -29,6 +29,7 @@ from .objectives import OBJECTIVE_CHECKS
 from .options import OPTION_CHECKS, check_builds
 from .predictions import PREDICTION_CHECKS
 from .samplers import SAMPLER_CHECKS
+from .scans import SCAN_CHECKS
 from .schedules import SCHEDULE_CHECKS
 from .settings import Setting, full_settings
 from .weightings import WEIGHTING_CHECKS
@@ -48,10 +49,11 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     "objective": OBJECTIVE_CHECKS,
     "prediction": PREDICTION_CHECKS,
     "sampler": SAMPLER_CHECKS,
+    "scan": SCAN_CHECKS,
     "schedule": SCHEDULE_CHECKS,
     "weighting": WEIGHTING_CHECKS,
 }
-IN_EVERY_SETTING = ("sampler",)  # whose whole contract is checked for each choice; of others the smoke test is
+IN_EVERY_SETTING = ("sampler", "scan")  # whose whole contract is checked for each choice; of others the smoke test is
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,10 @@ def choices(below: Options) -> list[Any]:
     return []
 
 
-def insides(below: Options) -> list[str]:
-    """The parts that may stand in an option without options of their own."""
+def insides(below: Options) -> list[Any]:
+    """The parts that may stand in an option without options of their own; where a list of them does, lists of one."""
+    if "items" in below:
+        return [[one] for one in insides(below["items"])]
     kind = below.get("x-part")
     return [] if kind is None else [part.name for part in parts(kind) if _builds(kind, part.name)]
 

@@ -22,6 +22,7 @@ from .datasets import check_items
 from .features import check_form
 from .metrics import check_values
 from .samplers import BLOBS
+from .scans import check_permutation
 from .schedules import Arc, check_ends
 
 
@@ -80,6 +81,7 @@ SMOKE: Mapping[str, Callable[[Any], None]] = {
     "objective": objectives.check_losses,
     "prediction": predictions.check_coefficients,
     "sampler": _sampler,
+    "scan": check_permutation,
     "schedule": check_ends,
     "weighting": weightings.check_positive,
 }

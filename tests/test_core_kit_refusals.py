@@ -6,12 +6,18 @@ import pytest
 import wrong_functions
 import wrong_images
 import wrong_networks
+import wrong_scans
 from refusal_kit import Check, Refused, everything, lacking, name_of, refuse
 
 from dmf.testing import CHECKS
 
-REFUSED: dict[str, Refused] = {**wrong_functions.REFUSED, **wrong_images.REFUSED, **wrong_networks.REFUSED}
-RIGHT: list[tuple[str, Any]] = [*wrong_functions.RIGHT, *wrong_images.RIGHT, *wrong_networks.RIGHT]
+REFUSED: dict[str, Refused] = {
+    **wrong_functions.REFUSED,
+    **wrong_images.REFUSED,
+    **wrong_networks.REFUSED,
+    **wrong_scans.REFUSED,
+}
+RIGHT: list[tuple[str, Any]] = [*wrong_functions.RIGHT, *wrong_images.RIGHT, *wrong_networks.RIGHT, *wrong_scans.RIGHT]
 
 
 @pytest.mark.parametrize(("part", "check", "sentence"), everything(REFUSED), ids=name_of)
