@@ -162,8 +162,9 @@ class ContextUNet(Backbone):
 
 
 def _places(side: int, window: int) -> int:
-    """How many places of the lowest level a window takes, that it takes no more than ``window`` pixels."""
-    places, windows = -(-side // SHRINKS), -(-side // window)
+    """How many places of the lowest level a window has along a side: no more than fit in ``window`` pixels."""
+    places = -(-side // SHRINKS)
+    windows = -(-places // (window // SHRINKS))
     return -(-places // windows)
 
 
