@@ -6,6 +6,7 @@ Imports torch and nothing of ours; reads no file, opens no connection, holds no 
 if __name__ != "dmf.core":  # `import core` from the checkout would make a second Sampler
     raise ImportError(f"import dmf.core, not {__name__}")
 
+from .activation_checkpointing import checkpoint_activations
 from .backbone import Backbone
 from .bits import Bits, bits_per_dim
 from .codec import Codec, Pixels
@@ -66,6 +67,7 @@ __all__ = [
     "Weighting",
     "bind",
     "bits_per_dim",
+    "checkpoint_activations",
     "complete",
     "drop",
     "encode",

@@ -41,3 +41,12 @@ class Backbone(nn.Module, ABC):
         """The unit of sharding, block compilation and activation checkpointing: the longest ModuleList there is."""
         lists = [list(m) for m in self.modules() if isinstance(m, nn.ModuleList)]
         return max(lists, key=len, default=[])
+
+    def facts(self) -> dict[str, str]:
+        """What a run notes of the built network beside its options, such as an implementation chosen for the device.
+
+        Returns:
+            Texts by name, asked when the weights are on the device that they are used on. A run notes each as
+            ``network.NAME``; ``parameters``, their number, is its own.
+        """
+        return {}

@@ -92,6 +92,8 @@ class Train:
         density: Where the training times are drawn from.
         stratified: Spread the times of each batch evenly over the density, all ranks together.
         precision: Arithmetic of the network; weights stay in fp32.
+        activation_checkpointing: Keep no activations within the network's blocks, and compute them again for the
+            gradient: less memory, a slower step, the same weights.
         stop_after_bad_steps: Give up after this many steps in a row with a loss that is not finite.
     """
 
@@ -111,6 +113,7 @@ class Train:
     density: Annotated[PartRef, PartKind("density")] = PartRef("uniform")
     stratified: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
+    activation_checkpointing: bool = False
     stop_after_bad_steps: Count = 20
 
 

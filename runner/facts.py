@@ -11,22 +11,24 @@ from typing import Any
 import torch
 
 from .. import __version__
-from ..core import Dataset
+from ..core import Backbone, Dataset
 from ..registry import PartRef, Recipe, find, load
 from ..registry.options import name_and_options, schema
 from ..registry.tidy import parts_in
 from .assemble import grid_of
+from .summary import parameters
 from .world import World
 
 
-def run_facts(recipe: Recipe, dataset: Dataset, parameters: int, world: World) -> dict[str, str]:
-    """Everything as text, by name."""
+def run_facts(recipe: Recipe, dataset: Dataset, backbone: Backbone, world: World) -> dict[str, str]:
+    """Everything as text, by name; the backbone is on the device already."""
     return {
         "recipe.digest": recipe.digest(),
         "dataset.name": recipe.dataset.name,
         "dataset.images": str(len(dataset)),
         "dataset.fingerprint": dataset.fingerprint(),
-        "network.parameters": str(parameters),
+        **{f"network.{name}": text for name, text in backbone.facts().items()},
+        "network.parameters": str(parameters(backbone)),
         **{f"part.{part}": made_by for part, made_by in _parts(recipe)},
         **_machine(world),
         **_commit(),

@@ -26,7 +26,7 @@ from .generate import Generator
 from .pictures import class_rows, save_png, sheet, training_sheet
 from .reference import check_reference, load_reference, not_yet, reference_digest
 from .session import Session
-from .summary import network_summary, parameters
+from .summary import network_summary
 from .train import Trainer
 from .weights import find_weights
 
@@ -50,6 +50,7 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
     check_reference(recipe, dataset.spec, session.files)
     model = build_model(recipe, dataset.spec)
+    model.backbone.to(world.device)
     scored = "evaluate" in due and wants_scores(recipe)
     evaluation = Evaluation(recipe, dataset, world, stopping(session)) if scored else None
     feed = Feed(dataset, recipe.seed, recipe.train.batch_size, world, recipe.augment.flip)
@@ -92,7 +93,7 @@ def mark(session: Session, phase: str, step: int) -> str:
 
 def begin(session: Session, dataset: Dataset, model: Model, feed: Feed) -> None:
     """Write down what the run is, with a sheet of its data, and tell the hooks."""
-    facts = run_facts(session.recipe, dataset, parameters(model.backbone), session.world)
+    facts = run_facts(session.recipe, dataset, model.backbone, session.world)
     files = {
         "network.txt": network_summary(model.backbone, model.codec.spec),
         "spec.json": json.dumps(spec_as_dict(dataset.spec), indent=2) + "\n",

@@ -25,6 +25,7 @@ FREE = (
     "dataset",  # where the data lies may change; that it is the same data is checked by its fingerprint
     "device",
     "train.steps",
+    "train.activation_checkpointing",
     "preview",
     "sampler",
     "sample",

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..core import Backbone, checkpoint_activations
+from ..registry import UserError
 from . import checkpoint, ema
 from . import state as states
 from .assemble import Model, part
@@ -40,6 +42,8 @@ class Trainer:
         autocast = {"fp32": None, "bf16": torch.bfloat16}[train.precision]
         loss_space = None if train.loss_space is None else part("prediction", train.loss_space)
         objective, weighting = part("objective", train.objective), part("weighting", train.weighting)
+        if train.activation_checkpointing:
+            _checkpoint_activations(model.backbone)
         learner = Learner(model, objective, weighting, loss_space, autocast)
         self.state = states.fresh(self.recipe, learner, self.world.device)
         density = part("density", train.density)
@@ -191,6 +195,13 @@ class Trainer:
         if asked:
             self.save()
             raise Interrupted(asked)
+
+
+def _checkpoint_activations(backbone: Backbone) -> None:
+    try:
+        checkpoint_activations(backbone)
+    except ValueError as error:
+        raise UserError(f"train.activation_checkpointing: {error}") from error
 
 
 STRATEGIES = {"ddp": DistributedDataParallel}

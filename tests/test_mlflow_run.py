@@ -55,9 +55,8 @@ def make(start_step: int = 0, folder: str = "runs/r", **fields: Any) -> FakeRun:
 def test_a_whole_run_arrives(look: Look, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "dmf")
     tree = {"name": "r", "train": {"lr": 1e-4, "betas": [0.9, 0.99], "clip": None}, "note": "é" * 7000, "off": {}}
-    run = make(
-        recipe=FakeRecipe(tree), facts={"dataset.name": "digits", "dataset.fingerprint": "f" * 64, "t": "x" * 9000}
-    )
+    facts = {"dataset.name": "digits", "dataset.fingerprint": "f" * 64, "t": "x" * 9000, "network.scan": "torch"}
+    run = make(recipe=FakeRecipe(tree), facts=facts)
     run.start()
     run.log(*range(0, 50, 10))
     run.image(20)
@@ -80,10 +79,11 @@ def test_a_whole_run_arrives(look: Look, caplog: pytest.LogCaptureFixture) -> No
         "train.betas.1": "0.99",
         "train.clip": "null",
         "off": "{}",
+        "network.scan": "torch",
     }
     tags = found.data.tags
     assert tags["dmf.run_dir"] == str(Path("runs/r").resolve()) and tags["dmf.checkpoint"] == "step-50"
-    assert len(tags["t"]) == 8000 and tags["mlflow.user"]
+    assert len(tags["t"]) == 8000 and tags["mlflow.user"] and "network.scan" not in tags
     assert look.points(run.run_id, "loss") == [(step, loss_at(step)) for step in range(0, 50, 10)]
     assert look.points(run.run_id, "eval/frechet") == [(50, 1.5)]
     assert look.points(run.run_id, "eval/fid_50k") == [(50, 2.0)]

@@ -16,6 +16,8 @@ from PIL import Image
 from process_kit import start
 from safetensors.torch import load_file
 
+from dmf.plugins.backbones.dit import DiT
+
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -47,6 +49,15 @@ def test_a_run_leaves_what_it_promises(tiny: Path, dmf_command: Command) -> None
     assert "held-out real" in out and "frechet_digits" in out
     facts = json.loads((run / "facts.json").read_text())
     assert {"dataset.fingerprint", "version.torch", "part.sampler:heun", "network.parameters"} <= set(facts)
+
+
+def test_what_a_network_says_of_itself_is_noted(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DiT, "facts", lambda self: {"place": str(next(self.parameters()).device), "parameters": "none"})
+    assert dmf_command("train", tiny)[0] == 0
+    facts = json.loads((tiny.parent / "runs/tiny/facts.json").read_text())
+    assert facts["network.place"] == "cpu" and int(facts["network.parameters"]) > 0
 
 
 def test_the_sheet_has_a_row_a_class_and_says_how_it_was_made(tiny: Path, dmf_command: Command) -> None:

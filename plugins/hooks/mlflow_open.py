@@ -37,7 +37,7 @@ class Facts:
         name: The run's name.
         folder: Its folder, with history.jsonl in it.
         experiment: The MLflow experiment.
-        params: The flattened recipe.
+        params: The flattened recipe, and what is known of the built network.
         tags: Versions, commit and the like.
         dataset: Name and digest of the training data, or None.
         start_step: The step that training (re)starts from.

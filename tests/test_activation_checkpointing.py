@@ -1,0 +1,122 @@
+"""Activation checkpointing: the same numbers from less memory, in copies, on several ranks, through the recipe."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from backbones_kit import LETTERS, SMALL, has_option, inputs, lively, small
+from process_kit import start
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from dmf.core import Backbone, DataSpec, checkpoint_activations
+from dmf.plugins.backbones.dit import DiT
+
+Command = Callable[..., tuple[int, str, str]]
+NAMES = pytest.mark.parametrize("name", SMALL)
+
+
+def network_of(name: str) -> Backbone:
+    dropout = {"dropout": 0.3} if has_option(name, "dropout") else {}
+    return lively(small(name, DataSpec((1, 8, 8), LETTERS), **dropout)).train()
+
+
+def gradients(network: Backbone) -> dict[str, Tensor]:
+    network.zero_grad()
+    torch.manual_seed(5)
+    network(*inputs(network.spec)).square().sum().backward()
+    return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+
+
+def bytes_kept(network: Backbone) -> int:
+    """What autograd keeps for the backward pass outside of the checkpoints, each tensor as often as it is kept."""
+    kept: list[int] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        kept.append(tensor.nbytes)
+        return tensor
+
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        network(*inputs(network.spec))
+    return sum(kept)
+
+
+@NAMES
+def test_gradients_are_the_same_bit_for_bit_with_dropout_and_in_copies(name: str) -> None:
+    plain = network_of(name)
+    checkpointed = copy.deepcopy(plain)
+    checkpoint_activations(checkpointed)
+    copied = copy.deepcopy(checkpointed)
+    for parameter in checkpointed.parameters():
+        nn.init.zeros_(parameter)  # a copy has nothing of it
+    want = gradients(plain)
+    got = gradients(copied)
+    assert set(got) == set(want) and all(torch.equal(got[key], want[key]) for key in want)
+    assert list(copied.state_dict()) == list(plain.state_dict())
+
+
+@NAMES
+def test_it_keeps_less_in_training_and_changes_nothing_elsewhere(name: str) -> None:
+    network = network_of(name)
+    before = bytes_kept(network)
+    untrained = bytes_kept(network.eval())
+    checkpoint_activations(network)
+    checkpoint_activations(network)  # again: no second layer of it
+    assert bytes_kept(network.train()) < 0.5 * before
+    assert bytes_kept(network.eval()) == untrained
+    with torch.no_grad():
+        assert bytes_kept(network.train()) == 0
+
+
+def test_a_network_without_blocks_is_told() -> None:
+    class Whole(Backbone):
+        def forward(self, x: Tensor, noise: Tensor, cond: object) -> Tensor:
+            return x
+
+    with pytest.raises(ValueError, match=r"blocks\(\) of Whole is empty; give the list of its repeated modules"):
+        checkpoint_activations(Whole(DataSpec((1, 8, 8))))
+
+
+def weights(run: Path) -> dict[str, Tensor]:
+    return load_file(run / "checkpoints/step-00000012/model.safetensors")
+
+
+def test_a_recipe_asks_for_it(tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights are those of a training without, and a run may go on with it."""
+    passes = []
+    count = nn.LayerNorm.forward
+    monkeypatch.setattr(nn.LayerNorm, "forward", lambda self, x: (passes.append(1), count(self, x))[1])
+    on, dropout = "train.activation_checkpointing=true", "backbone.dropout=0.2"
+    used = {}
+    for name, words in {"plain": [], "kept": [on]}.items():
+        passes.clear()
+        assert dmf_command("train", tiny, f"name={name}", dropout, *words)[0] == 0
+        used[name] = len(passes)
+    assert used["kept"] > used["plain"] + 12
+    assert dmf_command("train", tiny, "name=half", dropout, "train.steps=6")[0] == 0
+    assert dmf_command("train", tiny, "name=half", dropout, on)[0] == 0
+    runs = tiny.parent / "runs"
+    want = weights(runs / "plain")
+    for name in ("kept", "half"):
+        got = weights(runs / name)
+        assert set(got) == set(want) and all(torch.equal(got[key], want[key]) for key in want)
+
+
+def test_several_ranks_recompute_too(tiny: Path, dmf_command: Command) -> None:
+    assert dmf_command("train", tiny, "name=one")[0] == 0
+    process = start("train", tiny, "name=two", "--ranks", 2, "train.activation_checkpointing=true")
+    assert process.wait(timeout=120) == 0, process.communicate()
+    one, two = (weights(tiny.parent / "runs" / name) for name in ("one", "two"))
+    off = sum(float((one[key] - two[key]).square().sum()) for key in one) ** 0.5
+    assert off < 1e-4 * sum(float(one[key].square().sum()) for key in one) ** 0.5
+
+
+def test_a_recipe_asks_it_of_a_network_without_blocks(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DiT, "blocks", lambda self: [])
+    code, _, err = dmf_command("train", tiny, "train.activation_checkpointing=true")
+    assert code == 2 and "train.activation_checkpointing: activation checkpointing works on blocks" in err
