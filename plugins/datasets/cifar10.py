@@ -3,19 +3,14 @@
 Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images".
 """
 
-import os
-import tarfile
-import zlib
-from http.client import HTTPException
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from ...core import Dataset, DataSpec, InMemory
-
-# no network, no permission, a full disk, a broken transfer; what torchvision or tar calls a damaged archive
-FAILURES = (OSError, HTTPException, RuntimeError, EOFError, tarfile.TarError, zlib.error)
+from ._torchvision import Source, data_folder
 
 
 class CIFAR10(InMemory):
@@ -30,8 +25,7 @@ class CIFAR10(InMemory):
     def __init__(
         self, *, split: Literal["train", "test"] = "train", root: str | None = None, download: bool = True
     ) -> None:
-        folder = Path(root or os.environ.get("DMF_DATA") or "data").expanduser().absolute()
-        held = _open(folder, split == "train", download)
+        held = _open(data_folder(root), split == "train", download)
         images = torch.from_numpy(held.data).permute(0, 3, 1, 2).contiguous()  # (N, H, W, C) -> (N, C, H, W)
         labels = torch.tensor(held.targets, dtype=torch.int64)
         super().__init__(DataSpec((3, 32, 32), tuple(held.classes)), images, {"class": labels})
@@ -46,32 +40,16 @@ def _open(folder: Path, train: bool, download: bool) -> Any:
     """torchvision's own object on the data at ``folder``, every file checked by its md5; downloaded if need be."""
     from torchvision import datasets  # seconds to import: only who uses it waits
 
-    try:
-        return datasets.CIFAR10(str(folder), train=train, download=False)
-    except RuntimeError:  # all that torchvision says of a file missing or damaged
-        pass
-    if not download:
-        raise ValueError(_missing(datasets, folder, "download is false, so none was tried"))
-    try:
-        return datasets.CIFAR10(str(folder), train=train, download=True)
-    except FAILURES as error:
-        tried = f"the download from {datasets.CIFAR10.url} failed: {type(error).__name__}: {error}"
-        raise ValueError(_missing(datasets, folder, tried)) from error
-
-
-def _missing(datasets: Any, folder: Path, tried: str) -> str:
-    """What was looked for, what was tried, what to do."""
-    source, inside = datasets.CIFAR10, folder / datasets.CIFAR10.base_folder
-    wanted = [*source.train_list, *source.test_list, [source.meta["filename"], source.meta["md5"]]]
-
-    def state(name: str, md5: str) -> str:
-        whole = datasets.utils.check_integrity(str(inside / name), md5)
-        return "ok" if whole else "damaged" if (inside / name).exists() else "missing"
-
-    files = "".join(f"\n  {name:12}  md5 {md5}  {state(name, md5)}" for name, md5 in wanted)
-    return (
-        f"CIFAR-10 is not (whole) in {inside}; looked for{files}\n{tried}\n"
-        f"to place it by hand: fetch {source.filename} (md5 {source.tgz_md5}) on a machine with a network, then"
-        f" `tar -xzf {source.filename} -C {folder}`;\nor set dataset.root or DMF_DATA to the folder that holds"
-        f" {source.base_folder}"
+    theirs = datasets.CIFAR10
+    listed = [*theirs.train_list, *theirs.test_list, [theirs.meta["filename"], theirs.meta["md5"]]]
+    source = Source(
+        title="CIFAR-10",
+        folder=folder / theirs.base_folder,
+        files=tuple((name, md5) for name, md5 in listed),
+        address=theirs.url,
+        by_hand=f"fetch {theirs.filename} (md5 {theirs.tgz_md5}) on a machine with a network, then"
+        f" `tar -xzf {theirs.filename} -C {folder}`",
+        parent=theirs.base_folder,
     )
+    read = partial(theirs, str(folder), train=train)
+    return source.opened(read, partial(read, download=True), download)

@@ -1,0 +1,1 @@
+"""Built-in codecs: one method, one file; listed in setup.cfg like anybody's."""

@@ -1,0 +1,94 @@
+"""Finds the pictures of a folder, in the order in which a person counts: img2 before img10."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file that its name calls a picture.
+
+    Attributes:
+        path: Where it lies.
+        name: Its path below the folder, with ``/``.
+        size: In bytes.
+    """
+
+    path: Path
+    name: str
+    size: int
+
+    @property
+    def top(self) -> str:
+        """The folder of the first level that it lies in; empty for none."""
+        return self.name.partition("/")[0] if "/" in self.name else ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is in a folder.
+
+    Attributes:
+        pictures: In natural order of their names.
+        others: Endings of the other files, and how many have each.
+    """
+
+    pictures: tuple[Picture, ...]
+    others: Counter[str]
+
+    def told_others(self) -> str:
+        """The other files in a few words; empty for none."""
+        kinds = ", ".join(f"{count} {suffix or 'without an ending'}" for suffix, count in self.others.most_common(4))
+        return f"{self.others.total()} other files ({kinds})" if self.others else ""
+
+
+def search(root: Path) -> Found:
+    """All pictures below a folder; links are followed, hidden files passed over.
+
+    Raises:
+        ValueError: No such folder, or something in it that cannot be looked at.
+    """
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "is not there"
+        raise ValueError(f"root: {root} {what}; give the folder that holds the pictures")
+    pictures, others = [], Counter[str]()
+    try:
+        for path in _files(root, frozenset()):
+            if path.suffix.lower() in SUFFIXES:
+                pictures.append(Picture(path, path.relative_to(root).as_posix(), path.stat().st_size))
+            else:
+                others[path.suffix.lower()] += 1
+    except OSError as error:
+        raise ValueError(f"{error.filename}: {error.strerror}; make it readable, or take it out of {root}") from error
+    return Found(tuple(sorted(pictures, key=lambda one: natural(one.name))), others)
+
+
+def natural(name: str) -> tuple[list[str | int], str]:
+    """A key to sort by: runs of digits count as numbers; of equal ones (01 and 1) the text decides."""
+    pieces = re.split(r"([0-9]+)", name)
+    return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
+
+
+def _files(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    """The files below a folder. ``above`` are the folders that it lies in: a link back to one of them is a loop."""
+    status = folder.stat()
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    with os.scandir(folder) as entries:
+        inside = [entry for entry in entries if not entry.name.startswith(".")]
+    for entry in inside:
+        if entry.is_dir():
+            yield from _files(Path(entry.path), above | {here})
+        else:
+            yield Path(entry.path)
