@@ -33,7 +33,7 @@ def test_its_layers_are_its_blocks() -> None:
 @pytest.mark.parametrize("silenced", ["attention.project", "mlp.2"])
 def test_dit_drops_out_of_either_half(silenced: str) -> None:
     torch.manual_seed(0)
-    block = Block(32, 4, 64, dropout=0.5)
+    block = Block(32, 4, dropout=0.5)
     for name, parameter in block.named_parameters():
         nn.init.constant_(parameter, 0) if name.startswith(silenced) else nn.init.normal_(parameter)
     x, given = torch.randn(2, 16, 32), torch.randn(2, 32)

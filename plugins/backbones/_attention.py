@@ -1,10 +1,13 @@
 """Self-attention over a row of tokens, for every backbone that wants it.
 
-Source: Vaswani et al. 2017, "Attention Is All You Need" (arXiv 1706.03762), section 3.2. Cost: N^2 in the tokens.
+Source: Vaswani et al. 2017, "Attention Is All You Need" (arXiv 1706.03762), section 3.2; normalised queries and keys:
+Esser et al. 2024, "Scaling Rectified Flow Transformers" (arXiv 2403.03206), section 5.3.2. Cost: N^2 in the tokens.
 """
 
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+
+from ._rotary import rotate
 
 
 class SelfAttention(nn.Module):
@@ -13,20 +16,26 @@ class SelfAttention(nn.Module):
     Args:
         width: D, of a token; a multiple of ``heads``.
         heads: Their number.
+        qk_norm: Whether queries and keys are brought to root mean square 1 in each head, times a learned scale.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, *, qk_norm: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
+        self.query_norm = nn.RMSNorm(width // heads, eps=1e-6) if qk_norm else nn.Identity()
+        self.key_norm = nn.RMSNorm(width // heads, eps=1e-6) if qk_norm else nn.Identity()
         self.project = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) to (B, N, D)."""
+    def forward(self, x: Tensor, turns: Tensor | None = None) -> Tensor:
+        """(B, N, D) to (B, N, D), with the turns of rotary positions (2, N, D / heads / 2) where there are any."""
         batch, tokens, width = x.shape
-        # (B, N, 3 D) -> 3 of (B, heads, N, D / heads)
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)
-        mixed = scaled_dot_product_attention(q, k, v)
+        # 3 of (B, N, D) -> (B, heads, N, D / heads); in this order the gradients come back in one copy
+        parts = (part.reshape(batch, tokens, self.heads, -1).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=2))
+        q, k, v = parts
+        q, k = self.query_norm(q), self.key_norm(k)
+        if turns is not None:
+            q, k = rotate(q, turns), rotate(k, turns)
+        mixed = scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
         out: Tensor = self.project(mixed.transpose(1, 2).reshape(batch, tokens, width))
         return out
