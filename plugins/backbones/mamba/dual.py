@@ -1,0 +1,64 @@
+"""Mamba-2's scan as matrix products: the state-space dual, in chunks of tokens.
+
+Source: Dao & Gu 2024, "Transformers are SSMs" (arXiv 2405.21060), section 6: the block decomposition, figure 5 and
+listing 1. Cost: linear in the tokens, quadratic in a chunk alone; L / chunk small steps carry the state from one to the
+next. Nothing is ever divided by a decay, so decays of any strength neither overflow nor leave NaN.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+
+def dual(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int) -> Tensor:
+    """x (b, l, h, p), dt (b, l, h), A (h,), B and C (b, l, g, n) to y (b, l, h, p)."""
+    length, heads, width = x.shape[1:]
+    chunk = min(chunk, length)
+    # (b, l, ...) -> (b, c, t, ...), c chunks of t tokens; s are tokens too
+    X, a, B, C = (_chunks(t, chunk) for t in (dt[..., None] * x, dt * A, B, C))
+    groups, shared = B.shape[3], heads // B.shape[3]
+    B, C = B.permute(0, 1, 3, 4, 2), C.transpose(2, 3)  # (b, c, g, n, s), (b, c, g, t, n)
+    decays, from_start = _decays(a.transpose(2, 3))  # (b, c, h, t, s), (b, c, h, t)
+    # 1: the diagonal blocks, tokens to tokens of their own chunk
+    weights = (C @ B).repeat_interleave(shared, dim=2) * decays
+    within = (weights @ X.transpose(2, 3).contiguous()).transpose(2, 3)  # (b, c, t, h, p)
+    # 2: what each chunk leaves behind, the right factors; the heads of a group side by side
+    to_end = decays[..., -1, :].transpose(2, 3)[..., None]  # (b, c, s, h, 1)
+    left = B @ torch.unflatten(to_end * X, 3, (groups, shared)).flatten(4).transpose(2, 3)  # (b, c, g, n, r p)
+    # 3: from chunk to chunk, the centre factors
+    total = torch.unflatten(from_start[..., -1], 2, (groups, shared))  # (b, c, g, r)
+    start = _carry(left, total.repeat_interleave(width, dim=3)[:, :, :, None])
+    # 4: what was there before a chunk to its tokens, the left factors
+    before = torch.unflatten((C @ start).transpose(2, 3).flatten(3), 3, (heads, width))
+    y = within + from_start.transpose(2, 3)[..., None] * before
+    return y.flatten(1, 2)[:, :length]
+
+
+def _chunks(x: Tensor, chunk: int) -> Tensor:
+    """(b, l, ...) to (b, c, chunk, ...), the last chunk filled with tokens that do nothing: no step, no input."""
+    fill = -x.shape[1] % chunk
+    return torch.unflatten(pad(x, (*(0, 0) * (x.ndim - 2), 0, fill)), 1, (-1, chunk))
+
+
+def _decays(a: Tensor) -> tuple[Tensor, Tensor]:
+    """From token s to t, exp(a_{s+1} + ... + a_t), 0 for s > t: (..., T) to (..., T, T); and from the start to t.
+
+    Sums between two tokens are differences of running sums, which may be thousands times larger: in high and low
+    halves they keep all digits. The low half is a rounding error, which has no gradient.
+    """
+    exact = a.double().cumsum(-1)
+    high = exact.to(a.dtype)
+    low = (exact - high).detach().to(a.dtype)
+    between = (high[..., None] - high[..., None, :]) + (low[..., None] - low[..., None, :])
+    places = torch.arange(a.shape[-1], device=a.device)
+    # a token's own weight is 1 whatever the decays: in their gradients it would cancel, but for its rounding error
+    between = between.masked_fill(places[:, None] == places, 0)
+    return between.masked_fill(places[:, None] < places, -torch.inf).exp(), high.exp()
+
+
+def _carry(left: Tensor, decay: Tensor) -> Tensor:
+    """The state before each chunk, from what each leaves behind: (b, c, ...) to the same."""
+    start = [torch.zeros_like(left[:, 0])]
+    for left_k, decay_k in zip(left[:, :-1].unbind(1), decay[:, :-1].unbind(1), strict=True):
+        start.append(decay_k * start[-1] + left_k)
+    return torch.stack(start, dim=1)

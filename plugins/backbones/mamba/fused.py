@@ -1,0 +1,127 @@
+"""The fused kernels of the package mamba-ssm (CUDA alone), imported when they are first asked for.
+
+Source: Gu & Dao 2023 (arXiv 2312.00752), section 3.3.2, and Dao & Gu 2024 (arXiv 2405.21060); written by the authors.
+A build may lack the module, a library that it links to, or the Mamba-1 kernel alone, which then raises when called.
+"""
+
+import importlib
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+KERNELS = {
+    "mamba1": ("mamba_ssm.ops.selective_scan_interface", "selective_scan_fn"),
+    "mamba2": ("mamba_ssm.ops.triton.ssd_combined", "mamba_chunk_scan_combined"),
+}
+INSTALL = (
+    "install it where there is a CUDA compiler (nvcc), after torch, with MAMBA_KEEP_CUDA_BUILD=TRUE"
+    " MAMBA_FORCE_BUILD=TRUE pip install --no-build-isolation 'mamba-ssm>=2.3'"
+)
+
+
+def installed() -> bool:
+    """Whether there is a package mamba_ssm at all, whole or not."""
+    return find_spec("mamba_ssm") is not None
+
+
+def unusable(layer: str, device: torch.device) -> str | None:
+    """Why the kernels of a layer cannot run on a device, and what to do; None if they can."""
+    if not installed():
+        return f"mamba-ssm is not installed; {INSTALL}"
+    if not torch.cuda.is_available():
+        return "its kernels run on CUDA devices alone, and this machine has none"
+    if device.type != "cuda":
+        return f"its kernels run on CUDA devices alone, and these tensors are on {device.type}"
+    return _trial(layer, device)
+
+
+def kernel(layer: str) -> Callable[..., Any]:
+    """The public function of mamba-ssm for a layer."""
+    module, name = KERNELS[layer]
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
+
+
+@cache
+def _trial(layer: str, device: torch.device) -> str | None:
+    """Import the kernel and run it, forward and back: some builds fail in the one, some in the other."""
+    try:
+        kernel(layer)
+    except (ImportError, OSError, AttributeError) as error:
+        return f"mamba-ssm is installed, but its {layer} kernel cannot be imported ({_line(error)}); {INSTALL}"
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            (_first_selective if layer == "mamba1" else _first_dual)(device)
+    except Exception as error:  # a broken build or compiler raises what it likes: it is told to the user
+        return f"the {layer} kernel of mamba-ssm fails when called ({_line(error)}); {INSTALL}"
+    return None
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _first_selective(device: torch.device) -> None:
+    u = torch.ones(1, 64, 64, device=device, requires_grad=True)
+    A, B = -torch.ones(64, 16, device=device), torch.ones(1, 16, 64, device=device)
+    torch.autograd.grad(selective(u, torch.ones_like(u), A, B, B).sum(), u)
+
+
+def _first_dual(device: torch.device) -> None:
+    x = torch.ones(1, 64, 1, 64, device=device, requires_grad=True)
+    dt, B = torch.ones(1, 64, 1, device=device), torch.ones(1, 64, 1, 64, device=device)
+    torch.autograd.grad(dual(x, dt, -torch.ones(1, device=device), B, B, chunk=64).sum(), x)
+
+
+def selective(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+) -> Tensor:
+    """Mamba-1's kernel; shapes as ``selective_scan``'s. What is per channel is float32, the rest of u's dtype."""
+    wide = [None if t is None else t.float() for t in (A, D, delta_bias)]
+    rows = [None if t is None else t.to(u.dtype).contiguous() for t in (delta, B, C, z)]
+    out: Tensor = kernel("mamba1")(
+        u.contiguous(),
+        rows[0],
+        wide[0],
+        rows[1],
+        rows[2],
+        D=wide[1],
+        z=rows[3],
+        delta_bias=wide[2],
+        delta_softplus=delta_softplus,
+    )
+    return out
+
+
+def dual(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    chunk: int,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+) -> Tensor:
+    """Mamba-2's kernel; shapes as ``state_space_dual``'s. What is per head is float32, the rest of x's dtype."""
+    if chunk & (chunk - 1):
+        raise ValueError(f"the fused kernel takes chunks of 2^k tokens; got {chunk}; write chunk: 64")
+    A, D, dt_bias = (None if t is None else t.float() for t in (A, D, dt_bias))  # type: ignore[assignment]
+    B, C, z = (None if t is None else t.to(x.dtype) for t in (B, C, z))  # type: ignore[assignment]
+    out: Tensor = kernel("mamba2")(x, dt, A, B, C, chunk, D=D, z=z, dt_bias=dt_bias, dt_softplus=dt_softplus)
+    return out
