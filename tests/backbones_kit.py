@@ -14,6 +14,7 @@ LETTERS = tuple("abcdefg")
 # Small enough for a test, the contract's too: two blocks or two levels, no dropout; for sides that are multiples of 4.
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "context_unet": {"width": 8, "groups": 4},
+    "dim": {"hidden": 32, "depth": 4},
     "dit": {"hidden": 32, "depth": 2, "heads": 4},
     "unet": {"base": 8, "multipliers": [1, 2], "blocks": 1, "attention": [], "groups": 4, "dropout": 0},
 }

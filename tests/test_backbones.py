@@ -11,7 +11,7 @@ from torch import nn
 from dmf.core import CondSpec, DataSpec
 from dmf.registry import parts
 
-STARTS_AS_ZERO = ("dit", "unet")  # where the paper says so
+STARTS_AS_ZERO = ("dim", "dit", "unet")  # where the paper says so
 
 NAMES = pytest.mark.parametrize("name", SMALL)
 SPECS = pytest.mark.parametrize(

@@ -41,7 +41,8 @@ class Scan(ABC):
         Returns:
             (rows * columns,) int64 on the CPU.
         """
-        path = self.path(rows, columns)
+        with torch.device("cpu"):  # an index, wherever a network is being made
+            path = self.path(rows, columns)
         return path.flip(0) if self.reverse else path
 
 
@@ -79,6 +80,6 @@ def line_ends(order: Tensor, columns: int) -> Tensor:
         (N,) bool; the last token, which has no successor, is none.
     """
     row, column = order // columns, order % columns
-    ends = torch.zeros(len(order), dtype=torch.bool)
+    ends = torch.zeros_like(order, dtype=torch.bool)
     ends[:-1] = row.diff().abs() + column.diff().abs() != 1
     return ends
