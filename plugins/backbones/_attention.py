@@ -4,10 +4,30 @@ Source: Vaswani et al. 2017, "Attention Is All You Need" (arXiv 1706.03762), sec
 Esser et al. 2024, "Scaling Rectified Flow Transformers" (arXiv 2403.03206), section 5.3.2. Cost: N^2 in the tokens.
 """
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import rms_norm, scaled_dot_product_attention
 
 from ._rotary import rotate
+
+
+class HeadNorm(nn.Module):
+    """Root mean square 1 over a head's channels, times a learned scale a channel.
+
+    Zhang & Sennrich 2019, "Root Mean Square Layer Normalization" (arXiv 1910.07467), equation 4.
+
+    Args:
+        width: Of a head.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) to the same."""
+        # of one dtype under autocast too, or no fused kernel takes it; it sums in float32 whatever that is
+        return rms_norm(x, self.weight.shape, self.weight.to(x.dtype), eps=1e-6)
 
 
 class SelfAttention(nn.Module):
@@ -23,8 +43,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
-        self.query_norm = nn.RMSNorm(width // heads, eps=1e-6) if qk_norm else nn.Identity()
-        self.key_norm = nn.RMSNorm(width // heads, eps=1e-6) if qk_norm else nn.Identity()
+        self.query_norm = HeadNorm(width // heads) if qk_norm else nn.Identity()
+        self.key_norm = HeadNorm(width // heads) if qk_norm else nn.Identity()
         self.project = nn.Linear(width, width)
 
     def forward(self, x: Tensor, turns: Tensor | None = None) -> Tensor:
