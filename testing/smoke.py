@@ -16,7 +16,7 @@ from ..core import (
     levels_of,
     sample,
 )
-from . import backbones, codecs, grids, guidance, hooks, objectives, predictions, weightings
+from . import codecs, grids, guidance, hooks, networks, objectives, predictions, weightings
 from .claims import called, require
 from .datasets import check_items
 from .features import check_form
@@ -53,15 +53,15 @@ def _density(density: Density) -> None:
     require(t.isfinite().all(), f"{called(density)}: a time is not finite")
 
 
-def _backbone(make: backbones.MakeBackbone) -> None:
+def _backbone(make: networks.MakeBackbone) -> None:
     refusals = []
-    for spec in backbones.SPECS.values():
+    for spec in networks.SPECS.values():
         try:
             network = make(spec)
         except ValueError as error:
             refusals.append(error)
             continue
-        x, noise, cond = backbones._inputs(spec)
+        x, noise, cond = networks.inputs(spec)
         with torch.no_grad():
             require(network(x, noise, cond).isfinite().all(), "the output of a fresh network is not finite")
         return
