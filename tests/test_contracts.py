@@ -13,7 +13,7 @@ from dmf.testing.smoke import SMOKE
 # networks small enough for a test; nothing is downloaded; a grid that is a list has no default
 SMALL: dict[tuple[str, str], dict[str, Any]] = {
     **{("backbone", name): dict(options) for name, options in backbones_kit.SMALL.items()},
-    ("dataset", "cifar10"): {"download": False},
+    **{("dataset", name): {"download": False} for name in ("cifar10", "fashion_mnist", "flowers102", "mnist")},
     ("grid", "explicit"): {"values": [0.9, 0.6, 0.4, 0.2, 0.1]},
 }
 # where a number changes what a part is: noise, lists, another order

@@ -1,9 +1,6 @@
 """The digits and CIFAR-10: pixels, splits, and what is said when the files are not there."""
 
-import hashlib
-import os
 import pickle
-import socket
 from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,9 +9,10 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from data_kit import md5_of, real_data, same_item_by_item
+from data_kit import no_network_fixture as no_network_fixture
 from sklearn.datasets import load_digits
 
-from dmf.core import Dataset
 from dmf.plugins.datasets.cifar10 import CIFAR10
 from dmf.plugins.datasets.digits import Digits
 
@@ -49,31 +47,12 @@ def test_digits_held_out(split: Any) -> None:
         assert torch.equal(held_out.images, Digits(split="test").images)
 
 
-def same_item_by_item(data: Dataset, rows: range) -> None:
-    held = data.tensors()
-    assert held is not None
-    images, cond = held
-    assert len(images) == len(cond["class"]) == len(data)
-    for i in rows:
-        assert torch.equal(data[i].image, images[i])
-        label = data[i].cond["class"]
-        assert label.ndim == 0 and label.dtype == torch.int64 and label == cond["class"][i]
-
-
 def test_digits_one_by_one_and_at_once() -> None:
     same_item_by_item(Digits(), range(1497))
     assert Digits().fingerprint() == Digits().fingerprint() != Digits(split="test").fingerprint()
 
 
 # CIFAR-10, without its data
-
-
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
-        raise socket.gaierror(-2, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 def complaint(**options: Any) -> str:
@@ -147,7 +126,7 @@ def like_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     def write(name: str, content: dict[str, Any]) -> str:
         (folder / name).write_bytes(pickle.dumps(content))
-        return hashlib.md5((folder / name).read_bytes()).hexdigest()
+        return md5_of(folder / name)
 
     def batch(name: str) -> list[str]:
         pixels = draw.randint(256, size=(4, 3072)).astype(np.uint8)
@@ -186,9 +165,7 @@ def test_cifar_holds_out_its_test_split(like_cifar: Path, monkeypatch: pytest.Mo
 
 
 def test_the_real_cifar() -> None:
-    root = os.environ.get("DMF_TEST_DATA")
-    if not root or not (Path(root) / "cifar-10-batches-py").is_dir():
-        pytest.skip("needs the folder named in DMF_TEST_DATA, with cifar-10-batches-py in it")
+    root = real_data("cifar-10-batches-py")
     train, test = CIFAR10(root=root, download=False), CIFAR10(root=root, split="test", download=False)
     assert train.images.shape == (50000, 3, 32, 32) and test.images.shape == (10000, 3, 32, 32)
     assert (

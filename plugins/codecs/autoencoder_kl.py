@@ -81,7 +81,8 @@ def _latent_spec(spec: DataSpec, config: Any) -> DataSpec:
         )
     factor = 2 ** (len(config.block_out_channels) - 1)
     if any(side % factor for side in sides):
-        fitting = " or ".join(str(max(n, 1) * factor) for n in (min(sides) // factor, min(sides) // factor + 1))
+        below = min(sides) // factor * factor
+        fitting = " or ".join(str(side) for side in (below, below + factor) if side)
         raise ValueError(
             f"path: this autoencoder makes images {factor} times smaller, and the data, {shape}, does not divide by "
             f"that; take images of {fitting} pixels"
@@ -112,11 +113,10 @@ def _load(folder: Path) -> Any:
             f"this codec needs diffusers ({error}); install it: pip install 'dmf[latents]', or in a checkout pip "
             "install '.[latents]'"
         ) from error
+    how = {"local_files_only": True, "use_safetensors": True, "torch_dtype": torch.float32, "output_loading_info": True}
+    how["low_cpu_mem_usage"] = False  # so that it loads alike with and without accelerate
     try:
-        # without low_cpu_mem_usage it loads alike with and without accelerate
-        network, about = diffusers.AutoencoderKL.from_pretrained(  # type: ignore[no-untyped-call]
-            str(folder), local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
-        )
+        network, about = diffusers.AutoencoderKL.from_pretrained(str(folder), **how)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
         raise ValueError(f"path: the autoencoder in {folder} cannot be loaded: {error}; copy it anew") from error
     wrong = [*about["missing_keys"], *about["unexpected_keys"], *(str(one) for one in about["mismatched_keys"])]
@@ -125,7 +125,7 @@ def _load(folder: Path) -> Any:
             f"path: the weights in {folder} are not those of its {CONFIG}: {len(wrong)} differ, such as {wrong[0]}; "
             "copy both from the same place"
         )
-    return network.to(torch.float32).eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)
 
 
 def _check_files(folder: Path) -> None:

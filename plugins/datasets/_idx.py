@@ -45,4 +45,4 @@ def _parsed(content: bytes, file: Path) -> Tensor:
     if not dimensions or len(content) - start != math.prod(shape):
         promised = f"and its head promises {' x '.join(map(str, shape))} numbers" if shape else "and no IDX head"
         raise ValueError(f"{file} is damaged: it holds {len(content)} bytes, {promised}; delete it")
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).reshape(shape)
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)[start:].reshape(shape)

@@ -48,7 +48,8 @@ class Found:
 
     def told_others(self) -> str:
         """The other files in a few words; empty for none."""
-        kinds = ", ".join(f"{count} {suffix or 'without an ending'}" for suffix, count in self.others.most_common(4))
+        most = sorted(self.others.items(), key=lambda one: (-one[1], one[0]))[:4]
+        kinds = ", ".join(f"{count} {suffix or 'without an ending'}" for suffix, count in most)
         return f"{self.others.total()} other files ({kinds})" if self.others else ""
 
 

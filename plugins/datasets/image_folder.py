@@ -55,8 +55,7 @@ class ImageFolder(Dataset):
         classes = _classes(found, folder, labels)
         self.spec = DataSpec((channels, size, size), classes)
         number = {name: i for i, name in enumerate(classes)}
-        # by class, each in the order in which they were found
-        self.files: Sequence[Picture] = sorted(found.pictures, key=lambda one: number.get(one.top, 0))
+        self.files: Sequence[Picture] = found.pictures
         self.labels = torch.tensor([number[one.top] for one in self.files]) if classes else None
         _tell(found, folder, classes)
         self._held: Tensor | None = None

@@ -1,0 +1,258 @@
+"""Pictures of a user's own: classes from folders, their order, memory, fingerprint, and bad files in words."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+import pytest
+import torch
+from data_kit import paint, real_data, same_item_by_item
+from PIL import Image
+
+from dmf.plugins.datasets import image_folder
+from dmf.plugins.datasets._search import natural
+from dmf.plugins.datasets.image_folder import ImageFolder
+from dmf.registry import PartError, UserError, build
+from dmf.testing import cases
+
+PETS = ("cat/img1.png", "cat/img2.png", "cat/img10.jpg", "dog/a/x.webp", "dog/b.bmp")
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """Two classes, and files that are no pictures."""
+    for seed, name in enumerate(PETS):
+        paint(tmp_path / name, seed=seed)
+    for name in ("notes.txt", "cat/.hidden.png", "empty/readme.md", ".git/x.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"no picture")
+    return tmp_path
+
+
+def opened(root: Path, **options: Any) -> ImageFolder:
+    return ImageFolder(root=str(root), **{"size": 8, **options})
+
+
+def names(data: ImageFolder) -> list[str]:
+    return [one.name for one in data.files]
+
+
+def complaint(root: Path, **options: Any) -> str:
+    with pytest.raises(ValueError) as error:
+        opened(root, **options)
+    return str(error.value)
+
+
+# labels and order
+
+
+def test_a_folder_a_class(pets: Path) -> None:
+    data = opened(pets)
+    assert data.spec.classes == ("cat", "dog") and data.spec.shape == (3, 8, 8)
+    assert names(data) == list(PETS) and data.held_out() is None
+    held = data.tensors()
+    assert held is not None and held[1]["class"].tolist() == [0, 0, 0, 1, 1]
+    same_item_by_item(data, range(5))
+
+
+def test_classes_and_files_are_in_the_order_of_a_person(tmp_path: Path) -> None:
+    for name in ("class10/a.png", "class9/a.png", "class9/a/b.png", "class1/2.png", "class1/10.png", "class1/1.png"):
+        paint(tmp_path / name)
+    data = opened(tmp_path)
+    assert data.spec.classes == ("class1", "class9", "class10")
+    assert names(data)[:3] == ["class1/1.png", "class1/2.png", "class1/10.png"]
+    assert [int(data[i].cond["class"]) for i in range(6)] == [0, 0, 0, 1, 1, 2]
+    assert sorted(["b2", "b10", "b02", "a", "B1", "7", "b"], key=natural) == ["7", "B1", "a", "b", "b02", "b2", "b10"]
+
+
+def test_classes_that_sort_otherwise_by_path_keep_their_pictures(tmp_path: Path) -> None:
+    for name in ("a b/1.png", "a/1.png", "a-c/1.png"):  # "a-c/" comes before "a/", "a" before "a-c"
+        paint(tmp_path / name)
+    data = opened(tmp_path)
+    assert [data.spec.classes[int(data[i].cond["class"])] for i in range(3)] == [
+        name.partition("/")[0] for name in names(data)
+    ]
+
+
+@pytest.mark.parametrize("where", ["", "photos/", "photos/2024/"])
+def test_pictures_without_classes(tmp_path: Path, where: str) -> None:
+    for number in (1, 2, 10):
+        paint(tmp_path / f"{where}{number}.png", seed=number)
+    data = opened(tmp_path)
+    assert data.spec.classes == () and names(data) == [f"{where}{n}.png" for n in (1, 2, 10)]
+    assert data[0].cond == {} and data.tensors() is not None and "class" not in data.spec.cond
+
+
+def test_labels_can_be_left_out_or_asked_for(pets: Path) -> None:
+    plain = opened(pets, labels="none")
+    assert plain.spec.classes == () and len(plain) == 5
+    (pets / "dog/b.bmp").unlink()
+    (pets / "dog/a/x.webp").unlink()
+    assert opened(pets).spec.classes == () and opened(pets, labels="folders").spec.classes == ("cat",)
+
+
+def test_labels_in_doubt_are_refused(pets: Path) -> None:
+    paint(pets / "stray.png")
+    text = complaint(pets)
+    assert "1 pictures in no folder of their class (stray.png)" in text and "labels: none" in text
+    assert len(opened(pets, labels="none")) == 6
+    flat = pets / "dog/a"
+    assert "no folder of their class (x.webp)" in complaint(flat, labels="folders")
+
+
+def test_parts_of_a_set_are_no_classes(tmp_path: Path) -> None:
+    for name in ("train/a.png", "Test/b.png"):
+        paint(tmp_path / name)
+    text = complaint(tmp_path)
+    assert "Test, train" in text and f"root: {tmp_path / 'Test'}" in text and "labels: folders" in text
+    assert opened(tmp_path, labels="folders").spec.classes == ("Test", "train")
+
+
+def test_it_is_told_what_was_found(pets: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "dmf"):
+        opened(pets)
+    assert f"5 pictures with 2 classes (cat, dog) in {pets}; left out 2 other files (1 .md, 1 .txt)" in caplog.text
+
+
+# memory and fingerprint
+
+
+def test_a_set_beyond_its_memory_is_read_file_by_file(pets: Path) -> None:
+    held, read = opened(pets), opened(pets, memory_gib=0)
+    assert held.tensors() is not None and read.tensors() is None
+    for i in range(5):
+        assert torch.equal(held[i].image, read[i].image) and held[i].cond == read[i].cond
+    needed = 5 * 3 * 8 * 8 / 2**30
+    assert opened(pets, memory_gib=needed).tensors() is not None
+    assert opened(pets, memory_gib=needed * 0.999).tensors() is None
+
+
+@pytest.mark.parametrize("options", [{}, {"memory_gib": 0.0}, {"labels": "none"}, {"channels": 1, "size": 5}])
+def test_it_is_held_to_the_contract(pets: Path, options: dict[str, Any]) -> None:
+    for case in cases("dataset", "image_folder", {"root": str(pets), **options}):
+        with contextlib.suppress(SkipTest):  # nothing is held out
+            case.run()
+
+
+def test_the_fingerprint_is_of_the_pictures(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = opened(pets).fingerprint()
+    assert first == opened(pets, memory_gib=0).fingerprint(), "never of where they are kept"
+    assert len({first, opened(pets, size=9).fingerprint(), opened(pets, labels="none").fingerprint()}) == 3
+    file = pets / "dog/b.bmp"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    changed = opened(pets).fingerprint()
+    assert changed != first, "a pixel of the same size of file"
+    file.rename(pets / "dog/c.bmp")
+    renamed = opened(pets).fingerprint()
+    assert renamed != changed
+    moved = pets.rename(pets.with_name("elsewhere"))
+    assert opened(moved).fingerprint() == renamed
+    monkeypatch.setattr(image_folder, "CHEAP", 0)
+    assert opened(moved).fingerprint() not in {first, changed, renamed}
+
+
+# bad files
+
+
+def damaged(folder: Path, kind: str) -> Path:
+    good = paint(folder / "good.jpg", 64, 64).read_bytes()
+    content = {
+        "empty.png": b"",
+        "text.png": b"this is no picture",
+        "cut.jpg": good[: len(good) // 2],
+        "cut.png": paint(folder / "x.png", 64, 64).read_bytes()[:500],
+        "head.gif": b"GIF89a",
+    }[kind]
+    (folder / kind).write_bytes(content)
+    return folder / kind
+
+
+@pytest.mark.parametrize("kind", ["text.png", "cut.jpg", "cut.png", "head.gif"])
+def test_a_bad_file_is_named_whether_kept_or_read(tmp_path: Path, kind: str) -> None:
+    file = damaged(tmp_path, kind)
+    text = complaint(tmp_path)
+    assert "1 of " in text and f"{file} cannot be read as a picture" in text and "write it anew" in text
+    data = opened(tmp_path, memory_gib=0)
+    with pytest.raises(UserError, match=f"{file} cannot be read as a picture"):
+        data[names(data).index(kind)]
+
+
+@pytest.mark.parametrize("memory_gib", [0.0, 2.0])
+def test_empty_files_are_found_before_anything_is_read(tmp_path: Path, memory_gib: float) -> None:
+    damaged(tmp_path, "empty.png")
+    assert "1 empty files (empty.png)" in complaint(tmp_path, memory_gib=memory_gib)
+
+
+def test_all_bad_files_are_told_at_once(tmp_path: Path) -> None:
+    for number in range(13):
+        (tmp_path / f"{number}.png").write_bytes(b"bad")
+    paint(tmp_path / "good.png")
+    text = complaint(tmp_path)
+    assert "13 of 14 pictures cannot be used" in text and text.count("cannot be read") == 10 and "and 3 more" in text
+    assert text.index("0.png") < text.index("9.png")
+
+
+def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    paint(tmp_path / "a.png", 16, 16)
+    assert "could be decompression bomb" in complaint(tmp_path)
+
+
+def test_a_file_that_goes_away_is_named(pets: Path) -> None:
+    data = opened(pets, memory_gib=0)
+    (pets / "dog/b.bmp").unlink()
+    with pytest.raises(UserError, match=r"b\.bmp: no such file"):
+        data[4]
+
+
+def test_nothing_to_read(tmp_path: Path) -> None:
+    assert "has no pictures in it, but nothing" in complaint(tmp_path)
+    for name in ("a.heic", "b.heic", "c"):
+        (tmp_path / name).write_bytes(b"x")
+    assert "has no pictures in it, but 3 other files (2 .heic, 1 without an ending)" in complaint(tmp_path)
+    assert f"root: {tmp_path / 'none'} is not there" in complaint(tmp_path / "none")
+    assert "c is a file; give the folder" in complaint(tmp_path / "c")
+    with pytest.raises(PartError, match=r"root.*required|required.*root|root.*missing"):
+        build("dataset", "image_folder")
+
+
+def test_links_are_followed_and_loops_end(pets: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    paint(elsewhere / "far.png")
+    (pets / "bird").symlink_to(elsewhere)
+    (pets / "dog/back").symlink_to(pets)
+    data = opened(pets)
+    assert data.spec.classes == ("bird", "cat", "dog") and len(data) == 6
+    (pets / "cat/gone.png").symlink_to(pets / "nowhere.png")
+    assert "gone.png: No such file or directory" in complaint(pets)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_closed_folder_is_named(pets: Path) -> None:
+    (pets / "cat").chmod(0)
+    try:
+        assert f"{pets / 'cat'}: Permission denied" in complaint(pets)
+    finally:
+        (pets / "cat").chmod(0o755)
+
+
+# real pictures
+
+
+def test_real_flowers_in_folders() -> None:
+    data = ImageFolder(root=f"{real_data('flowers5_128')}/flowers5_128", size=16)
+    assert data.spec.classes == ("daisy", "dandelion", "rose", "sunflower", "tulip")
+    held = data.tensors()
+    assert held is not None and held[1]["class"].bincount().tolist() == [764, 1052, 780, 731, 980]
+
+
+def test_real_flowers_without_folders() -> None:
+    root = f"{real_data('flowers12_224_flat')}/flowers12_224_flat"
+    assert "train" in complaint(Path(root))
+    data = ImageFolder(root=f"{root}/train", size=16)
+    assert len(data) == 720 and data.spec.classes == ()
+    assert len(ImageFolder(root=root, size=16, labels="none", memory_gib=0)) == 960
