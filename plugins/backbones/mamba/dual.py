@@ -19,9 +19,9 @@ def dual(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int) -> 
     groups, shared = B.shape[3], heads // B.shape[3]
     B, C = B.permute(0, 1, 3, 4, 2), C.transpose(2, 3)  # (b, c, g, n, s), (b, c, g, t, n)
     decays, from_start = _decays(a.transpose(2, 3))  # (b, c, h, t, s), (b, c, h, t)
-    # 1: the diagonal blocks, tokens to tokens of their own chunk
-    weights = (C @ B).repeat_interleave(shared, dim=2) * decays
-    within = (weights @ X.transpose(2, 3).contiguous()).transpose(2, 3)  # (b, c, t, h, p)
+    # 1: the diagonal blocks, tokens to tokens of their own chunk and no later one
+    weights = (C @ B).tril().repeat_interleave(shared, dim=2) * decays
+    within = (weights @ X.transpose(2, 3)).transpose(2, 3)  # (b, c, t, h, p)
     # 2: what each chunk leaves behind, the right factors; the heads of a group side by side
     to_end = decays[..., -1, :].transpose(2, 3)[..., None]  # (b, c, s, h, 1)
     left = B @ torch.unflatten(to_end * X, 3, (groups, shared)).flatten(4).transpose(2, 3)  # (b, c, g, n, r p)
@@ -30,35 +30,34 @@ def dual(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int) -> 
     start = _carry(left, total.repeat_interleave(width, dim=3)[:, :, :, None])
     # 4: what was there before a chunk to its tokens, the left factors
     before = torch.unflatten((C @ start).transpose(2, 3).flatten(3), 3, (heads, width))
-    y = within + from_start.transpose(2, 3)[..., None] * before
+    y = torch.addcmul(within, from_start.transpose(2, 3)[..., None], before)
     return y.flatten(1, 2)[:, :length]
 
 
 def _chunks(x: Tensor, chunk: int) -> Tensor:
     """(b, l, ...) to (b, c, chunk, ...), the last chunk filled with tokens that do nothing: no step, no input."""
     fill = -x.shape[1] % chunk
-    return torch.unflatten(pad(x, (*(0, 0) * (x.ndim - 2), 0, fill)), 1, (-1, chunk))
+    x = pad(x, (*(0, 0) * (x.ndim - 2), 0, fill)) if fill else x
+    return torch.unflatten(x, 1, (-1, chunk))
 
 
 def _decays(a: Tensor) -> tuple[Tensor, Tensor]:
-    """From token s to t, exp(a_{s+1} + ... + a_t), 0 for s > t: (..., T) to (..., T, T); and from the start to t.
+    """From token s to t, exp(a_{s+1} + ... + a_t), 1 for s >= t: (..., T) to (..., T, T); and from the start to t.
 
-    Sums between two tokens are differences of running sums, which may be thousands times larger: in high and low
-    halves they keep all digits. The low half is a rounding error, which has no gradient.
+    Sums between two tokens are differences of running sums, which may be thousands of times larger: in high and low
+    halves they keep all digits. The low half is a rounding error, which has no gradient; nor has a token's own weight,
+    in which it would cancel but for rounding.
     """
     exact = a.double().cumsum(-1)
     high = exact.to(a.dtype)
     low = (exact - high).detach().to(a.dtype)
     between = (high[..., None] - high[..., None, :]) + (low[..., None] - low[..., None, :])
-    places = torch.arange(a.shape[-1], device=a.device)
-    # a token's own weight is 1 whatever the decays: in their gradients it would cancel, but for its rounding error
-    between = between.masked_fill(places[:, None] == places, 0)
-    return between.masked_fill(places[:, None] < places, -torch.inf).exp(), high.exp()
+    return between.tril(-1).exp(), high.exp()
 
 
 def _carry(left: Tensor, decay: Tensor) -> Tensor:
     """The state before each chunk, from what each leaves behind: (b, c, ...) to the same."""
     start = [torch.zeros_like(left[:, 0])]
     for left_k, decay_k in zip(left[:, :-1].unbind(1), decay[:, :-1].unbind(1), strict=True):
-        start.append(decay_k * start[-1] + left_k)
+        start.append(torch.addcmul(left_k, decay_k, start[-1]))
     return torch.stack(start, dim=1)

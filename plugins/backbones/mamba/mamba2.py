@@ -49,13 +49,10 @@ class Mamba2(nn.Module):
         self.head, self.groups, self.chunk = head, groups, chunk
         self.backend = checked(backend, "mamba2")
         shared = groups * state  # of B, and of C
-        self.sizes = [inner, inner + 2 * shared, heads]  # of z; of x, B and C; of dt
-        self.inside = [inner, shared, shared]
-        convolved = self.sizes[1]
+        convolved = inner + 2 * shared  # x, B and C
+        self.sizes, self.inside = [inner, convolved, heads], [inner, shared, shared]  # z, xBC, dt; x, B, C
         self.in_proj = nn.Linear(width, sum(self.sizes), bias=False)
-        self.conv1d = nn.Conv1d(
-            inner + 2 * shared, inner + 2 * shared, conv, groups=inner + 2 * shared, padding=conv - 1
-        )
+        self.conv1d = nn.Conv1d(convolved, convolved, conv, groups=convolved, padding=conv - 1)
         self.dt_bias = undecayed(first_steps(heads))
         self.A_log = undecayed(torch.empty(heads).uniform_(*DECAYS).log())
         self.D = undecayed(torch.ones(heads))
