@@ -1,101 +1,48 @@
-"""The U-Net of DDPM: residual blocks down to a few pixels and up again, with skips, and attention at some resolutions.
+"""The U-Net: residual blocks down to a few pixels and up again, with skips, and attention at some resolutions.
 
 Source: Ho et al. 2020, "Denoising Diffusion Probabilistic Models" (arXiv 2006.11239), appendix B. The defaults are its
-CIFAR-10 network, 35.7 million weights.
+CIFAR-10 network, 35.7 million weights. By options it is the network of ADM (Dhariwal & Nichol 2021, arXiv 2105.05233,
+section 3) and DDPM++ as in EDM (Karras et al. 2022, arXiv 2206.00364, appendix F.2).
 """
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Collection, Mapping
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Lt, MinLen
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, silu
+from torch.nn.functional import silu
 
 from ...core import Backbone, DataSpec
-from ._attention import SelfAttention
 from ._conditioning import Conditioning
 from ._embeddings import image_size
-
-
-class Residual(nn.Module):
-    """Two convolutions beside a shortcut, told of noise level and class in between, then attention where there is some.
-
-    Args:
-        before: Channels that come.
-        after: Channels that go.
-        given: Width of the conditioning.
-        groups: Of the normalisations.
-        dropout: Before the second convolution.
-        heads: Of the attention; 0 for none.
-    """
-
-    def __init__(self, before: int, after: int, given: int, groups: int, dropout: float, heads: int) -> None:
-        super().__init__()
-        self.norm1 = nn.GroupNorm(groups, before, eps=1e-6)
-        self.conv1 = nn.Conv2d(before, after, 3, padding=1)
-        self.given = nn.Linear(given, after)
-        self.norm2 = nn.GroupNorm(groups, after, eps=1e-6)
-        self.dropout = nn.Dropout(dropout)
-        self.conv2 = nn.Conv2d(after, after, 3, padding=1)
-        self.shortcut = nn.Identity() if before == after else nn.Conv2d(before, after, 1)
-        self.attention = Attention(after, groups, heads) if heads else nn.Identity()
-
-    def forward(self, x: Tensor, given: Tensor) -> Tensor:
-        """(B, before, H, W) and (B, given) to (B, after, H, W)."""
-        h = self.conv1(silu(self.norm1(x))) + self.given(silu(given))[:, :, None, None]
-        h = self.conv2(self.dropout(silu(self.norm2(h))))
-        out: Tensor = self.attention(self.shortcut(x) + h)
-        return out
-
-
-class Attention(nn.Module):
-    """Every pixel of (B, C, H, W) attends to every other one; added to what came."""
-
-    def __init__(self, channels: int, groups: int, heads: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
-        self.mix = SelfAttention(channels, heads)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
-        tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, H W, C)
-        mixed: Tensor = self.mix(tokens).transpose(1, 2).reshape(x.shape)
-        return x + mixed
-
-
-class Halve(nn.Conv2d):
-    """(B, C, H, W) to (B, C, H/2, W/2)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, 3, stride=2, padding=1)
-
-
-class Double(nn.Conv2d):
-    """(B, C, H, W) to (B, C, 2H, 2W)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Nearest neighbours, then a convolution."""
-        return super().forward(interpolate(x, scale_factor=2.0, mode="nearest"))
+from ._unet_blocks import Attention, Resample, Residual, Style, doubling, halving
 
 
 class UNet(Backbone):
-    """The U-Net of DDPM, with classes.
+    """The U-Net of DDPM, and by options those of ADM and EDM.
 
     Args:
-        spec: Images or latents, with or without classes.
+        spec: Images or latents of any size, with or without classes.
         base: Channels of the first level, even.
         multipliers: Channels of each level as a multiple of `base`; each level but the first has half the resolution of
-            the one before.
+            the one before, rounded up.
         blocks: Residual blocks a level, going down; one more going up.
-        attention: Resolutions (the longer side, in pixels) at which every block is followed by attention; the middle
-            always has it.
+        attention: Resolutions (the longer side, in pixels) at which blocks are followed by attention; the middle always
+            has it.
+        decoder_attention: Going up, attention follows every block of these resolutions (DDPM, ADM), or the last one
+            alone (DDPM++).
+        heads: Attention heads.
+        head_channels: Channels of each head, instead of their number: 64 in ADM.
+        resample: The resolution changes by a convolution (DDPM), by a residual block (ADM), or by a residual block with
+            a 1 x 1 convolution in its shortcut (DDPM++).
+        scale_shift: Noise level and class scale and shift the second normalisation of a block (ADM), instead of being
+            added before it.
+        half_sums: Sums of shortcut and branch are divided by the square root of 2, so that the variance stays (DDPM++).
         dropout: Inside the residual blocks, in training.
         groups: Of the group normalisation; divides the channels of every level.
-        heads: Attention heads.
+        init: Weights start by Xavier's rule with biases of zero (DDPM, DDPM++), or as torch starts them (ADM); the
+            last convolution of each branch and of the network is zero.
     """
 
     def __init__(
@@ -106,58 +53,75 @@ class UNet(Backbone):
         multipliers: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (1, 2, 2, 2),
         blocks: Annotated[int, Ge(1)] = 2,
         attention: tuple[Annotated[int, Ge(1)], ...] = (16,),
+        decoder_attention: Literal["every", "last"] = "every",
+        heads: Annotated[int, Ge(1)] = 1,
+        head_channels: Annotated[int, Ge(1)] | None = None,
+        resample: Resample = "convolution",
+        scale_shift: bool = False,
+        half_sums: bool = False,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
         groups: Annotated[int, Ge(1)] = 32,
-        heads: Annotated[int, Ge(1)] = 1,
+        init: Literal["xavier", "torch"] = "xavier",
     ) -> None:
         super().__init__(spec)
         channels, height, width = image_size(spec, "unet")
         widths = [base * m for m in multipliers]
-        sides = [max(height, width) >> level for level in range(len(widths))]
-        _check_sizes(height, width, len(widths), sides, tuple(attention))
-        _check_widths(base, widths, groups, heads)
+        sides = [-(-max(height, width) // 2**level) for level in range(len(widths))]
+        here = [side in attention for side in sides]
+        _check_attention(sides, tuple(attention))
+        _check_groups([base, *widths], groups, sides)
+        _check_heads({*(w for w, some in zip(widths, here, strict=True) if some), widths[-1]}, heads, head_channels)
+        style = Style(4 * base, groups, dropout, heads, head_channels, scale_shift, half_sums, resample)
         self.given = Conditioning(spec, 4 * base, frequencies=base, backbone="unet")
-
-        def residual(before: int, after: int, heads: int) -> Residual:
-            return Residual(before, after, 4 * base, groups, dropout, heads)
-
-        heads_at = [heads if side in attention else 0 for side in sides]
         self.into = nn.Conv2d(channels, base, 3, padding=1)
-        self.down = nn.ModuleList()
-        now, skips = base, [base]
-        for level, (after, here) in enumerate(zip(widths, heads_at, strict=True)):
-            if level:
-                self.down.append(Halve(now))
-                skips.append(now)
-            for _ in range(blocks):
-                self.down.append(residual(now, after, here))
-                now = after
-                skips.append(now)
-        self.middle = nn.ModuleList([residual(now, now, heads), residual(now, now, 0)])
-        self.up = nn.ModuleList()
-        for level, (after, here) in reversed(list(enumerate(zip(widths, heads_at, strict=True)))):
-            for _ in range(blocks + 1):
-                self.up.append(residual(now + skips.pop(), after, here))
-                now = after
-            if level:
-                self.up.append(Double(now))
-        self.norm = nn.GroupNorm(groups, now, eps=1e-6)
-        self.out = nn.Conv2d(now, channels, 3, padding=1)
-        self._initialise()
+        skips = self._build_down(base, widths, blocks, here, style)
+        deep = widths[-1]
+        self.middle = nn.ModuleList([Residual(deep, deep, style, attention=True), Residual(deep, deep, style)])
+        first = blocks if decoder_attention == "last" else 0  # of the blocks going up with attention
+        self._build_up(skips, widths, [[some and i >= first for i in range(blocks + 1)] for some in here], style)
+        self.norm = style.norm(widths[0])
+        self.out = nn.Conv2d(widths[0], channels, 3, padding=1)
+        self._initialise(init)
 
-    def _initialise(self) -> None:
-        """Xavier for every linear map, zero for the last one of each residual branch and of the network."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.xavier_uniform_(module.weight)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
-        nn.init.zeros_(self.out.weight)
-        for module in self.modules():
-            if isinstance(module, Residual):
-                nn.init.zeros_(module.conv2.weight)
-            elif isinstance(module, SelfAttention):
-                nn.init.zeros_(module.project.weight)
+    def _build_down(self, base: int, widths: list[int], blocks: int, attention: list[bool], style: Style) -> list[int]:
+        """Make what goes down; the channels that come to each layer and to the one after them."""
+        self.down = nn.ModuleList()
+        flow = [base]
+        for level, (after, here) in enumerate(zip(widths, attention, strict=True)):
+            if level:
+                self.down.append(halving(flow[-1], style))
+                flow.append(flow[-1])
+            for _ in range(blocks):
+                self.down.append(Residual(flow[-1], after, style, attention=here))
+                flow.append(after)
+        return flow
+
+    def _build_up(self, skips: list[int], widths: list[int], attention: list[list[bool]], style: Style) -> None:
+        """Make what goes up, from the deepest level on."""
+        self.up, self.joins = nn.ModuleList(), list[bool]()
+        now = widths[-1]
+        for level in reversed(range(len(widths))):
+            for here in attention[level]:
+                self.up.append(Residual(now + skips.pop(), widths[level], style, attention=here))
+                self.joins.append(True)
+                now = widths[level]
+            if level:
+                self.up.append(doubling(now, style))
+                self.joins.append(False)
+
+    def _initialise(self, init: str) -> None:
+        """The weights at the start, zero for the last ones of each residual branch and of the network."""
+        if init == "xavier":
+            for module in self.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d):
+                    nn.init.xavier_uniform_(module.weight)
+                    assert module.bias is not None
+                    nn.init.zeros_(module.bias)
+        convolutions = [module.conv2 for module in self.modules() if isinstance(module, Residual)]
+        projections = [module.mix.project for module in self.modules() if isinstance(module, Attention)]
+        for last in (*convolutions, *projections, self.out):
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
 
     def blocks(self) -> list[nn.Module]:
         """Every residual block with its attention, in the order of the forward pass."""
@@ -165,29 +129,27 @@ class UNet(Backbone):
 
     def forward(self, x: Tensor, noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         """F: (B, C, H, W), (B,) and the inputs of ``spec.cond``, to (B, C, H, W)."""
-        given = self.given(noise, cond)  # (B, 4 base)
+        given = silu(self.given(noise, cond))  # (B, 4 base); the first thing that every block does with it
         h = self.into(x)
         skips = [h]
-        for module in self.down:
-            h = module(h, given) if isinstance(module, Residual) else module(h)
+        for block in self.down:
+            h = block(h, given)
             skips.append(h)
-        for module in self.middle:
-            h = module(h, given)
-        for module in self.up:
-            h = module(torch.cat([h, skips.pop()], dim=1), given) if isinstance(module, Residual) else module(h)
+        for block in self.middle:
+            h = block(h, given)
+        for block, joins in zip(self.up, self.joins, strict=True):
+            h = block(_join(h, skips.pop()) if joins else h, given)
         out: Tensor = self.out(silu(self.norm(h)))
         return out
 
 
-def _check_sizes(height: int, width: int, levels: int, sides: list[int], attention: tuple[int, ...]) -> None:
-    step = 2 ** (levels - 1)
-    if height % step or width % step:
-        most = next(n for n in range(levels, 0, -1) if height % 2 ** (n - 1) == width % 2 ** (n - 1) == 0)
-        raise ValueError(
-            f"{levels} levels halve the image {levels - 1} times, so its sides must be multiples of {step};"
-            f" got {height} x {width}: write backbone.multipliers with at most {most} level(s), or bring the images to"
-            f" {-(-height // step) * step} x {-(-width // step) * step}"
-        )
+def _join(h: Tensor, skip: Tensor) -> Tensor:
+    """Both side by side, without the row and column that came of halving an odd side and doubling it again."""
+    rows, columns = skip.shape[2:]
+    return torch.cat([h[:, :, :rows, :columns], skip], dim=1)
+
+
+def _check_attention(sides: list[int], attention: tuple[int, ...]) -> None:
     unknown = [side for side in attention if side not in sides]
     if unknown:
         raise ValueError(
@@ -196,16 +158,39 @@ def _check_sizes(height: int, width: int, levels: int, sides: list[int], attenti
         )
 
 
-def _check_widths(base: int, widths: list[int], groups: int, heads: int) -> None:
-    if base % 2:
-        raise ValueError(f"base must be even, for the waves of the noise level come in pairs; got {base}")
-    for channels in sorted({base, *widths}):
+def _check_groups(widths: list[int], groups: int, sides: list[int]) -> None:
+    """``widths`` begins with the base."""
+    if widths[0] % 2:
+        raise ValueError(f"base must be even, for the waves of the noise level come in pairs; got {widths[0]}")
+    for channels in sorted(set(widths)):
         if channels % groups:
-            fits = max(g for g in range(1, groups + 1) if all(c % g == 0 for c in (base, *widths)))
             raise ValueError(
                 f"groups {groups} does not divide the {channels} channels of a level ({', '.join(map(str, widths))});"
-                f" write backbone.groups: {fits}, or a base that is a multiple of {groups}"
+                f" write backbone.groups: {_divisor(groups, widths)}, or a base that is a multiple of {groups}"
             )
-        if channels % heads:
-            fits = max(h for h in range(1, heads + 1) if all(c % h == 0 for c in (base, *widths)))
-            raise ValueError(f"heads {heads} does not divide {channels} channels; write backbone.heads: {fits}")
+    seen = {width for i, side in enumerate(sides) if side == 1 for width in widths[i : i + 2]}
+    if groups in seen:
+        raise ValueError(
+            f"at 1 x 1 pixels each of the {groups} groups of {groups} channels is one number, which is normalised to 0;"
+            f" write backbone.groups: {_divisor(groups - 1, widths)}, or fewer levels in backbone.multipliers"
+        )
+
+
+def _check_heads(widths: Collection[int], heads: int, head_channels: int | None) -> None:
+    """``widths`` are those of the levels with attention."""
+    if head_channels and heads > 1:
+        raise ValueError(
+            f"heads {heads} and head_channels {head_channels} both split the attention; leave one of them out"
+        )
+    option, wanted = ("head_channels", head_channels) if head_channels else ("heads", heads)
+    for channels in sorted(set(widths)):
+        if channels % wanted:
+            raise ValueError(
+                f"{option} {wanted} does not divide the {channels} channels of a level with attention;"
+                f" write backbone.{option}: {_divisor(wanted, widths)}"
+            )
+
+
+def _divisor(most: int, widths: Collection[int]) -> int:
+    """The largest number up to ``most`` that divides all of them."""
+    return max(n for n in range(1, most + 1) if all(width % n == 0 for width in widths))
