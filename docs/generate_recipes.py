@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dmf.registry import KINDS, Part, describe, load, parts, recipe_schema
 from dmf.registry.discover import BUILT_IN
 from dmf.registry.options import schema
 from dmf.registry.words import expected
+from dmf.registry.yaml12 import written
 
 PAGE = Path(__file__).resolve().parent / "recipes.md"
 PART = re.compile("the name of ((?:an? )?[a-z]+)(?: or a mapping with its name and options)?")
@@ -82,8 +81,7 @@ def default(name: str, below: Mapping[str, Any], schema: Mapping[str, Any]) -> s
         return "required"
     if "default" not in below or (is_section(below) and below["default"] is not None and "x-part" not in below):
         return ""
-    text = yaml.safe_dump(below["default"], default_flow_style=True, sort_keys=False, width=1000)
-    return f"`{text.removesuffix('...' + chr(10)).strip()}`"
+    return f"`{written(below['default'])}`"
 
 
 def is_section(below: Mapping[str, Any]) -> bool:

@@ -243,6 +243,16 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.012345
 _Dumper.ignore_aliases = lambda self, data: True  # type: ignore[method-assign]
 
 
+def written(value: Any) -> str:
+    """A plain value as a recipe has it, on one line.
+
+    >>> written([1, 2, {"name": "no"}])
+    "[1, 2, {name: 'no'}]"
+    """
+    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=True, allow_unicode=True, width=10**6)
+    return text.removesuffix("...\n").strip()
+
+
 def dump(value: Any) -> str:
     """Plain values as YAML, in the order they have."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)

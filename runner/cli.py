@@ -46,14 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(words: list[str]) -> argparse.Namespace:
-    """The parsed words. ``key=value`` may stand anywhere, also after flags, where argparse alone would not take it."""
+    """The parsed words. ``key=value`` may stand anywhere, also after flags, where argparse alone would not take it.
+
+    So may any word of a command that takes ``words``.
+    """
     top = parser()
     args, left = top.parse_known_args(words)
-    strange = [word for word in left if word.startswith("-") or "=" not in word or not hasattr(args, "overrides")]
+    name = "words" if hasattr(args, "words") else "overrides"
+    strange = [w for w in left if w.startswith("-") or ("=" not in w and name != "words") or not hasattr(args, name)]
     if strange:
         top.error(f"unrecognized arguments: {' '.join(strange)} (dmf {args.command} --help lists those there are)")
     if left:
-        args.overrides = [*args.overrides, *left]
+        setattr(args, name, [*getattr(args, name), *left])
     args.argv = words
     return args
 

@@ -30,7 +30,7 @@ def network_summary(network: nn.Module, spec: DataSpec) -> str:
     handles = [m.register_forward_hook(_recorder(name, shapes)) for name, m in named]
     was_training = network.training
     try:
-        network.eval()(*_one_input(network, spec))
+        network.eval()(*one_input(network, spec))
     finally:
         network.train(was_training)
         for handle in handles:
@@ -39,7 +39,8 @@ def network_summary(network: nn.Module, spec: DataSpec) -> str:
     return "\n".join(_aligned([("module", "type", "output", "parameters"), *rows])) + "\n"
 
 
-def _one_input(network: nn.Module, spec: DataSpec) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+def one_input(network: nn.Module, spec: DataSpec) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """An image of zeros with its noise label and conditions, on the network's device."""
     device = next(network.parameters()).device
     cond = {
         name: torch.zeros(1, dtype=torch.int64, device=device)

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ...registry.errors import UserError
 
@@ -102,6 +103,29 @@ def check_writable(file: Path | None, endings: tuple[str, ...] = ()) -> None:
         raise UserError(f"{file} cannot be written: its folder does not exist, or it is a folder itself")
     if endings and file.suffix.lower() not in endings:
         raise UserError(f"{file}: what is written is {endings[0]}; name it {file.with_suffix(endings[0]).name}")
+
+
+def option(word: str) -> tuple[str, Any]:
+    """An option and its value, from ``name=value``; the value is YAML.
+
+    Raises:
+        UserError: It is not.
+    """
+    from ...registry.yaml12 import parse_value
+
+    key, _, value = word.partition("=")
+    try:
+        return key, parse_value(value)
+    except UserError as error:
+        raise UserError(f"{word}: {str(error).partition(': ')[2]}") from error
+
+
+def shape(text: str) -> tuple[int, ...]:
+    """(C, H, W) from numbers with commas between, for argparse."""
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: whole numbers with commas between, as 3,32,32") from None
 
 
 def positive(text: str) -> int:

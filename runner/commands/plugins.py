@@ -7,19 +7,37 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from ...registry.errors import UserError
+from . import plugins_show
+from .flags import natural, shape
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ...registry import Part
 
-HELP = "list every installed part with its summary, origin and health"
+HELP = "list every installed part with its summary, origin and health; show all about one"
+USAGE = """\
+dmf plugins [KIND] [--check] [--json]
+       dmf plugins show KIND:NAME [OPTION=VALUE ...] [--shape C,H,W] [--classes K] [--json]"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
+    parser.usage = USAGE
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="KIND",
+        help="only this kind, for example sampler; show KIND:NAME tells all about one part: origin, options, and of a "
+        "backbone, with the options given, its parameters, blocks and work",
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument("--check", action="store_true", help="really import each part, in a process of its own")
-    parser.add_argument("kind", nargs="?", help="only this kind, for example sampler")
+    parser.add_argument(
+        "--shape", type=shape, metavar="C,H,W", help="of the images that a shown backbone is for (default: 3,32,32)"
+    )
+    parser.add_argument("--classes", type=natural, metavar="K", help="of these images (default: 0, unlabelled)")
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -28,10 +46,30 @@ def execute(args: argparse.Namespace) -> int:
     Returns:
         0; with ``--check``, 1 when a part is broken.
     """
+    if args.words[:1] == ["show"]:
+        if args.check:
+            raise UserError(
+                "--check is for the list: dmf plugins KIND --check; to hold one part to its contract: "
+                "pytest --dmf-part KIND:NAME"
+            )
+        return plugins_show.execute(args.words[1:], args)
+    _check_words(args)
+    return _list(args)
+
+
+def _check_words(args: argparse.Namespace) -> None:
+    """Refuse what is said for `show` alone."""
+    if len(args.words) > 1 or any(":" in word or "=" in word for word in args.words):
+        raise UserError(f"got {' '.join(args.words)}, expected one kind of part, or: dmf plugins show KIND:NAME")
+    if args.shape or args.classes is not None:
+        raise UserError("--shape and --classes are for one backbone: dmf plugins show backbone:NAME --shape C,H,W")
+
+
+def _list(args: argparse.Namespace) -> int:
     from ...registry.discover import parts, unknown_limits
     from ...registry.kinds import kind_of
 
-    found = parts(kind_of(args.kind).name if args.kind else None)
+    found = parts(kind_of(args.words[0]).name if args.words else None)
     for name in unknown_limits():
         print(f"warning: DMF_PLUGINS names {name}, which is not installed", file=sys.stderr)
     rows = _rows(found, args.check)
