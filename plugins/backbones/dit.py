@@ -85,9 +85,9 @@ class DiT(Backbone):
     Args:
         spec: Images or latents, with or without classes and vectors.
         size: The paper's: S is hidden 384, depth 12, heads 6; B is 768, 12, 12; L is 1024, 24, 16; XL is 1152, 28, 16.
-        hidden: Width of a token, a multiple of 4 and of `heads`; None: as `size` says.
-        depth: Number of blocks; None: as `size` says.
-        heads: Attention heads; None: as `size` says.
+        hidden: Width of a token, a multiple of 4 and of `heads`; null: as `size` says.
+        depth: Number of blocks; null: as `size` says.
+        heads: Attention heads; null: as `size` says.
         patch: Side of a patch in pixels (or latents); divides height and width.
         mlp_ratio: Width inside a block's two-layer network, as a multiple of `hidden`.
         dropout: On what attention and two-layer network add, in training; the paper has none.
