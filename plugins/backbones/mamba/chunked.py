@@ -22,6 +22,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.flop_counter import register_flop_formula
 
+from .precision import full_precision
+
 NUMBERS_CPU = 2**19  # that a segment's states are made of: what a cache holds
 NUMBERS_ELSEWHERE = 2**26  # 256 MiB in float32
 SHORTEST = 16  # tokens in a segment, however wide
@@ -62,8 +64,9 @@ def _forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple
     cut, A = plan(u.shape[2], A.numel(), u.device.type), A.t().contiguous()
     pieces = _pieces(cut, A, u, delta, B, C)
     room = _room(cut, A, pieces, 2)
-    done = [_forward_piece(cut, room, A, *piece) for piece in pieces]
-    return torch.cat([y for y, _ in done]), torch.cat([starts for _, starts in done], dim=1)
+    with full_precision(u.device):
+        done = [_forward_piece(cut, room, A, *piece) for piece in pieces]
+    return torch.cat([y for y, _ in done]).contiguous(), torch.cat([starts for _, starts in done], dim=1).contiguous()
 
 
 @torch.library.custom_op("dmf::selective_scan_backward", mutates_args=())
@@ -72,9 +75,11 @@ def _backward(gy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Ten
     cut, A = plan(u.shape[2], A.numel(), u.device.type), A.t().contiguous()
     pieces = _pieces(cut, A, gy, u, delta, B, C, starts.transpose(0, 1))
     room = _room(cut, A, pieces, 3)
-    done = [_backward_piece(cut, room, A, *piece) for piece in pieces]
-    gA, gu, gdelta, gB, gC = zip(*done, strict=True)
-    return torch.cat(gu), torch.cat(gdelta), torch.stack(gA).sum(0).t().contiguous(), torch.cat(gB), torch.cat(gC)
+    with full_precision(u.device):
+        done = [_backward_piece(cut, room, A, *piece) for piece in pieces]
+    gA, *rest = zip(*done, strict=True)
+    gu, gdelta, gB, gC = (torch.cat(grads).contiguous() for grads in rest)
+    return gu, gdelta, torch.stack(gA).sum(0).t().contiguous(), gB, gC
 
 
 @_forward.register_fake

@@ -4,14 +4,12 @@ Source: Gu & Dao 2023, "Mamba" (arXiv 2312.00752), section 3, algorithm 2; Dao &
 (arXiv 2405.21060), section 6.
 """
 
-from contextlib import AbstractContextManager, nullcontext
-
-import torch
 from torch import Tensor
 from torch.nn.functional import silu, softplus
 
 from . import chunked, dual, fused, recurrence
 from .backends import Backend, resolve
+from .precision import full_precision, wide
 
 
 def selective_scan(
@@ -53,10 +51,9 @@ def selective_scan(
     chosen = resolve(backend, "mamba1", u.device)
     if chosen == "fused":
         return fused.selective(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
-    wide = _wide(u.dtype)
-    with _full_precision(u.device):
-        x, A, B, C = (t.to(wide) for t in (u, A, B, C))
-        delta = _steps(delta.to(wide), None if delta_bias is None else delta_bias[:, None], delta_softplus)
+    with full_precision(u.device):
+        x, A, B, C = (wide(t) for t in (u, A, B, C))
+        delta = _steps(wide(delta), None if delta_bias is None else delta_bias[:, None], delta_softplus)
         y = (recurrence if chosen == "reference" else chunked).selective(x, delta, A, B, C)
         return _past(y, x, None if D is None else D[:, None], z).to(u.dtype)
 
@@ -104,10 +101,9 @@ def state_space_dual(
     chosen = resolve(backend, "mamba2", x.device)
     if chosen == "fused":
         return fused.dual(x, dt, A, B, C, chunk=chunk, D=D, z=z, dt_bias=dt_bias, dt_softplus=dt_softplus)
-    wide = _wide(x.dtype)
-    with _full_precision(x.device):
-        u, A, B, C = (t.to(wide) for t in (x, A, B, C))
-        dt = _steps(dt.to(wide), dt_bias, dt_softplus)
+    with full_precision(x.device):
+        u, A, B, C = (wide(t) for t in (x, A, B, C))
+        dt = _steps(wide(dt), dt_bias, dt_softplus)
         y = recurrence.dual(u, dt, A, B, C) if chosen == "reference" else dual.dual(u, dt, A, B, C, chunk)
         return _past(y, u, None if D is None else D[:, None], z).to(x.dtype)
 
@@ -118,21 +114,13 @@ def _shapes(**tensors: tuple[Tensor | None, tuple[int, ...]]) -> None:
             raise ValueError(f"{name} goes with the other arguments in shape {shape}; got {tuple(tensor.shape)}")
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
-
-
-def _full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """No autocast inside: a state sums thousands of terms, and bfloat16 has 8 bits."""
-    return torch.autocast(device.type, enabled=False) if device.type in ("cpu", "cuda") else nullcontext()
-
-
 def _steps(delta: Tensor, bias: Tensor | None, is_raw: bool) -> Tensor:
     delta = delta if bias is None else delta + bias
-    return softplus(delta) if is_raw else delta
+    # contiguous: of another layout, a compiled graph is told a wrong one for the gradient of softplus
+    return softplus(delta.contiguous()) if is_raw else delta
 
 
 def _past(y: Tensor, x: Tensor, D: Tensor | None, z: Tensor | None) -> Tensor:
     """What goes past the state, and the gate."""
     y = y if D is None else y + D * x
-    return y if z is None else y * silu(z.to(y.dtype))
+    return y if z is None else y * silu(wide(z))

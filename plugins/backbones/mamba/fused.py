@@ -5,7 +5,7 @@ A build may lack the module, a library that it links to, or the Mamba-1 kernel a
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -89,20 +89,11 @@ def selective(
     delta_softplus: bool = False,
 ) -> Tensor:
     """Mamba-1's kernel; shapes as ``selective_scan``'s. What is per channel is float32, the rest of u's dtype."""
-    wide = [None if t is None else t.float() for t in (A, D, delta_bias)]
-    rows = [None if t is None else t.to(u.dtype).contiguous() for t in (delta, B, C, z)]
-    out: Tensor = kernel("mamba1")(
-        u.contiguous(),
-        rows[0],
-        wide[0],
-        rows[1],
-        rows[2],
-        D=wide[1],
-        z=rows[3],
-        delta_bias=wide[2],
-        delta_softplus=delta_softplus,
-    )
-    return out
+    delta, B, C = (t.to(u.dtype).contiguous() for t in (delta, B, C))
+    given = {"u": u.contiguous(), "delta": delta, "A": A.float(), "B": B, "C": C}
+    given |= {name: t.float() for name, t in (("D", D), ("delta_bias", delta_bias)) if t is not None}
+    given |= {} if z is None else {"z": z.to(u.dtype).contiguous()}
+    return _run("mamba1", given, 0, delta_softplus)
 
 
 def dual(
@@ -121,7 +112,63 @@ def dual(
     """Mamba-2's kernel; shapes as ``state_space_dual``'s. What is per head is float32, the rest of x's dtype."""
     if chunk & (chunk - 1):
         raise ValueError(f"the fused kernel takes chunks of 2^k tokens; got {chunk}; write chunk: 64")
-    A, D, dt_bias = (None if t is None else t.float() for t in (A, D, dt_bias))  # type: ignore[assignment]
-    B, C, z = (None if t is None else t.to(x.dtype) for t in (B, C, z))  # type: ignore[assignment]
-    out: Tensor = kernel("mamba2")(x, dt, A, B, C, chunk, D=D, z=z, dt_bias=dt_bias, dt_softplus=dt_softplus)
+    given = {"x": x, "dt": dt.to(x.dtype), "A": A.float(), "B": B.to(x.dtype), "C": C.to(x.dtype)}
+    given |= {name: t.float() for name, t in (("D", D), ("dt_bias", dt_bias)) if t is not None}
+    given |= {} if z is None else {"z": z.to(x.dtype)}
+    return _run("mamba2", given, chunk, dt_softplus)
+
+
+def _run(layer: str, given: dict[str, Tensor], chunk: int, softplus: bool) -> Tensor:
+    """The kernel; where a graph is compiled, which cannot look into it, as one operator."""
+    names, tensors = " ".join(given), list(given.values())
+    run = _operator if torch.compiler.is_compiling() else _call
+    out: Tensor = run(layer, names, tensors, chunk, softplus)
     return out
+
+
+def _call(layer: str, names: str, tensors: Sequence[Tensor], chunk: int, softplus: bool) -> Tensor:
+    given: dict[str, Any] = dict(zip(names.split(), tensors, strict=True))
+    given |= {"delta_softplus": softplus} if layer == "mamba1" else {"chunk_size": chunk, "dt_softplus": softplus}
+    out: Tensor = kernel(layer)(**given)
+    return out
+
+
+@torch.library.custom_op("dmf::fused_scan", mutates_args=())
+def _operator(layer: str, names: str, tensors: Sequence[Tensor], chunk: int, softplus: bool) -> Tensor:
+    with torch.no_grad():
+        return _call(layer, names, tensors, chunk, softplus).contiguous()
+
+
+@torch.library.custom_op("dmf::fused_scan_backward", mutates_args=())
+def _operator_backward(
+    gy: Tensor, layer: str, names: str, tensors: Sequence[Tensor], chunk: int, softplus: bool
+) -> list[Tensor]:
+    """The kernel's backward pass wants what its forward pass kept, so that both are run."""
+    leaves = [t.detach().requires_grad_() for t in tensors]
+    with torch.enable_grad():
+        y = _call(layer, names, leaves, chunk, softplus)
+    return [grad.contiguous() for grad in torch.autograd.grad(y, leaves, gy)]
+
+
+@_operator.register_fake
+def _(layer: str, names: str, tensors: Sequence[Tensor], chunk: int, softplus: bool) -> Tensor:
+    return tensors[0].new_empty(tensors[0].shape)
+
+
+@_operator_backward.register_fake
+def _(gy: Tensor, layer: str, names: str, tensors: Sequence[Tensor], chunk: int, softplus: bool) -> list[Tensor]:
+    return [t.new_empty(t.shape) for t in tensors]
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    layer, names, tensors, chunk, softplus = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.rest = layer, names, chunk, softplus
+
+
+def _differentiate(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
+    layer, names, chunk, softplus = ctx.rest
+    return None, None, _operator_backward(gy, layer, names, list(ctx.saved_tensors), chunk, softplus), None, None
+
+
+_operator.register_autograd(_differentiate, setup_context=_keep)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu
 
+from .precision import wide
+
 STEPS = 1e-3, 0.1  # the first step sizes lie between these
 SHORTEST = 1e-4
 
@@ -45,7 +47,6 @@ class GatedNorm(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """(..., width) each to (..., width), in float32 inside."""
-        wide = torch.promote_types(x.dtype, torch.float32)
-        gated = torch.unflatten(x.to(wide) * silu(z.to(wide)), -1, (self.groups, -1))
+        gated = torch.unflatten(wide(x) * silu(wide(z)), -1, (self.groups, -1))
         normal = rms_norm(gated, gated.shape[-1:], eps=1e-5).flatten(-2)
         return (normal * self.weight).to(x.dtype)

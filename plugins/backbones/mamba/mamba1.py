@@ -12,6 +12,7 @@ from torch.nn.functional import linear, silu
 from .backends import Backend, checked
 from .functions import selective_scan
 from .layers import causal, first_steps, undecayed
+from .precision import wide
 
 
 class Mamba(nn.Module):
@@ -60,7 +61,7 @@ class Mamba(nn.Module):
         u = silu(causal(self.conv1d, u))
         delta, B, C = self.x_proj(u.transpose(1, 2)).split([self.rank, self.state, self.state], dim=2)
         delta = linear(delta, self.dt_proj.weight).transpose(1, 2)  # its bias is added in the scan, in float32
-        A = -self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)).exp()
+        A = -wide(self.A_log).exp()
         y = selective_scan(
             u,
             delta,

@@ -10,6 +10,7 @@ from torch.nn.functional import silu
 from .backends import Backend, checked
 from .functions import state_space_dual
 from .layers import GatedNorm, causal, first_steps, undecayed
+from .precision import wide
 
 DECAYS = 1.0, 16.0  # the first -A lie between these
 
@@ -67,7 +68,7 @@ class Mamba2(nn.Module):
         y = state_space_dual(
             torch.unflatten(u, 2, (-1, self.head)),  # (B, L, D) -> (B, L, heads, head)
             dt,
-            -self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)).exp(),
+            -wide(self.A_log).exp(),
             torch.unflatten(B, 2, (self.groups, -1)),
             torch.unflatten(C, 2, (self.groups, -1)),
             chunk=self.chunk,
