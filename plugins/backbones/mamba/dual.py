@@ -5,6 +5,8 @@ listing 1. Cost: linear in the tokens, quadratic in a chunk alone; L / chunk sma
 next. Nothing is ever divided by a decay, so decays of any strength neither overflow nor leave NaN.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -18,7 +20,9 @@ def dual(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int) -> 
     X, a, B, C = (_chunks(t, chunk) for t in (dt[..., None] * x, dt * A, B, C))
     groups, shared = B.shape[3], heads // B.shape[3]
     B, C = B.permute(0, 1, 3, 4, 2), C.transpose(2, 3)  # (b, c, g, n, s), (b, c, g, t, n)
-    decays, from_start = _decays(a.transpose(2, 3))  # (b, c, h, t, s), (b, c, h, t)
+    a = a.transpose(2, 3)  # (b, c, h, t)
+    decays: Tensor = _Decays.apply(a)  # (b, c, h, t, s)
+    from_start = a.cumsum(-1).exp()
     # 1: the diagonal blocks, tokens to tokens of their own chunk and no later one
     weights = (C @ B).tril().repeat_interleave(shared, dim=2) * decays
     within = (weights @ X.transpose(2, 3)).transpose(2, 3)  # (b, c, t, h, p)
@@ -41,18 +45,30 @@ def _chunks(x: Tensor, chunk: int) -> Tensor:
     return torch.unflatten(x, 1, (-1, chunk))
 
 
-def _decays(a: Tensor) -> tuple[Tensor, Tensor]:
-    """From token s to t, exp(a_{s+1} + ... + a_t), 1 for s >= t: (..., T) to (..., T, T); and from the start to t.
+class _Decays(torch.autograd.Function):
+    """From token s to t, exp(a_{s+1} + ... + a_t), 1 for s >= t: (..., T) to (..., T, T).
 
-    Sums between two tokens are differences of running sums, which may be thousands of times larger: in high and low
-    halves they keep all digits. The low half is a rounding error, which has no gradient; nor has a token's own weight,
-    in which it would cancel but for rounding.
+    These sums are differences of running sums, which may be thousands of times larger: in high and low halves they keep
+    all digits. The gradient sums what crosses each token, with no differences, for it would be lost in their rounding.
     """
-    exact = a.double().cumsum(-1)
-    high = exact.to(a.dtype)
-    low = (exact - high).detach().to(a.dtype)
-    between = (high[..., None] - high[..., None, :]) + (low[..., None] - low[..., None, :])
-    return between.tril(-1).exp(), high.exp()
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        exact = a.double().cumsum(-1)
+        high = exact.to(a.dtype)
+        low = (exact - high).to(a.dtype)
+        between = (high[..., None] - high[..., None, :]).add_(low[..., None]).sub_(low[..., None, :])
+        decays = between.tril_(-1).exp_()
+        ctx.save_for_backward(decays)
+        return decays
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (decays,) = ctx.saved_tensors
+        # token k is crossed by what goes from s < k to t >= k
+        arriving = (grad * decays).flip(-2).cumsum(-2).flip(-2)
+        crossing: Tensor = arriving.tril(-1).sum(-1)
+        return crossing
 
 
 def _carry(left: Tensor, decay: Tensor) -> Tensor:

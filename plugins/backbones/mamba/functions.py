@@ -4,11 +4,12 @@ Source: Gu & Dao 2023, "Mamba" (arXiv 2312.00752), section 3, algorithm 2; Dao &
 (arXiv 2405.21060), section 6.
 """
 
+import torch
 from torch import Tensor
 from torch.nn.functional import silu, softplus
 
 from . import chunked, dual, fused, recurrence
-from .backends import Backend, resolve
+from .backends import Backend, Layer, Resolved, resolve
 from .precision import full_precision, wide
 
 
@@ -48,7 +49,7 @@ def selective_scan(
     rows, state = (batch, channels, length), A.shape[-1]
     _shapes(delta=(delta, rows), z=(z, rows), A=(A, (channels, state)), B=(B, (batch, state, length)))
     _shapes(C=(C, (batch, state, length)), D=(D, (channels,)), delta_bias=(delta_bias, (channels,)))
-    chosen = resolve(backend, "mamba1", u.device)
+    chosen = _chosen(backend, "mamba1", u)
     if chosen == "fused":
         return fused.selective(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
     with full_precision(u.device):
@@ -98,7 +99,7 @@ def state_space_dual(
         raise ValueError(f"{groups} groups of B and C cannot share {heads} heads evenly; take a divisor of {heads}")
     _shapes(dt=(dt, (batch, length, heads)), z=(z, tuple(x.shape)), A=(A, (heads,)), D=(D, (heads,)))
     _shapes(B=(B, (batch, length, groups, state)), C=(C, (batch, length, groups, state)), dt_bias=(dt_bias, (heads,)))
-    chosen = resolve(backend, "mamba2", x.device)
+    chosen = _chosen(backend, "mamba2", x)
     if chosen == "fused":
         return fused.dual(x, dt, A, B, C, chunk=chunk, D=D, z=z, dt_bias=dt_bias, dt_softplus=dt_softplus)
     with full_precision(x.device):
@@ -106,6 +107,14 @@ def state_space_dual(
         dt = _steps(wide(dt), dt_bias, dt_softplus)
         y = recurrence.dual(u, dt, A, B, C) if chosen == "reference" else dual.dual(u, dt, A, B, C, chunk)
         return _past(y, u, None if D is None else D[:, None], z).to(x.dtype)
+
+
+def _chosen(backend: Backend, layer: Layer, x: Tensor) -> Resolved:
+    if x.dtype == torch.float64 and backend in ("auto", "fused"):  # which the kernels have not
+        if backend == "fused":
+            raise ValueError("the fused kernels take no float64; write backend: torch")
+        return "torch"
+    return resolve(backend, layer, x.device)
 
 
 def _shapes(**tensors: tuple[Tensor | None, tuple[int, ...]]) -> None:
