@@ -19,14 +19,19 @@ class Picture:
     """A file that its name calls a picture.
 
     Attributes:
-        path: Where it lies.
-        name: Its path below the folder, with ``/``.
+        root: The folder that was searched.
+        name: Its path below that, with ``/``.
         size: In bytes.
     """
 
-    path: Path
+    root: Path
     name: str
     size: int
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self.root / self.name
 
     @property
     def top(self) -> str:
@@ -64,11 +69,13 @@ def search(root: Path) -> Found:
         raise ValueError(f"root: {root} {what}; give the folder that holds the pictures")
     pictures, others = [], Counter[str]()
     try:
-        for path in _files(root, frozenset()):
-            if path.suffix.lower() in SUFFIXES:
-                pictures.append(Picture(path, path.relative_to(root).as_posix(), path.stat().st_size))
+        for entry in _files(str(root), frozenset()):
+            suffix = os.path.splitext(entry.name)[1].lower()
+            if suffix in SUFFIXES:
+                name = entry.path.removeprefix(str(root)).lstrip("/")  # root may be / itself
+                pictures.append(Picture(root, name, entry.stat().st_size))
             else:
-                others[path.suffix.lower()] += 1
+                others[suffix] += 1
     except OSError as error:
         raise ValueError(f"{error.filename}: {error.strerror}; make it readable, or take it out of {root}") from error
     return Found(tuple(sorted(pictures, key=lambda one: natural(one.name))), others)
@@ -80,9 +87,9 @@ def natural(name: str) -> tuple[list[str | int], str]:
     return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
 
 
-def _files(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+def _files(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
     """The files below a folder. ``above`` are the folders that it lies in: a link back to one of them is a loop."""
-    status = folder.stat()
+    status = os.stat(folder)
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
@@ -90,6 +97,6 @@ def _files(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
         inside = [entry for entry in entries if not entry.name.startswith(".")]
     for entry in inside:
         if entry.is_dir():
-            yield from _files(Path(entry.path), above | {here})
+            yield from _files(entry.path, above | {here})
         else:
-            yield Path(entry.path)
+            yield entry
