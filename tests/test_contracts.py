@@ -25,6 +25,7 @@ FURTHER: list[tuple[str, str, dict[str, Any]]] = [
     ("guidance", "interval", {"of": 3.0, "sigma_min": 0.3, "sigma_max": 5.0}),
     ("guidance", "dynamic_threshold", {"of": 1.0}),
     ("schedule", "linear", {"zero_terminal_snr": True}),
+    ("backbone", "dim", {"hidden": 16, "depth": 1, "layer": "mamba2", "head": 16, "bidirectional": True}),
     ("backbone", "unet", {"base": 8, "groups": 4, "multipliers": [1, 2, 2], "attention": [16], "heads": 2}),
 ]
 CASES = [

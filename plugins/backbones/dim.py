@@ -75,11 +75,11 @@ class Block(nn.Module):
             assert skip is not None
             x = self.join(torch.cat([x, skip], dim=2))
         shift, scale, gate = (modulation + self.offsets).unbind(1)
-        seen, change = modulate(self.norm(x), shift, scale), torch.zeros_like(x)
+        seen, changes = modulate(self.norm(x), shift, scale), []
         for row, layer in zip(self.rows, self.layers, strict=True):
             assert isinstance(row, Row)
-            change = change + row.back(layer(row(seen)))
-        return gated(x, gate, change)
+            changes.append(row.back(layer(row(seen))))
+        return gated(x, gate, sum(changes[1:], changes[0]))
 
 
 class DiM(Backbone):
