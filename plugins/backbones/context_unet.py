@@ -108,7 +108,8 @@ class ContextUNet(Backbone):
         spec: Images of any size, with classes or vectors or without.
         width: Channels at full resolution; the two lower levels have twice as many. A multiple of `groups`.
         groups: Of each group normalisation.
-        window: Side, in pixels, of the area that the bottleneck averages into one vector; a larger image has several.
+        window: Side in pixels of the area that the bottleneck averages into one vector, in multiples of 4; a larger
+            image has several.
         dropout: Between the convolutions of a residual block, in training.
     """
 
