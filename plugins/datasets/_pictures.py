@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ...registry import UserError
 
 WHITE = (255, 255, 255, 255)
-SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
+DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # more than 8 bits a channel
 MOST_NAMED = 10  # bad files in one message
 PLAIN_LINE_EVERY_S = 10.0
 log = logging.getLogger("dmf")
@@ -43,7 +43,7 @@ def read_picture(file: Path, size: int, channels: int) -> Tensor:
     Raises:
         UserError: The file is not there, is no picture or a damaged one.
     """
-    picture = _flat(_decoded(file), file).convert("L" if channels == 1 else "RGB")
+    picture = _converted(_decoded(file), file, "L" if channels == 1 else "RGB")
     side = min(picture.size)
     left, top = (picture.width - side) / 2, (picture.height - side) / 2
     box = (left, top, left + side, top + side)  # in one go: the longer side is never made whole
@@ -97,18 +97,25 @@ def _decoded(file: Path) -> Image.Image:
         ) from error
 
 
-def _flat(picture: Image.Image, file: Path) -> Image.Image:
-    """The picture with 8 bits a channel and nothing transparent."""
-    if picture.mode in SIXTEEN_BIT or picture.mode in ("I", "F"):
-        values = np.asarray(picture)
-        if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
-            raise UserError(
-                f"{file} has pixels of the kind {picture.mode}, of no known range; write it anew with 8 or 16 bits"
-            )
-        return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
-    if picture.has_transparency_data:
-        return Image.alpha_composite(Image.new("RGBA", picture.size, WHITE), picture.convert("RGBA"))
-    return picture
+def _converted(picture: Image.Image, file: Path, mode: str) -> Image.Image:
+    """The picture with 8 bits a channel, nothing transparent, in RGB or grey."""
+    try:
+        if picture.has_transparency_data:
+            opaque = Image.new("RGBA", picture.size, WHITE)
+            return Image.alpha_composite(opaque, picture.convert("RGBA")).convert(mode)
+        return (_eight_bit(picture) if picture.mode in DEEP else picture).convert(mode)
+    except ValueError as error:
+        raise UserError(
+            f"{file} has pixels of the kind {picture.mode} ({error}); write it anew as 8-bit RGB"
+        ) from error
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """0 ... 65535 as 0 ... 255, to the nearest."""
+    values = np.asarray(picture)
+    if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise ValueError("their range is not known")
+    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
 
 
 def _cores() -> int:
