@@ -9,8 +9,8 @@ import torch
 
 from dmf.core import generator
 from dmf.registry import build, parts
+from dmf.testing.bench.page import marks
 from dmf.testing.bench.problems import exact_end, problem, two_dimensions
-from dmf.testing.bench.report import BEGIN, END
 from dmf.testing.bench.wasserstein import sliced_wasserstein
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # theirs, of numpy
@@ -20,7 +20,8 @@ Command = Callable[..., tuple[int, str, str]]
 def test_every_sampler_is_measured(dmf_command: Command, workdir: Path) -> None:
     pytest.importorskip("diffusers")
     page = workdir / "page.md"
-    page.write_text(f"before\n{BEGIN}\nstale\n{END}\nafter\n", encoding="utf-8")
+    begin, end = marks("samplers")
+    page.write_text(f"before\n{begin}\nstale\n{end}\nafter\n", encoding="utf-8")
     files = ["--page", page, "--plot", "curves.png", "--json", "figures.json"]
     code, out, err = dmf_command("bench", "samplers", "--points", 8, "--evaluations", "3,6", *files)
     assert code == 0, err
@@ -33,7 +34,7 @@ def test_every_sampler_is_measured(dmf_command: Command, workdir: Path) -> None:
     assert any(r["kind"] == "others" for r in results) and "**best other**" in out
     text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("after\n") and "stale" not in text
-    assert text.split(BEGIN)[1].split(END)[0].strip() in out
+    assert text.split(begin)[1].split(end)[0].strip() in out
     assert Path("curves.png").read_bytes().startswith(b"\x89PNG")
 
 

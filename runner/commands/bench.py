@@ -1,76 +1,25 @@
-"""`dmf bench`: measure what is installed."""
+"""`dmf bench`: measure what is installed, a subject a file."""
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Mapping
+from types import ModuleType
 
-from .flags import check_writable, positive
+from . import bench_backbones, bench_samplers
 
-HELP = "measure samplers on data whose answer is known"
+HELP = "measure samplers on data whose answer is known, and the speed of backbones"
+SUBJECTS: Mapping[str, ModuleType] = {"samplers": bench_samplers, "backbones": bench_backbones}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     subjects = parser.add_subparsers(dest="subject", metavar="SUBJECT", required=True)
-    what = "error against network evaluations, for every sampler, beside the schedulers of diffusers; some minutes"
-    samplers = subjects.add_parser("samplers", help=what, description=what)
-    samplers.add_argument("--points", type=positive, default=1024, metavar="N", help="samples a walk (default: 1024)")
-    samplers.add_argument(
-        "--evaluations", type=_numbers, metavar="LIST", help="network evaluations (default: 3,5,8,10,15,20,35,50)"
-    )
-    samplers.add_argument(
-        "--grids", metavar="LIST", help="grids for every sampler (default: the one that each declares)"
-    )
-    samplers.add_argument("--schedule", default="linear", metavar="NAME", help="a table of betas (default: linear)")
-    samplers.add_argument("--page", type=Path, metavar="FILE", help="write the tables into a page that has the marks")
-    samplers.add_argument("--plot", type=Path, metavar="FILE", help="write a picture of the curves")
-    samplers.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(positive(word) for word in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: whole numbers with commas between, as 5,10,20") from None
+    for name, subject in SUBJECTS.items():
+        subject.arguments(subjects.add_parser(name, help=subject.HELP, description=subject.HELP))
 
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ...registry import build
-    from ...testing.bench import report
-    from ...testing.bench.others import alpha_bars
-    from ...testing.bench.problems import MIXTURES, problem
-    from ...testing.bench.samplers import EVALUATIONS, Result, Walk, walks
-    from ..console import Progress, start_console
-
-    start_console(0)
-    check_writable(args.json)
-    check_writable(args.plot, (".png",))
-    check_writable(args.page)
-    if args.page is not None:
-        report.check_page(args.page)
-    grids = args.grids and tuple(args.grids.split(","))
-    for grid in grids or ():  # mistakes are told before the work begins
-        build("grid", grid)
-    schedule = build("schedule", args.schedule)
-    alpha_bars(schedule)
-    problems = [problem(name, schedule, args.points) for name in MIXTURES]
-    todo: Sequence[Walk] = [w for p in problems for w in walks(p, args.evaluations or EVALUATIONS, grids)]
-    results: list[Result] = []
-    with Progress("bench samplers", len(todo)) as bar:
-        for walk in todo:
-            results += walk()
-            bar.step(1)
-    text = report.tables(results, problems)
-    print(text)
-    if args.page is not None:
-        report.into_page(args.page, text)
-    if args.plot is not None:
-        report.plot(results, args.plot)
-    if args.json is not None:
-        args.json.write_text(json.dumps([asdict(r) for r in results], indent=1), encoding="utf-8")
-    return 0
+    code: int = SUBJECTS[args.subject].execute(args)
+    return code

@@ -1,4 +1,4 @@
-"""What a person sees of a benchmark of samplers: tables, a plot, a part of a page."""
+"""What a person sees of a benchmark of samplers: tables and a plot."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...registry import UserError
 from .problems import Problem
 from .samplers import Result, floor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BEGIN, END = "<!-- measured: dmf bench samplers -->", "<!-- end of measured -->"
 BEST = "best other"
 
 
@@ -76,25 +74,6 @@ def _cell(error: float | None, least: float) -> str:
         return ""
     shown = f"{error:.2g}" if error < 10 else ">10"
     return f"**{shown}**" if error == least else shown
-
-
-def check_page(page: Path) -> str:
-    """The page's text, which has the two marks.
-
-    Raises:
-        UserError: It has not, or there is no such page.
-    """
-    held = page.read_text(encoding="utf-8") if page.is_file() else ""
-    if BEGIN not in held or END not in held:
-        raise UserError(f"{page} has no place for the tables; write the lines {BEGIN} and {END} into it")
-    return held
-
-
-def into_page(page: Path, text: str) -> None:
-    """Put the tables between the two marks of a page."""
-    held = check_page(page)
-    before, after = held.split(BEGIN)[0], held.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
 
 
 def plot(results: Sequence[Result], file: Path) -> None:
