@@ -1,8 +1,8 @@
 """Our backbones beside networks of diffusers (von Platen et al. 2022) of the same size, and scans beside recurrences.
 
 Each contest is two networks that see the same input. The U-Net is DDPM's for CIFAR-10 in both libraries, with as many
-weights. The DiT is DiT-S/2 on 4 x 32 x 32 latents; theirs embeds noise level and class anew in every layer, so ours meets
-it twice: with as many layers, and with the number of layers that comes nearest in weights.
+weights. The DiT is DiT-S/2 on 4 x 32 x 32 latents; theirs embeds noise level and class anew in every layer, so ours
+meets it twice: with as many layers, and with the number of them that comes nearest in weights.
 """
 
 from __future__ import annotations
