@@ -230,7 +230,7 @@ def test_the_kernels_get_what_they_want(make: Any, compiled: bool) -> None:
     layers = [make(32, backend=backend) for backend in ("fused", "reference")]
     layers[1].load_state_dict(layers[0].state_dict())
     x = torch.randn(2, 20, 32, requires_grad=True)
-    runs = [torch.compile(m, fullgraph=True, backend="aot_eager") if compiled else m for m in layers]
+    runs = [torch.compile(layers[0], fullgraph=True, backend="aot_eager") if compiled else layers[0], layers[1]]
     for narrow in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
             got, want = (outcomes(run, x, list(m.parameters())) for run, m in zip(runs, layers, strict=True))

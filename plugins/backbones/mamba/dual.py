@@ -21,15 +21,15 @@ def dual(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int) -> 
     groups, shared = B.shape[3], heads // B.shape[3]
     B, C = B.permute(0, 1, 3, 4, 2), C.transpose(2, 3)  # (b, c, g, n, s), (b, c, g, t, n)
     a = a.transpose(2, 3)  # (b, c, h, t)
-    decays: Tensor = _Decays.apply(a)  # (b, c, h, t, s)
-    from_start = a.cumsum(-1).exp()
     # 1: the diagonal blocks, tokens to tokens of their own chunk and no later one
-    weights = (C @ B).tril().repeat_interleave(shared, dim=2) * decays
-    within = (weights @ X.transpose(2, 3)).transpose(2, 3)  # (b, c, t, h, p)
+    decays: Tensor = _Decays.apply(a)  # (b, c, h, t, s)
+    weights = (C @ B).tril()[:, :, :, None] * torch.unflatten(decays, 2, (groups, shared))
+    within = (weights.flatten(2, 3) @ X.transpose(2, 3).contiguous()).transpose(2, 3)  # (b, c, t, h, p)
     # 2: what each chunk leaves behind, the right factors; the heads of a group side by side
-    to_end = decays[..., -1, :].transpose(2, 3)[..., None]  # (b, c, s, h, 1)
+    to_end = pad(a[..., 1:], (0, 1)).flip(-1).cumsum(-1).flip(-1).exp().transpose(2, 3)[..., None]  # (b, c, s, h, 1)
     left = B @ torch.unflatten(to_end * X, 3, (groups, shared)).flatten(4).transpose(2, 3)  # (b, c, g, n, r p)
     # 3: from chunk to chunk, the centre factors
+    from_start = a.cumsum(-1).exp()
     total = torch.unflatten(from_start[..., -1], 2, (groups, shared))  # (b, c, g, r)
     start = _carry(left, total.repeat_interleave(width, dim=3)[:, :, :, None])
     # 4: what was there before a chunk to its tokens, the left factors
