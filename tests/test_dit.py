@@ -241,6 +241,15 @@ def test_a_patch_knows_its_place(kind: str) -> None:
     assert torch.allclose(*lost, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["sincos", "rotary"])
+def test_what_blocks_add_to_is_kept_in_float32(kind: str) -> None:
+    network, seen = lively_dit(positions=kind), []
+    network.layers[1].register_forward_hook(lambda _, args, out: seen.extend([args[0].dtype, out.dtype]))
+    with torch.autocast("cpu", torch.bfloat16):
+        network(*inputs(network.spec))
+    assert seen == [torch.float32, torch.float32]
+
+
 def test_a_vector_and_a_class_reach_the_output() -> None:
     spec = DataSpec((1, 8, 8), LETTERS, {"angle": CondSpec("vector", (3,))})
     network = lively(small("dit", spec))

@@ -43,7 +43,7 @@ class Patches(nn.Module):
         # (B, C, rows, p, columns, p) -> (B, rows, columns, C, p, p)
         cut = x.reshape(len(x), c, self.rows, p, self.columns, p).permute(0, 2, 4, 1, 3, 5)
         tokens: Tensor = self.map(cut.reshape(len(x), self.rows * self.columns, c * p * p))
-        return tokens
+        return tokens.to(x.dtype)  # under autocast too: what all blocks add to is kept in the image's precision
 
 
 class Unpatch(nn.Module):

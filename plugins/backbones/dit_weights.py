@@ -152,7 +152,7 @@ def facts(state: State) -> Facts:
         patch,
         channels,
         isqrt(places[1]),
-        len(state[CLASSES]) - 1,  # its last row is "none", as ours
+        len(state[CLASSES]) - 1,  # the last row is "none", as ours: trained with label dropout, as all releases are
         inside / hidden,
         out == 2 * channels * patch * patch,
     )
