@@ -7,7 +7,8 @@ import torch
 from dmf.core import Scan
 from dmf.core.scans import Column, Hilbert, Raster, Zigzag, inverse, line_ends
 from dmf.registry import build
-from dmf.testing import check_scan
+from dmf.testing import Setting, check_scan
+from dmf.testing.settings import insides
 
 CORNERS = ("top_left", "top_right", "bottom_left", "bottom_right")
 EIGHT = [Zigzag(corner=corner, along=along) for corner in CORNERS for along in ("rows", "columns")]  # type: ignore[arg-type]
@@ -97,6 +98,11 @@ def test_lines_end_where_a_scan_jumps() -> None:
     assert line_ends(Raster().order(2, 3), 3).tolist() == [False, False, True, False, False, False]
     assert line_ends(Column().order(2, 3), 3).tolist() == [False, True, False, True, False, False]
     assert line_ends(Raster(reverse=True).order(3, 1), 1).tolist() == [False, False, False]  # one column has no jump
+
+
+def test_the_kit_tries_each_scan_in_a_list_of_them() -> None:
+    below = Setting("backbone", "dim").schema["properties"]["scans"]
+    assert insides(below) == [["column"], ["hilbert"], ["raster"], ["zigzag"]]
 
 
 def test_options_come_from_recipes() -> None:
