@@ -23,6 +23,7 @@ INSTALL = (
 )
 
 
+@cache
 def installed() -> bool:
     """Whether there is a package mamba_ssm at all, whole or not."""
     return find_spec("mamba_ssm") is not None
