@@ -81,7 +81,7 @@ class Train:
         lr: Learning rate after the warm-up.
         warmup: Steps in which the learning rate rises from 0.
         decay: Course of the learning rate after the warm-up.
-        weight_decay: AdamW's weight decay.
+        weight_decay: AdamW's weight decay; a backbone may mark weights that it leaves alone, as `dim` does.
         betas: AdamW's two decay rates.
         clip: The gradient's norm is clipped to this; null never clips.
         label_dropout: Share of images trained without their label, which guidance needs.

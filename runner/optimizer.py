@@ -18,8 +18,16 @@ from ..registry import Recipe
 def build_optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.AdamW:
     """AdamW, fused: it can pass over a step whose gradient is not finite without asking the CPU."""
     train = recipe.train
-    trained = [p for p in module.parameters() if p.requires_grad]
-    return torch.optim.AdamW(trained, lr=train.lr, betas=train.betas, weight_decay=train.weight_decay, fused=True)
+    groups = _groups([p for p in module.parameters() if p.requires_grad], train.weight_decay)
+    return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, weight_decay=train.weight_decay, fused=True)
+
+
+def _groups(trained: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """All weights, but without decay those that a backbone marks `_no_weight_decay`, as mamba-ssm does."""
+    kept = [p for p in trained if getattr(p, "_no_weight_decay", False)]
+    decayed = [p for p in trained if not getattr(p, "_no_weight_decay", False)]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def learning_rate(recipe: Recipe, step: int, horizon: int) -> float:
