@@ -260,6 +260,19 @@ def test_gates_and_gradients_go_through_the_functions() -> None:
 
 
 @pytest.mark.usefixtures("stand_in")
+def test_what_is_per_channel_is_widened_for_the_kernels() -> None:
+    """All in bfloat16: the stand-ins refuse A, D and the biases in anything but float32."""
+    row, one = torch.rand(1, 6, 2, 4).bfloat16(), torch.rand(1, 6, 1, 3).bfloat16()
+    two = -torch.rand(2).bfloat16()
+    given: dict[str, Any] = {"chunk": 4, "D": two, "dt_bias": two}
+    got, want = (state_space_dual(row, row[..., 0], two, one, one, **given, backend=b) for b in ("fused", "reference"))
+    assert got.dtype == torch.bfloat16 and torch.equal(got, want)
+    u, A, B = row[..., 0].mT, -torch.rand(2, 3).bfloat16(), one[:, :, 0].mT
+    got, want = (selective_scan(u, u, A, B, B, two, u, two, backend=b) for b in ("fused", "reference"))
+    assert got.dtype == torch.bfloat16 and torch.equal(got, want)
+
+
+@pytest.mark.usefixtures("stand_in")
 def test_what_the_kernels_do_not_take() -> None:
     row, one = torch.rand(1, 6, 2, 4), torch.rand(1, 6, 1, 3)
     with pytest.raises(ValueError, match=r"the fused kernel takes chunks of 2\^k tokens; got 48; write chunk: 64"):

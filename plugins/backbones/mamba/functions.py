@@ -52,11 +52,10 @@ def selective_scan(
     chosen = _chosen(backend, "mamba1", u)
     if chosen == "fused":
         return fused.selective(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
-    with full_precision(u.device):
-        x, A, B, C = (wide(t) for t in (u, A, B, C))
-        delta = _steps(wide(delta), None if delta_bias is None else delta_bias[:, None], delta_softplus)
-        y = (recurrence if chosen == "reference" else chunked).selective(x, delta, A, B, C)
-        return _past(y, x, None if D is None else D[:, None], z).to(u.dtype)
+    x, A, B, C = (wide(t) for t in (u, A, B, C))
+    delta = _steps(wide(delta), None if delta_bias is None else delta_bias[:, None], delta_softplus)
+    y = (recurrence if chosen == "reference" else chunked).selective(x, delta, A, B, C)
+    return _past(y, x, None if D is None else D[:, None], z).to(u.dtype)
 
 
 def state_space_dual(
@@ -102,7 +101,7 @@ def state_space_dual(
     chosen = _chosen(backend, "mamba2", x)
     if chosen == "fused":
         return fused.dual(x, dt, A, B, C, chunk=chunk, D=D, z=z, dt_bias=dt_bias, dt_softplus=dt_softplus)
-    with full_precision(x.device):
+    with full_precision(x.device):  # it is products of matrices; so are parts of Mamba-1's, which see to it themselves
         u, A, B, C = (wide(t) for t in (x, A, B, C))
         dt = _steps(wide(dt), dt_bias, dt_softplus)
         y = recurrence.dual(u, dt, A, B, C) if chosen == "reference" else dual.dual(u, dt, A, B, C, chunk)
