@@ -60,7 +60,7 @@ def test_these_are_shipped() -> None:
 @pytest.mark.parametrize("name", shipped())
 def test_it_is_valid_and_says_what_it_is(name: str) -> None:
     assert read(name).name.replace("-", "_") == name
-    assert len(headline(name)) > 20
+    assert 20 < len(headline(name)) <= 120 and headline(name).endswith(".")  # a line of `dmf recipes`
 
 
 @pytest.mark.parametrize("name", shipped())
