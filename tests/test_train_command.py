@@ -54,7 +54,10 @@ def test_a_run_leaves_what_it_promises(tiny: Path, dmf_command: Command) -> None
 def test_what_a_network_says_of_itself_is_noted(
     tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(DiT, "facts", lambda self: {"place": str(next(self.parameters()).device), "parameters": "none"})
+    """It is asked when it is where it will be used, which may decide what it uses."""
+    moved: list[str] = []
+    monkeypatch.setattr(DiT, "to", lambda self, device: moved.append(str(device)))
+    monkeypatch.setattr(DiT, "facts", lambda self: {"place": ",".join(moved), "parameters": "none"})
     assert dmf_command("train", tiny)[0] == 0
     facts = json.loads((tiny.parent / "runs/tiny/facts.json").read_text())
     assert facts["network.place"] == "cpu" and int(facts["network.parameters"]) > 0
