@@ -150,7 +150,7 @@ def test_far_places_meet_in_the_vector_alone() -> None:
     far = (..., slice(-8, None), slice(None))
 
     def moved() -> float:
-        return float((network(x, noise, cond) - network(other, noise, cond))[far].abs().max())
+        return (network(x, noise, cond) - network(other, noise, cond))[far].abs().max().item()
 
     with_groups = moved()
     for module in network.modules():  # these too see the whole image

@@ -20,6 +20,7 @@ Command = Callable[..., tuple[int, str, str]]
 DATA = os.environ.get("DMF_TEST_DATA")
 FOLDERS = {"cifar10": "cifar-10-batches-py", "fashion_mnist": "FashionMNIST", "mnist": "MNIST"}
 SHAPES = {"cifar10": (3, 32), "fashion_mnist": (1, 28), "mnist": (1, 28), "flowers102": (3, 64)}
+PHOTOGRAPHS = ("anime_faces_unet", "flowers_dit")  # take flowers5_128, a folder a class, where it is
 NAMES = [
     *(f"{data}_{net}" for data in ("digits", "mnist", "fashion_mnist", "cifar10") for net in ("dim", "dit", "unet")),
     "mnist_context_unet",
@@ -130,12 +131,14 @@ def autoencoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def data_of(name: str, pictures: Path) -> list[str]:
+def data_of(recipe: str, name: str, pictures: Path) -> list[str]:
     """What makes a recipe find its data, or pictures in its place."""
     if name == "digits":
         return []
     if DATA and name in FOLDERS and (Path(DATA) / FOLDERS[name]).is_dir():
         return [f"dataset.root={DATA}"]
+    if DATA and recipe in PHOTOGRAPHS and (Path(DATA) / "flowers5_128").is_dir():
+        pictures = Path(DATA) / "flowers5_128"
     if name == "image_folder":
         return [f"dataset.root={pictures}"]
     channels, size = SHAPES[name]
@@ -146,7 +149,7 @@ def data_of(name: str, pictures: Path) -> list[str]:
 def test_it_trains(name: str, workdir: Path, dmf_command: Command, request: pytest.FixtureRequest) -> None:
     recipe = read(name)
     smaller = [*SMALLER.get(name, ()), *(() if FULL else SMALLER_IN_SMALL_COUNTS.get(name, ()))]
-    words = [*smaller, *data_of(recipe.dataset.name, request.getfixturevalue("pictures"))]
+    words = [*smaller, *data_of(name, recipe.dataset.name, request.getfixturevalue("pictures"))]
     if recipe.codec.name == "autoencoder_kl":
         words.append(f"codec.path={request.getfixturevalue('autoencoder')}")
     short = ["train.steps=2", "train.batch_size=2", "log.every=1", "hooks=[]", "preview.every=0"]
