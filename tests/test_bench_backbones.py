@@ -159,3 +159,9 @@ def test_the_command(dmf_command: Command, workdir: Path) -> None:
 def test_mistakes_are_told_first(dmf_command: Command, workdir: Path, words: list[str], sentence: str) -> None:
     code, out, err = dmf_command("bench", "backbones", *words)
     assert code == 2 and sentence in err and "Traceback" not in err and not out
+
+
+def test_the_help_names_the_networks(dmf_command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        dmf_command("bench", "backbones", "--help")
+    assert ", ".join(contests()) in " ".join(capsys.readouterr().out.split())
