@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..core import Backbone, DataSpec
+from ..core.flops import flop_counter
 from ..registry import UserError
 from .summary import one_input
 
@@ -26,7 +26,7 @@ class Anatomy:
         children: Parameters of each module of the top level, by name; of tensors beside them under "(own)".
         blocks: How many blocks of each class there are.
         block_parameters: Parameters of all blocks together.
-        flops: Of one forward pass of one image as torch counts them: matrix products, convolutions and attention, a
+        flops: Of one forward pass of one image (see `core.flops`): matrix products, convolutions and attention, a
             multiply-add as two.
     """
 
@@ -64,7 +64,7 @@ def anatomy(make: Callable[[DataSpec], Backbone], spec: DataSpec) -> Anatomy:
 @torch.no_grad()
 def measured(network: Backbone, spec: DataSpec) -> Anatomy:
     """The anatomy of a network that is built, by one forward pass of one image."""
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         output = network.eval()(*one_input(network, spec))
     children = {name: _count(child) for name, child in network.named_children()}
     own = sum(p.numel() for p in network.parameters(recurse=False))

@@ -9,8 +9,8 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from ...core.flops import flop_counter
 from ...registry import UserError
 from .contests import Contest, Inputs, Side, parameters
 from .timing import Spread, Step, by_turns, spread
@@ -47,7 +47,7 @@ class Measured:
     Attributes:
         name: The network's.
         parameters: All of them.
-        flops: Of a step as torch counts them: matrix products, convolutions, attention; a multiply-add is two.
+        flops: Of a step (see `core.flops`): matrix products, convolutions, attention; a multiply-add is two.
         seconds: Of a step.
         images_per_s: At the median.
         flops_per_s: At the median.
@@ -141,6 +141,6 @@ def _compiled(network: nn.Module, under: Conditions) -> Callable[..., Tensor]:
 
 
 def _flops(step: Step) -> int:
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         step()
     return int(counter.get_total_flops())
