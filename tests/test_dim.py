@@ -159,11 +159,11 @@ def test_the_network_is_its_formulas() -> None:
             tokens + conv2d(image, w[f"{name}.conv.weight"], w[f"{name}.conv.bias"], padding=1, groups=16).flatten(2).mT
         )
 
-    given = network.given(noise, cond)
-    heads = given[:, None] + w["places"][:1]
+    embedding = network.conditioning(noise, cond)
+    heads = embedding[:, None] + w["places"][:1]
     patches = conv(network.patches(x), "local_before") + w["places"][1:]
     t = torch.cat([heads, patches], 1)
-    shared = linear(silu(given), w["modulation.weight"], w["modulation.bias"]).chunk(3, dim=1)
+    shared = linear(silu(embedding), w["modulation.weight"], w["modulation.bias"]).chunk(3, dim=1)
 
     def block(number: int, t: Tensor) -> Tensor:
         shift, scale, gate = (s[:, None] + o for s, o in zip(shared, w[f"layers.{number}.offsets"], strict=True))
@@ -177,7 +177,7 @@ def test_the_network_is_its_formulas() -> None:
     third = block(2, second)
     fourth = block(3, joined(3, third, second))
     fifth = block(4, joined(4, fourth, first))
-    last = linear(silu(given), w["last_modulation.weight"], w["last_modulation.bias"]).chunk(2, dim=1)
+    last = linear(silu(embedding), w["last_modulation.weight"], w["last_modulation.bias"]).chunk(2, dim=1)
     out = rms(conv(fifth[:, 1:], "local_after")) * (1 + last[1][:, None]) + last[0][:, None]
     want = network.out(out)
     assert (network(x, noise, cond) - want).abs().max() <= 1e-9 * want.abs().max()

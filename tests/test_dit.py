@@ -209,14 +209,14 @@ def by_hand(block: Block, x: Tensor, given: Tensor, rows: int, columns: int, **o
 def test_the_network_is_the_papers_formulas(options: dict[str, Any]) -> None:
     network = lively_dit(**options).double()
     x, noise, cond = (3 * inputs(network.spec)[0].double(), *inputs(network.spec)[1:])
-    given = nn.functional.silu(network.given(noise.double(), cond))
+    embedding = nn.functional.silu(network.conditioning(noise.double(), cond))
     tokens = network.patches(x)
     if options.get("positions") != "rotary":
         tokens = tokens + positions(4, 6, 32).double()
     for layer in network.layers:
         assert isinstance(layer, Block)
-        tokens = by_hand(layer, tokens, given, 4, 6, **options)
-    shift, scale = network.modulation(given)[:, None].chunk(2, -1)
+        tokens = by_hand(layer, tokens, embedding, 4, 6, **options)
+    shift, scale = network.modulation(embedding)[:, None].chunk(2, -1)
     want = network.out(normalised(tokens, options.get("norm", "layer")) * (1 + scale) + shift)
     got = network(x, noise.double(), cond)
     assert (got - want).abs().max() < 1e-5 * want.abs().max()  # turns are kept in float32

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dmf.core import DataSpec
 from dmf.plugins.backbones.dit import DiT
-from dmf.plugins.backbones.dit_weights import facts, from_original, main, read_original, to_original
+from dmf.plugins.backbones.dit_weights import from_original, layout, main, read_original, to_original
 
 D, DEPTH, HEADS, P, C, SIDE, K = 32, 3, 4, 2, 4, 5, 6
 SPEC = DataSpec((C, SIDE * P, SIDE * P), tuple(map(str, range(K))))
@@ -139,7 +139,7 @@ def test_there_and_back_is_the_same() -> None:
 
 
 def test_the_shapes_say_what_network_it_is() -> None:
-    about = facts(original())
+    about = layout(original())
     assert about == (D, DEPTH, P, C, SIDE, K, 4.0, True) and about.spec == SPEC
     assert about.backbone().startswith("backbone: {name: dit, hidden: 32, depth: 3, heads: (as it was trained with")
     assert about.backbone().endswith("patch: 2, learned_variance: true}")
@@ -160,7 +160,7 @@ def test_what_the_original_cannot_be_does_not_go_there(options: dict[str, Any]) 
 def test_the_original_is_square_and_has_classes() -> None:
     with pytest.raises(ValueError, match="4 x 2 patches"):
         to_original(DiT(DataSpec((1, 8, 4), ("one",)), hidden=8, depth=1, heads=1))
-    with pytest.raises(ValueError, match=r"given\.conditions\.classes\.weight"):
+    with pytest.raises(ValueError, match=r"conditioning\.conditions\.classes\.weight"):
         to_original(DiT(DataSpec((1, 8, 8)), hidden=8, depth=1, heads=1))
 
 

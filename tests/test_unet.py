@@ -11,7 +11,13 @@ from torch.nn import functional as F
 
 from dmf.core import DataSpec
 from dmf.plugins.backbones._unet_blocks import Attention, Residual, Style
-from dmf.plugins.backbones._unet_resampling import Double, Halve, HalveByConvolution, convolve_doubled
+from dmf.plugins.backbones._unet_resampling import (
+    Double,
+    Halve,
+    HalveByConvolution,
+    _convolved_before_doubling,
+    convolve_doubled,
+)
 from dmf.plugins.backbones.unet import UNet
 from dmf.registry import read
 
@@ -99,7 +105,7 @@ def test_init_is_the_papers() -> None:
 
 
 def residual_names(ours: str, theirs: str) -> dict[str, str]:
-    pairs = {"norm1": "norm1", "conv1": "conv1", "given": "time_emb_proj", "norm2": "norm2", "conv2": "conv2"}
+    pairs = {"norm1": "norm1", "conv1": "conv1", "steer": "time_emb_proj", "norm2": "norm2", "conv2": "conv2"}
     return {f"{theirs}.{b}": f"{ours}.{a}" for a, b in {**pairs, "shortcut": "conv_shortcut"}.items()}
 
 
@@ -109,9 +115,9 @@ def renamed(network: UNet) -> dict[str, Tensor]:
         "conv_in": "into",
         "conv_norm_out": "norm",
         "conv_out": "out",
-        "class_embedding": "given.conditions.classes",
+        "class_embedding": "conditioning.conditions.classes",
     }
-    names |= {"time_embedding.linear_1": "given.noise.into", "time_embedding.linear_2": "given.noise.out"}
+    names |= {"time_embedding.linear_1": "conditioning.noise.into", "time_embedding.linear_2": "conditioning.noise.out"}
     places = {f"middle.{i}": f"mid_block.resnets.{i}" for i in (0, 1)}
     attention = {"middle.0.attention": "mid_block.attentions.0"}
     for way, blocks, per_level in (("down", network.down, 3), ("up", network.up, 4)):
@@ -174,7 +180,7 @@ def test_it_is_the_network_that_diffusers_has(adm: bool) -> None:
     assert (got - want).abs().max() <= 1e-5 * want.abs().max()
 
 
-def by_hand(block: Residual, x: Tensor, given: Tensor, resample: Any) -> Tensor:
+def by_hand(block: Residual, x: Tensor, embedding: Tensor, resample: Any) -> Tensor:
     """A block of DDPM++ from its description (Song et al. 2021, appendix H; Karras et al., appendix F.2)."""
 
     def norm(x: Tensor, layer: nn.GroupNorm) -> Tensor:
@@ -187,7 +193,7 @@ def by_hand(block: Residual, x: Tensor, given: Tensor, resample: Any) -> Tensor:
 
     w = dict(block.named_parameters())
     h = F.conv2d(resample(swish(norm(x, block.norm1))), w["conv1.weight"], w["conv1.bias"], padding=1)
-    h = h + (given @ w["given.weight"].T + w["given.bias"])[:, :, None, None]
+    h = h + (embedding @ w["steer.weight"].T + w["steer.bias"])[:, :, None, None]
     h = F.conv2d(swish(norm(h, block.norm2)), w["conv2.weight"], w["conv2.bias"], padding=1)
     return (h + F.conv2d(resample(x), w["shortcut.weight"], w["shortcut.bias"])) / math.sqrt(2)
 
@@ -206,8 +212,8 @@ def test_a_block_of_ddpmpp_is_that_of_the_paper(way: str) -> None:
     block = Residual(8, 8, style, resample=Halve() if way == "down" else Double()).double().eval()
     for parameter in block.parameters():
         nn.init.normal_(parameter)
-    x, given = torch.randn(2, 8, 4, 6, dtype=torch.float64), torch.randn(2, 16, dtype=torch.float64)
-    assert torch.allclose(block(x, given), by_hand(block, x, given, means if way == "down" else copies))
+    x, embedding = torch.randn(2, 8, 4, 6, dtype=torch.float64), torch.randn(2, 16, dtype=torch.float64)
+    assert torch.allclose(block(x, embedding), by_hand(block, x, embedding, means if way == "down" else copies))
 
 
 # resampling, odd sizes
@@ -217,11 +223,33 @@ def test_a_block_of_ddpmpp_is_that_of_the_paper(way: str) -> None:
 def test_a_doubled_image_is_convolved_without_doubling_it(size: tuple[int, int]) -> None:
     conv = nn.Conv2d(3, 5, 3, padding=1, dtype=torch.float64)
     x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
-    short, long = convolve_doubled(x, conv), conv(copies(x))
-    assert torch.allclose(short, long)
+    long = conv(copies(x))
     weights = torch.randn_like(long)
-    gradients = [torch.autograd.grad((out * weights).sum(), [x, *conv.parameters()]) for out in (short, long)]
-    assert all(torch.allclose(got, want) for got, want in zip(*gradients, strict=True))
+    wanted = torch.autograd.grad((long * weights).sum(), [x, *conv.parameters()], retain_graph=True)
+    for way in (_convolved_before_doubling, convolve_doubled):
+        short = way(x, conv)
+        assert torch.allclose(short, long)
+        got = torch.autograd.grad((short * weights).sum(), [x, *conv.parameters()])
+        assert all(torch.allclose(a, b) for a, b in zip(got, wanted, strict=True))
+
+
+def test_both_ways_of_doubling_agree_in_float32() -> None:
+    torch.manual_seed(0)
+    conv, x = nn.Conv2d(64, 32, 3, padding=1), torch.randn(2, 64, 7, 5)
+    short, long = convolve_doubled(x, conv), conv(copies(x))
+    assert torch.equal(short, _convolved_before_doubling(x, conv)) and not torch.equal(short, long)
+    assert torch.allclose(short, long, rtol=1e-5, atol=1e-5)
+
+
+def test_in_bf16_a_doubled_image_stays_so_and_is_as_exact() -> None:
+    """By autocast or by weights: what torch's own convolution gives of the copies."""
+    torch.manual_seed(0)
+    conv, x = nn.Conv2d(64, 32, 3, padding=1), torch.randn(2, 64, 7, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        got, want = convolve_doubled(x, conv), conv(copies(x))
+    assert got.dtype == torch.bfloat16 and torch.equal(got, want)
+    conv, x = conv.bfloat16(), x.bfloat16()
+    assert torch.equal(convolve_doubled(x, conv), conv(copies(x)))
 
 
 def test_an_odd_side_is_halved_with_what_there_is() -> None:

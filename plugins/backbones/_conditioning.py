@@ -83,8 +83,8 @@ class Conditioning(nn.Module):
 
     def forward(self, noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         """Labels (B,) and the inputs of ``spec.cond`` to (B, width)."""
-        given: Tensor = self.noise(noise)
-        return given if self.conditions is None else given + self.conditions(cond)
+        embedding: Tensor = self.noise(noise)
+        return embedding if self.conditions is None else embedding + self.conditions(cond)
 
 
 def _check_kinds(spec: DataSpec, backbone: str) -> None:

@@ -24,7 +24,7 @@ class Style:
     """What all blocks of a network have in common.
 
     Attributes:
-        given: Width of the conditioning.
+        embedding_width: Of noise level, class and vectors, as one vector.
         groups: Of the normalisations.
         dropout: Before the second convolution.
         heads: Of the attention, where ``head_channels`` does not say it.
@@ -34,7 +34,7 @@ class Style:
         resample: What changes the resolution: a convolution, a block, or one with a convolution in its shortcut.
     """
 
-    given: int
+    embedding_width: int
     groups: int
     dropout: float
     heads: int
@@ -71,7 +71,7 @@ class Residual(nn.Module):
         self.norm1 = style.norm(before)
         self.resample = resample or nn.Identity()
         self.conv1 = nn.Conv2d(before, after, 3, padding=1)
-        self.given = nn.Linear(style.given, 2 * after if style.scale_shift else after)
+        self.steer = nn.Linear(style.embedding_width, 2 * after if style.scale_shift else after)
         self.norm2 = style.norm(after)
         self.dropout = nn.Dropout(style.dropout)
         self.conv2 = nn.Conv2d(after, after, 3, padding=1)
@@ -79,22 +79,22 @@ class Residual(nn.Module):
         self.shortcut = nn.Conv2d(before, after, 1) if projected else nn.Identity()
         self.attention = Attention(after, style) if attention else nn.Identity()
 
-    def forward(self, x: Tensor, given: Tensor) -> Tensor:
-        """(B, before, H, W) and the activated conditioning (B, given) to (B, after, H, W), or half or twice that."""
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """(B, before, H, W) and the embedding (B, width) behind its SiLU to (B, after, H, W), or half or twice that."""
         h = silu(self.norm1(x))
         h = convolve_doubled(h, self.conv1) if isinstance(self.resample, Double) else self.conv1(self.resample(h))
-        h = self._told(h, self.given(given)[:, :, None, None])
+        h = self._steered(h, self.steer(embedding)[:, :, None, None])
         h = self.conv2(self.dropout(silu(h)))
         out: Tensor = self.attention(self.style.sum(self.shortcut(self.resample(x)), h))
         return out
 
-    def _told(self, h: Tensor, given: Tensor) -> Tensor:
-        """The second normalisation, with the conditioning before or in it."""
+    def _steered(self, h: Tensor, steering: Tensor) -> Tensor:
+        """The second normalisation, with what the embedding says before it or in it."""
         if not self.style.scale_shift:
-            out: Tensor = self.norm2(h + given)
+            out: Tensor = self.norm2(h + steering)
             return out
-        # section 3: AdaGN(h, y) = y_s GroupNorm(h) + y_b, with y_s = 1 + what is learned
-        scale, shift = given.chunk(2, dim=1)
+        # section 3.1: AdaGN(h, y) = y_s GroupNorm(h) + y_b, with y_s = 1 + what is learned
+        scale, shift = steering.chunk(2, dim=1)
         return torch.addcmul(shift, self.norm2(h), 1 + scale)
 
 
@@ -115,7 +115,7 @@ class Attention(nn.Module):
 
 
 def halving(channels: int, style: Style) -> nn.Module:
-    """A layer that takes an image and the conditioning, and gives an image of half the resolution."""
+    """A layer that takes an image and the embedding, and gives an image of half the resolution."""
     if style.resample == "convolution":
         return HalveByConvolution(channels)
     return Residual(channels, channels, style, resample=Halve())

@@ -66,7 +66,7 @@ class Up(nn.Module):
         skip: Channels of the skip.
         after: Channels that go.
         kernel: Rows and columns that each place becomes.
-        given: Width of the noise level's embedding.
+        noise: Width of the noise level's embedding.
         context: Width of the context; 0 for none.
         groups: Of the normalisations.
         dropout: In the residual block.
@@ -78,7 +78,7 @@ class Up(nn.Module):
         skip: int,
         after: int,
         kernel: tuple[int, int],
-        given: int,
+        noise: int,
         context: int,
         groups: int,
         dropout: float,
@@ -86,12 +86,12 @@ class Up(nn.Module):
         super().__init__()
         self.enlarge = nn.ConvTranspose2d(before, before, kernel, stride=kernel)
         self.norm = nn.GroupNorm(groups, before)
-        self.shift = nn.Linear(given, before)
+        self.shift = nn.Linear(noise, before)
         self.scale = nn.Linear(context, before) if context else None
         self.residual = Residual(before + skip, after, groups, dropout)
 
     def forward(self, x: Tensor, skip: Tensor, noise: Tensor, context: Tensor | None) -> Tensor:
-        """(B, before, h, w), (B, skip, H, W), (B, given) and (B, context) to (B, after, H, W)."""
+        """(B, before, h, w), (B, skip, H, W), (B, noise) and (B, context) to (B, after, H, W)."""
         # of an odd side half, rounded up, is doubled: one row too many
         h = silu(self.norm(self.enlarge(x)[..., : skip.shape[2], : skip.shape[3]]))
         if self.scale is not None and context is not None:

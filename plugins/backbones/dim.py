@@ -134,7 +134,7 @@ class DiM(Backbone):
         self.layer, self.backend = layer, backend
         self.patches = Patches(spec, hidden, patch, "dim")
         rows, columns = self.patches.rows, self.patches.columns
-        self.given = Conditioning(spec, hidden, frequencies=NOISE_FREQUENCIES, backbone="dim")
+        self.conditioning = Conditioning(spec, hidden, frequencies=NOISE_FREQUENCIES, backbone="dim")
         self.places = nn.Parameter(0.02 * torch.randn(1 + rows * columns, hidden))
         self.modulation = nn.Linear(hidden, 3 * hidden)
 
@@ -156,7 +156,7 @@ class DiM(Backbone):
 
     def _initialise(self) -> None:
         """Zero for what makes a block the identity and the output 0; the layers' own start is left as it is."""
-        for module in self.given.modules():
+        for module in self.conditioning.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
         for zero in (self.modulation, self.last_modulation, self.out.map):
@@ -173,17 +173,17 @@ class DiM(Backbone):
 
     def forward(self, x: Tensor, noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         """F: (B, C, H, W), (B,) and the inputs of ``spec.cond``, to (B, C, H, W)."""
-        given = self.given(noise, cond)  # (B, D), and also the row's first token
+        embedding = self.conditioning(noise, cond)  # (B, D), and also the row's first token
         patches = self.local_before(self.patches(x))  # (B, N, D)
-        tokens = torch.cat([given[:, None], patches], dim=1) + self.places  # (B, 1 + N, D)
-        modulation = self.modulation(silu(given)).reshape(len(x), 3, -1)  # (B, 3, D)
+        tokens = torch.cat([embedding[:, None], patches], dim=1) + self.places  # (B, 1 + N, D)
+        modulation = self.modulation(silu(embedding)).reshape(len(x), 3, -1)  # (B, 3, D)
         kept: list[Tensor] = []
         second = len(self.layers) - self.joins  # with an odd depth the first block is outside
         for number, block in enumerate(self.layers):
             if second - self.joins <= number < second:
                 kept.append(tokens)
             tokens = block(tokens, modulation, kept.pop()) if number >= second else block(tokens, modulation)
-        shift, scale = self.last_modulation(silu(given)).chunk(2, dim=1)
+        shift, scale = self.last_modulation(silu(embedding)).chunk(2, dim=1)
         out: Tensor = self.out(modulate(self.norm(self.local_after(tokens[:, 1:])), shift, scale))
         return out
 

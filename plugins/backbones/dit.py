@@ -71,10 +71,10 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.modulation = nn.Linear(hidden, 6 * hidden)
 
-    def forward(self, x: Tensor, given: Tensor, turns: Tensor | None = None) -> Tensor:
-        """Tokens (B, N, D), conditioning (B, D) behind its SiLU, turns of rotary positions, to tokens."""
+    def forward(self, x: Tensor, embedding: Tensor, turns: Tensor | None = None) -> Tensor:
+        """Tokens (B, N, D), the embedding (B, D) behind its SiLU, turns of rotary positions, to tokens."""
         # figure 3: shift beta, scale gamma, gate alpha of each half, regressed from the conditioning
-        beta1, gamma1, alpha1, beta2, gamma2, alpha2 = self.modulation(given).chunk(6, dim=1)
+        beta1, gamma1, alpha1, beta2, gamma2, alpha2 = self.modulation(embedding).chunk(6, dim=1)
         x = gated(x, alpha1, self.dropout(self.attention(modulate(self.norm(x), beta1, gamma1), turns)))
         return gated(x, alpha2, self.dropout(self.mlp(modulate(self.norm(x), beta2, gamma2))))
 
@@ -130,7 +130,7 @@ class DiT(Backbone):
         self.turns: Tensor | None  # of queries and keys
         self.register_buffer("places", fixed_positions(*grid, width) if positions == "sincos" else None, False)
         self.register_buffer("turns", grid_turns(*grid, width // heads) if positions == "rotary" else None, False)
-        self.given = Conditioning(spec, width, frequencies=NOISE_FREQUENCIES, backbone="dit")
+        self.conditioning = Conditioning(spec, width, frequencies=NOISE_FREQUENCIES, backbone="dit")
         self.layers = nn.ModuleList(Block(width, heads, mlp_ratio, dropout, norm, mlp, qk_norm) for _ in range(number))
         self.norm = _norm(norm, width)
         self.modulation = nn.Linear(width, 2 * width)
@@ -143,7 +143,7 @@ class DiT(Backbone):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        for module in self.given.modules():
+        for module in self.conditioning.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
         # section 3.2, "adaLN-Zero block": alpha = 0, so that every block starts as the identity
@@ -157,13 +157,13 @@ class DiT(Backbone):
 
     def forward(self, x: Tensor, noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         """F: (B, C, H, W), (B,) and the inputs of ``spec.cond``, to (B, C, H, W), or 2 C with learned variances."""
-        given = silu(self.given(noise, cond))  # (B, D); every modulation is linear in it
+        embedding = silu(self.conditioning(noise, cond))  # (B, D); every modulation is linear in it
         tokens = self.patches(x)  # (B, N, D)
         if self.places is not None:
             tokens = tokens + self.places
         for layer in self.layers:
-            tokens = layer(tokens, given, self.turns)
-        shift, scale = self.modulation(given).chunk(2, dim=1)
+            tokens = layer(tokens, embedding, self.turns)
+        shift, scale = self.modulation(embedding).chunk(2, dim=1)
         out: Tensor = self.out(modulate(self.norm(tokens), shift, scale))
         return out
 

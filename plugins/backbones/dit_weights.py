@@ -27,9 +27,9 @@ State = Mapping[str, Tensor]
 # their module: ours
 OUTSIDE = {
     "x_embedder.proj": "patches.map",
-    "t_embedder.mlp.0": "given.noise.into",
-    "t_embedder.mlp.2": "given.noise.out",
-    "y_embedder.embedding_table": "given.conditions.classes",
+    "t_embedder.mlp.0": "conditioning.noise.into",
+    "t_embedder.mlp.2": "conditioning.noise.out",
+    "y_embedder.embedding_table": "conditioning.conditions.classes",
     "final_layer.adaLN_modulation.1": "modulation",
     "final_layer.linear": "out.map",
 }
@@ -44,7 +44,7 @@ PATCHES, PLACES = "x_embedder.proj.weight", "pos_embed"
 CLASSES = "y_embedder.embedding_table.weight"
 
 
-class Facts(NamedTuple):
+class Layout(NamedTuple):
     """What the shapes of original weights say of their network; all but the number of heads."""
 
     hidden: int
@@ -81,7 +81,7 @@ def from_original(state: State) -> dict[str, Tensor]:
     Raises:
         ValueError: Names or shapes are not those of one, or its positions are not the fixed ones.
     """
-    about = facts(state)
+    about = layout(state)
     names = _names(about.depth)
     ours = {names[name]: value for name, value in state.items() if name != PLACES}
     ours[names[PATCHES]] = state[PATCHES].flatten(1)  # a convolution that does not overlap is a linear map
@@ -126,7 +126,7 @@ def to_original(network: DiT) -> dict[str, Tensor]:
     return {PLACES: positions(grid.rows, grid.columns, width)[None].to(theirs[PATCHES]), **theirs}
 
 
-def facts(state: State) -> Facts:
+def layout(state: State) -> Layout:
     """What network original weights are of.
 
     Raises:
@@ -146,7 +146,7 @@ def facts(state: State) -> Facts:
         )
     hidden, channels, patch, _ = patches
     inside, out = len(state["blocks.0.mlp.fc1.weight"]), len(state["final_layer.linear.weight"])
-    return Facts(
+    return Layout(
         hidden,
         depth,
         patch,
@@ -186,7 +186,7 @@ def _names(depth: int) -> dict[str, str]:
     return names
 
 
-def _shapes(about: Facts) -> dict[str, tuple[int, ...]]:
+def _shapes(about: Layout) -> dict[str, tuple[int, ...]]:
     """Our parameters' shapes."""
     with torch.device("meta"):
         network = DiT(
@@ -230,7 +230,7 @@ def main(words: list[str] | None = None) -> int:
         if given.converted.exists():
             raise ValueError(f"{given.converted} is there already; remove it, or name another")
         state = read_original(given.original)
-        about, ours = facts(state), from_original(state)
+        about, ours = layout(state), from_original(state)
         save_file(ours, given.converted)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

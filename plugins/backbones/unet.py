@@ -72,7 +72,7 @@ class UNet(Backbone):
         _check_groups([base, *widths], groups, sides)
         _check_heads({*(w for w, some in zip(widths, here, strict=True) if some), widths[-1]}, heads, head_channels)
         style = Style(4 * base, groups, dropout, heads, head_channels, scale_shift, half_sums, resample)
-        self.given = Conditioning(spec, 4 * base, frequencies=base, backbone="unet")
+        self.conditioning = Conditioning(spec, 4 * base, frequencies=base, backbone="unet")
         self.into = nn.Conv2d(channels, base, 3, padding=1)
         skips = self._build_down(base, widths, blocks, here, style)
         deep = widths[-1]
@@ -129,16 +129,16 @@ class UNet(Backbone):
 
     def forward(self, x: Tensor, noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
         """F: (B, C, H, W), (B,) and the inputs of ``spec.cond``, to (B, C, H, W)."""
-        given = silu(self.given(noise, cond))  # (B, 4 base); the first thing that every block does with it
+        embedding = silu(self.conditioning(noise, cond))  # (B, 4 base); the first thing that every block does with it
         h = self.into(x)
         skips = [h]
         for block in self.down:
-            h = block(h, given)
+            h = block(h, embedding)
             skips.append(h)
         for block in self.middle:
-            h = block(h, given)
+            h = block(h, embedding)
         for block, joins in zip(self.up, self.joins, strict=True):
-            h = block(_join(h, skips.pop()) if joins else h, given)
+            h = block(_join(h, skips.pop()) if joins else h, embedding)
         out: Tensor = self.out(silu(self.norm(h)))
         return out
 
