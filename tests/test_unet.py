@@ -247,9 +247,9 @@ def test_in_bf16_a_doubled_image_stays_so_and_is_as_exact() -> None:
     conv, x = nn.Conv2d(64, 32, 3, padding=1), torch.randn(2, 64, 7, 5)
     with torch.autocast("cpu", torch.bfloat16):
         got, want = convolve_doubled(x, conv), conv(copies(x))
-    assert got.dtype == torch.bfloat16 and torch.equal(got, want)
         compiled = torch.compile(convolve_doubled, fullgraph=True, backend="eager")
         assert torch.equal(compiled(x, conv), want)
+    assert got.dtype == torch.bfloat16 and torch.equal(got, want)
     assert compiled(x, conv).dtype == torch.float32
     conv, x = conv.bfloat16(), x.bfloat16()
     assert torch.equal(convolve_doubled(x, conv), conv(copies(x)))
