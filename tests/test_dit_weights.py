@@ -153,7 +153,7 @@ def test_the_shapes_say_what_network_it_is() -> None:
     ids=["qk_norm", "rms", "swiglu", "rotary"],
 )
 def test_what_the_original_cannot_be_does_not_go_there(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="the original DiT has not what this one has"):
+    with pytest.raises(ValueError, match="this network differs from the original DiT"):
         to_original(ours(**options))
 
 
@@ -237,3 +237,11 @@ def test_it_writes_over_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     target.write_text("mine")
     assert main([source, str(target)]) == 2
     assert "is there already" in capsys.readouterr().err and target.read_text() == "mine"
+
+
+def test_where_it_cannot_write_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = save(tmp_path / "in.pt", original())
+    assert main([source, str(tmp_path / "none" / "out.safetensors")]) == 2
+    assert f"error: there is no folder {tmp_path / 'none'}; make it" in capsys.readouterr().err
+    assert main([source, str(tmp_path / ("x" * 250 + ".safetensors"))]) == 2  # a name too long for the disk
+    assert capsys.readouterr().err.startswith("error: ")

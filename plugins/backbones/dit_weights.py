@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -118,7 +119,7 @@ def to_original(network: DiT) -> dict[str, Tensor]:
     ]
     if unlike:
         raise ValueError(
-            f"the original DiT has not what this one has: {'; '.join(unlike)}; its weights cannot be there"
+            f"this network differs from the original DiT, which cannot hold its weights: {'; '.join(unlike)}"
         )
     theirs = {ours[name]: value for name, value in state.items()}
     theirs[PATCHES] = theirs[PATCHES].unflatten(1, (-1, grid.patch, grid.patch))
@@ -229,10 +230,12 @@ def main(words: list[str] | None = None) -> int:
     try:
         if given.converted.exists():
             raise ValueError(f"{given.converted} is there already; remove it, or name another")
+        if not given.converted.parent.is_dir():
+            raise ValueError(f"there is no folder {given.converted.parent}; make it, or name another")
         state = read_original(given.original)
         about, ours = layout(state), from_original(state)
         save_file(ours, given.converted)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, SafetensorError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     shape = " x ".join(map(str, about.spec.shape))
