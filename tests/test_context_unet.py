@@ -186,3 +186,21 @@ def test_it_says_what_to_write() -> None:
         ContextUNet(DataSpec((1, 8, 8)), width=30)
     with pytest.raises(ValueError, match=r"built for images \(3, 8, 12\); got \(3, 12, 8\)"):
         small(DataSpec((3, 8, 12)))(torch.zeros(1, 3, 12, 8), torch.zeros(1), {})
+    with pytest.raises(ValueError, match=r"1 x 1 pixels each of the 8 groups of 8 .*; write backbone.width: 16$"):
+        ContextUNet(DataSpec((1, 1, 1)), width=8)
+    with pytest.raises(ValueError, match=r"groups is a whole number from 1 on; got 0"):
+        ContextUNet(DataSpec((1, 8, 8)), groups=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2, 1)], ids=str)
+@pytest.mark.parametrize("groups", [1, 4])
+def test_no_group_is_one_number(shape: tuple[int, ...], groups: int) -> None:
+    """The narrowest network that is built for such an image still tells an image from another, one at a time too."""
+    network = lively(ContextUNet(DataSpec(shape), width=groups * 2 // shape[1], groups=groups))
+    x, noise, cond = inputs(network.spec, 2)
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.register_forward_hook(lambda norm, _, out: seen.append((out - norm.bias[:, None, None]).abs().max()))
+    seen: list[Tensor] = []
+    network(x[:1], noise[:1], cond)
+    assert len(seen) == 15 and min(seen) > 1e-3

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d, silu
 
 from ...core import Backbone, DataSpec
+from ._checks import at_least_one
 from ._conditioning import Conditions
 from ._embeddings import NoiseEmbedding, image_size
 
@@ -106,7 +107,8 @@ class ContextUNet(Backbone):
 
     Args:
         spec: Images of any size, with classes or vectors or without.
-        width: Channels at full resolution; the two lower levels have twice as many. A multiple of `groups`.
+        width: Channels at full resolution; the two lower levels have twice as many. A multiple of `groups`, and more
+            than `groups` where an image is one pixel.
         groups: Of each group normalisation.
         window: Side in pixels of the area that the bottleneck averages into one vector, in multiples of 4; a larger
             image has several.
@@ -124,7 +126,7 @@ class ContextUNet(Backbone):
     ) -> None:
         super().__init__(spec)
         channels, height, breadth = image_size(spec, "context_unet")
-        _check(width, groups)
+        _check(width, groups, height * breadth)
         wide = 2 * width
         self.window = (_places(height, window), _places(breadth, window))
         self.noise = NoiseEmbedding(FREQUENCIES, wide)
@@ -169,9 +171,15 @@ def _places(side: int, window: int) -> int:
     return -(-places // windows)
 
 
-def _check(width: int, groups: int) -> None:
+def _check(width: int, groups: int, pixels: int) -> None:
+    at_least_one(width=width, groups=groups)
     if width % groups:
         raise ValueError(
             f"width {width} is not a multiple of groups {groups}; write backbone.width: {-(-width // groups) * groups}"
             f" or backbone.groups: {math.gcd(width, groups)}"
+        )
+    if pixels == 1 and width == groups:  # the lower levels are twice as wide
+        raise ValueError(
+            f"at 1 x 1 pixels each of the {groups} groups of {groups} channels is one number, which is normalised to 0;"
+            f" write backbone.width: {2 * groups}"
         )
