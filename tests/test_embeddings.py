@@ -94,6 +94,17 @@ def test_without_conditions_the_noise_label_is_all() -> None:
     assert embed.conditions is None and torch.equal(embed(noise, {}), embed.noise(noise))
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)], ids=str)
+def test_a_vector_may_have_any_shape(shape: tuple[int, ...]) -> None:
+    embed = conditioning(DataSpec((1, 8, 8), cond={"angle": CondSpec("vector", shape)}))
+    assert embed.conditions is not None
+    (part,) = embed.conditions.vectors
+    noise, value = torch.linspace(0, 999, 5), torch.randn(5, *shape)
+    want = embed.noise(noise) + value.reshape(5, -1) @ part.map.weight.T + part.map.bias  # type: ignore[union-attr, operator]
+    assert torch.allclose(embed(noise, {"angle": value}), want, atol=1e-6)
+    assert embed(noise[:0], {"angle": value[:0]}).shape == (0, 16)
+
+
 def test_a_missing_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"conditioned on keys, look\.from"):
         conditioning(VECTORS)(torch.zeros(2), {"class": torch.zeros(2, dtype=torch.int64)})

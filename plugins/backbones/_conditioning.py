@@ -29,7 +29,7 @@ class VectorEmbedding(nn.Module):
 
     def forward(self, value: Tensor, given: Tensor) -> Tensor:
         """(B, *shape) and (B,) bool to (B, width)."""
-        flat = value.flatten(1).to(self.map.weight.dtype)
+        flat = value.reshape(len(value), self.map.in_features).to(self.map.weight.dtype)  # a scalar's batch is (B,)
         return torch.where(given[:, None], self.map(flat), self.none)
 
 
