@@ -339,3 +339,7 @@ def test_it_says_what_to_write() -> None:
     )
     assert "patch 3 does not divide the image of 8 x 12; write backbone.patch: 2" in error(patch=3)
     assert "fused" in error(backend="fused")
+    for option in ("hidden", "depth", "patch"):
+        assert error(**{option: 0}) == f"{option} is a whole number from 1 on; got 0"
+    assert error(scans=()) == "scans names none; name at least one, or leave it out for the paper's four"
+    assert "got -3: write backbone.local: 0" in error(local=-3)

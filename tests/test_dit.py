@@ -272,6 +272,8 @@ def test_dit_says_what_to_write() -> None:
     assert "write backbone.hidden: 12" in dit_error(hidden=6, heads=3)
     odd = dit_error(hidden=24, heads=4, positions="rotary")
     assert "heads of a multiple of 4 channels; hidden 24 on heads 4 gives 6: write backbone.hidden: 32" in odd
+    for option in ("hidden", "depth", "heads", "patch"):
+        assert dit_error(**{option: 0}) == f"{option} is a whole number from 1 on; got 0"
     assert "hidden 20 is not a multiple of heads 6; write backbone.hidden: 24" in dit_error(hidden=20)
     with pytest.raises(ValueError, match=r"built for images \(3, 8, 12\); got \(3, 12, 8\)"):
         DiT(DataSpec((3, 8, 12)), **SMALL["dit"])(torch.zeros(1, 3, 12, 8), torch.zeros(1), {})

@@ -18,6 +18,7 @@ from torch.nn.functional import silu
 
 from ...core import Backbone, DataSpec, Scan
 from ...core.scans import Column, Raster
+from ._checks import at_least_one
 from ._conditioning import Conditioning
 from ._modulation import gated, modulate
 from ._patches import Patches, Unpatch
@@ -94,7 +95,7 @@ class DiM(Backbone):
         patch: Side of a patch in pixels (or latents); divides height and width.
         layer: `mamba1`, the paper's, or `mamba2`, whose scan is matrix products.
         state: Numbers that a channel remembers; null is 16 for `mamba1`, 64 for `mamba2`.
-        conv: Tokens under the causal convolution before a scan; the fused kernels know 2, 3 and 4.
+        conv: Tokens under the causal convolution before a scan.
         expand: Channels inside a layer, as a multiple of `hidden`.
         head: Channels of a head of `mamba2`, a divisor of `expand` times `hidden`; null is 64. `mamba1` has no heads.
         scans: Block i reads the patches by number i mod their number; null is the paper's four: rows, rows reversed,
@@ -129,8 +130,11 @@ class DiM(Backbone):
         backend: Backend = "auto",
     ) -> None:
         super().__init__(spec)
-        _check(local, layer, head)
-        hidden, depth = hidden or SIZES[size][0], depth or SIZES[size][1]
+        at_least_one(hidden=hidden, depth=depth, patch=patch)
+        _check(local, layer, head, scans)
+        hidden = SIZES[size][0] if hidden is None else hidden
+        depth = SIZES[size][1] if depth is None else depth
+        turns = SCANS if scans is None else scans
         self.layer, self.backend = layer, backend
         self.patches = Patches(spec, hidden, patch, "dim")
         rows, columns = self.patches.rows, self.patches.columns
@@ -142,7 +146,7 @@ class DiM(Backbone):
         self.joins = depth // 2 if skips else 0  # so many at the end take what so many before them were given
         self.layers = nn.ModuleList()
         for number in range(depth):
-            order = (scans or SCANS)[number % len(scans or SCANS)].order(rows, columns)
+            order = turns[number % len(turns)].order(rows, columns)
             ways = [order, order.flip(0)] if bidirectional else [order]
             read = [Row(way, columns, hidden, row_tokens) for way in ways]
             self.layers.append(Block(read, [make() for _ in ways], hidden, joins=number >= depth - self.joins))
@@ -194,11 +198,13 @@ def _maker(layer: str, hidden: int, sizes: Mapping[str, int | None], **options: 
     return partial(Mamba if layer == "mamba1" else Mamba2, hidden, **options)
 
 
-def _check(local: int, layer: str, head: int | None) -> None:
-    if local and local % 2 == 0:
+def _check(local: int, layer: str, head: int | None, scans: tuple[Scan, ...] | None) -> None:
+    if scans is not None and not scans:
+        raise ValueError("scans names none; name at least one, or leave it out for the paper's four")
+    if local < 0 or (local and local % 2 == 0):
         raise ValueError(
             f"local is the side of a convolution around a patch, which is odd, or 0 for none; got {local}:"
-            f" write backbone.local: {local + 1}"
+            f" write backbone.local: {max(local + 1, 0)}"
         )
     if layer == "mamba1" and head is not None:
         raise ValueError(

@@ -13,6 +13,7 @@ from torch.nn.functional import silu
 
 from ...core import Backbone, DataSpec
 from ._attention import SelfAttention
+from ._checks import at_least_one
 from ._conditioning import Conditioning
 from ._embeddings import positions as fixed_positions
 from ._feed_forward import FeedForward, feed_forward
@@ -122,7 +123,10 @@ class DiT(Backbone):
     ) -> None:
         super().__init__(spec)
         preset = SIZES[size]
-        width, number, heads = hidden or preset.hidden, depth or preset.depth, heads or preset.heads
+        at_least_one(hidden=hidden, depth=depth, heads=heads, patch=patch)
+        width = preset.hidden if hidden is None else hidden
+        number = preset.depth if depth is None else depth
+        heads = preset.heads if heads is None else heads
         _check(width, heads, rotary=positions == "rotary")
         self.patches = Patches(spec, width, patch, "dit")
         grid = (self.patches.rows, self.patches.columns)
