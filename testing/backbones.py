@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from ..core import Cond, drop
+from ..core import Backbone, Cond, drop
 from .backbones_in_training import TRAINING_CHECKS
 from .claims import cannot, hold, require
+from .gradients import gradients, require_near
 from .networks import BATCH, CLASSES, SPECS, MakeBackbone, each_woken, inputs, made, run, woken
 
 CLOSE = 1e-4  # of the largest output: more than sums of float32 taken in another order
 CLOSE_IN_BATCHES = 1e-5  # the same sums, but for the kernels that a batch of another size is given to
+CLOSE_IN_BFLOAT16 = 0.3  # gradients: three digits a layer, through all of them and back
 
 
 def check_backbone(make: MakeBackbone) -> None:
@@ -93,15 +98,16 @@ def check_null(make: MakeBackbone) -> None:
 
 
 def check_gradients(make: MakeBackbone) -> None:
-    """A loss reaches every weight."""
-    network, spec = woken(make)
-    x, noise, cond = inputs(spec)
-    network.train()
-    network(x, noise, cond).square().sum().backward()
-    lost = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
-    require(not lost, f"no gradient reaches {', '.join(lost[:5])}{' and others' if len(lost) > 5 else ''}")
-    wild = [name for name, p in network.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
-    require(not wild, f"the gradient of {', '.join(wild[:5])} is not finite")
+    """A loss reaches every weight, those of "none" too where an image has no condition."""
+    for network, spec in each_woken(make) or [woken(make)]:
+        x, noise, cond = inputs(spec)
+        network.train()
+        network(x, noise, drop(cond, spec, torch.arange(BATCH) == 0)).square().sum().backward()
+        trained = {name: p.grad for name, p in network.named_parameters() if p.requires_grad}
+        lost = [name for name, gradient in trained.items() if gradient is None or not gradient.any()]
+        require(not lost, f"no gradient reaches {', '.join(lost[:5])}{' and others' if len(lost) > 5 else ''}")
+        wild = [name for name, gradient in trained.items() if gradient is not None and not gradient.isfinite().all()]
+        require(not wild, f"the gradient of {', '.join(wild[:5])} is not finite")
 
 
 def check_state(make: MakeBackbone) -> None:
@@ -128,19 +134,17 @@ def check_facts(make: MakeBackbone) -> None:
 
 
 def check_dtypes(make: MakeBackbone) -> None:
-    """Float32 gives float32; in bfloat16 it runs too, and gives nearly the same."""
+    """Float32 gives float32; in bfloat16 it runs and is trained too, and gives nearly the same."""
     network, spec = woken(make)
-    x, noise, cond = inputs(spec)
-    with torch.no_grad():
-        out = network(x, noise, cond)
-        require(out.dtype == torch.float32, f"float32 images give {out.dtype}")
-        try:
-            with torch.autocast("cpu", torch.bfloat16):
-                rough = network(x, noise, cond).float()
-        except RuntimeError as error:
-            require(False, f"under bfloat16 autocast it fails: {error}")
-    off = float((rough - out).square().mean().sqrt() / out.square().mean().sqrt())
+    want = gradients(network, network, inputs(spec))
+    require(want["output"].dtype == torch.float32, f"float32 images give {want['output'].dtype}")
+    try:
+        got = gradients(_in_bfloat16(network), network, inputs(spec))
+    except RuntimeError as error:
+        require(False, f"under bfloat16 autocast it fails: {error}")
+    off = float((got["output"] - want["output"]).square().mean().sqrt() / want["output"].square().mean().sqrt())
     require(off < 0.2, f"under bfloat16 autocast the output is {off:.0%} off; labels must be embedded in float32")
+    require_near(got, want, CLOSE_IN_BFLOAT16, "under bfloat16 autocast", floor=0.01)
 
 
 BACKBONE_CHECKS = (
@@ -163,3 +167,14 @@ def _slice(part: range) -> slice:
 def _apart(one: Tensor, other: Tensor) -> bool:
     """Whether outputs differ by more than rounding, for every image."""
     return bool(((one - other).abs().flatten(1).amax(1) > CLOSE * other.abs().max()).all())
+
+
+def _in_bfloat16(network: Backbone) -> Callable[..., Tensor]:
+    """The network under autocast, as in training: the backward pass is outside of it."""
+
+    def call(*given: Any) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            out: Tensor = network(*given)
+        return out.float()
+
+    return call

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._dynamo.eval_frame import is_dynamo_supported
 
-from ..core import Backbone, DataSpec, checkpoint_activations
+from ..core import checkpoint_activations
 from .claims import cannot, require
+from .gradients import gradients, require_near
 from .networks import MakeBackbone, inputs, made, woken
 
 CLOSE = 1e-5  # of the largest: another order of the same sums
@@ -43,13 +42,12 @@ def check_activation_checkpointing(make: MakeBackbone) -> None:
     recomputing = copy.deepcopy(network)
     checkpoint_activations(recomputing)
     require(list(recomputing.state_dict()) == list(network.state_dict()), "its copy has a state_dict of other names")
-    want = _gradients(network, network, spec)
+    want = gradients(network, network, inputs(spec))
     try:
-        got = _gradients(recomputing, recomputing, spec)
+        got = gradients(recomputing, recomputing, inputs(spec))
     except RuntimeError as error:
         require(False, f"with activation checkpointing its backward pass fails: {error}")
-    name, off = _furthest(got, want)
-    require(off <= CLOSE_RECOMPUTED, f"with activation checkpointing the gradient of {name} is {off:.1e} off")
+    require_near(got, want, CLOSE_RECOMPUTED, "with activation checkpointing")
 
 
 def check_compiles(make: MakeBackbone) -> None:
@@ -58,33 +56,16 @@ def check_compiles(make: MakeBackbone) -> None:
         cannot("torch.compile does not work on this Python or system")
     network, spec = woken(make, small=True)
     network.train()
-    want = _gradients(network, network, spec)
+    want = gradients(network, network, inputs(spec))
     torch.compiler.reset()
     try:
         # traced as for any backend, forward and backward, and then run without one: no compiler is needed
-        got = _gradients(torch.compile(network, fullgraph=True, backend="aot_eager"), network, spec)
+        got = gradients(torch.compile(network, fullgraph=True, backend="aot_eager"), network, inputs(spec))
     except RuntimeError as error:  # TorchDynamoException among them
         require(False, f"torch.compile(fullgraph=True) fails: {' '.join(str(error).split())[:300]}")
     finally:
         torch.compiler.reset()
-    name, off = _furthest(got, want)
-    require(off <= CLOSE, f"compiled, its {name} is {off:.1e} off")
+    require_near(got, want, CLOSE, "compiled")
 
 
 TRAINING_CHECKS = (check_blocks, check_activation_checkpointing, check_compiles)
-
-
-def _gradients(call: Callable[..., Any], network: Backbone, spec: DataSpec) -> dict[str, Tensor]:
-    """The output, and the gradient of its square, by name."""
-    network.zero_grad(set_to_none=True)
-    torch.manual_seed(0)
-    out = call(*inputs(spec))
-    out.square().mean().backward()
-    found = {f"gradient of {name}": p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
-    return {"output": out.detach(), **found}
-
-
-def _furthest(got: dict[str, Tensor], want: dict[str, Tensor]) -> tuple[str, float]:
-    """The name of what differs most, and by how much, relative to the largest entry."""
-    off = {name: float((got[name] - w).abs().max() / w.abs().max().clamp_min(1e-12)) for name, w in want.items()}
-    return max(off.items(), key=lambda one: one[1])

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 import wrong_functions
+import wrong_gradients
+import wrong_hooks
 import wrong_images
 import wrong_networks
 import wrong_scans
@@ -13,11 +15,18 @@ from dmf.testing import CHECKS
 
 REFUSED: dict[str, Refused] = {
     **wrong_functions.REFUSED,
+    **wrong_hooks.REFUSED,
     **wrong_images.REFUSED,
-    **wrong_networks.REFUSED,
+    "backbone": [*wrong_networks.BACKBONES, *wrong_gradients.BACKBONES],
     **wrong_scans.REFUSED,
 }
-RIGHT: list[tuple[str, Any]] = [*wrong_functions.RIGHT, *wrong_images.RIGHT, *wrong_networks.RIGHT, *wrong_scans.RIGHT]
+RIGHT: list[tuple[str, Any]] = [
+    *wrong_functions.RIGHT,
+    *wrong_hooks.RIGHT,
+    *wrong_images.RIGHT,
+    *wrong_networks.RIGHT,
+    *wrong_scans.RIGHT,
+]
 
 
 @pytest.mark.parametrize(("part", "check", "sentence"), everything(REFUSED), ids=name_of)
