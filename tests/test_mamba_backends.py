@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from dmf.plugins.backbones.mamba import Mamba, Mamba2, fused, resolve, selective_scan, state_space_dual
 
@@ -240,6 +241,30 @@ def test_the_kernels_get_what_they_want(make: Any, compiled: bool) -> None:
 
 
 @pytest.mark.usefixtures("stand_in")
+@LAYERS
+@pytest.mark.parametrize("length", [5, 24, 27])
+def test_flops_of_the_operator_are_those_of_plain_pytorch(layer: str, length: int) -> None:
+    """As a compiled graph has it; its backward pass runs the kernel's forward pass again."""
+    row, mixed = torch.rand(2, 6, length), torch.rand(2, 3, length)
+    x, B = torch.rand(2, length, 4, 5), torch.rand(2, length, 2, 3)
+    one = {"u": row, "delta": row, "A": -torch.rand(6, 3), "B": mixed, "C": mixed}
+    two = {"x": x, "dt": x[..., 0], "A": -torch.rand(4), "B": B, "C": B}
+    given = {name: t.clone().requires_grad_() for name, t in (one if layer == "mamba1" else two).items()}
+    with FlopCounterMode(display=False) as plain:
+        if layer == "mamba1":
+            selective_scan(**given, backend="torch")
+        else:
+            state_space_dual(**given, chunk=8, backend="torch")
+    names = " ".join(given)
+    with FlopCounterMode(display=False) as forward:
+        y = torch.ops.dmf.fused_scan(layer, names, [*given.values()], 8, False)
+    with FlopCounterMode(display=False) as backward:
+        y.sum().backward()
+    assert forward.get_total_flops() == plain.get_total_flops() > 0
+    assert backward.get_total_flops() == 3 * forward.get_total_flops()
+
+
+@pytest.mark.usefixtures("stand_in")
 def test_gates_and_gradients_go_through_the_functions() -> None:
     torch.manual_seed(0)
     row, mixed = (2, 6, 9), (2, 3, 9)
@@ -278,6 +303,8 @@ def test_what_the_kernels_do_not_take() -> None:
     row, one = torch.rand(1, 6, 2, 4), torch.rand(1, 6, 1, 3)
     with pytest.raises(ValueError, match=r"the fused kernel takes chunks of 2\^k tokens; got 48; write chunk: 64"):
         state_space_dual(row, row[..., 0], -torch.rand(2), one, one, chunk=48, backend="fused")
+    with pytest.raises(ValueError, match=r"chunks of 2\^k tokens; got 48; write chunk: 64"):
+        Mamba2(64, chunk=48, backend="fused")
     wide = [t.double() for t in (row, row[..., 0], -torch.rand(2), one, one)]
     with pytest.raises(ValueError, match="the fused kernels take no float64; write backend: torch"):
         state_space_dual(*wide, chunk=64, backend="fused")

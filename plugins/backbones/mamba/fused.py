@@ -8,10 +8,12 @@ import importlib
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
+from math import ceil
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 KERNELS = {
     "mamba1": ("mamba_ssm.ops.selective_scan_interface", "selective_scan_fn"),
@@ -111,12 +113,17 @@ def dual(
     dt_softplus: bool = False,
 ) -> Tensor:
     """Mamba-2's kernel; shapes as ``state_space_dual``'s. What is per head is float32, the rest of x's dtype."""
-    if chunk & (chunk - 1):
-        raise ValueError(f"the fused kernel takes chunks of 2^k tokens; got {chunk}; write chunk: 64")
+    check_chunk(chunk)
     given = {"x": x, "dt": dt.to(x.dtype), "A": A.float(), "B": B.to(x.dtype), "C": C.to(x.dtype)}
     given |= {name: t.float() for name, t in (("D", D), ("dt_bias", dt_bias)) if t is not None}
     given |= {} if z is None else {"z": z.to(x.dtype)}
     return _run("mamba2", given, chunk, dt_softplus)
+
+
+def check_chunk(chunk: int) -> None:
+    """Refuse what Mamba-2's kernel does not take."""
+    if chunk & (chunk - 1):
+        raise ValueError(f"the fused kernel takes chunks of 2^k tokens; got {chunk}; write chunk: 64")
 
 
 def _run(layer: str, given: dict[str, Tensor], chunk: int, softplus: bool) -> Tensor:
@@ -173,3 +180,26 @@ def _differentiate(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
 
 
 _operator.register_autograd(_differentiate, setup_context=_keep)
+
+
+# These count the operator, which compiled graphs have. A kernel that is called eagerly is none of torch's operators:
+# its counter sees nothing of it, and such a layer counts its linear maps and its convolution alone.
+@register_flop_formula(torch.ops.dmf.fused_scan)
+def _flops(layer: str, names: str, shapes: Sequence[Sequence[int]], chunk: int, softplus: bool, **_: object) -> int:
+    """As many as the scans in plain PyTorch have, for whole chunks."""
+    given = dict(zip(names.split(), shapes, strict=True))
+    if layer == "mamba1":
+        batch, channels, length = given["u"]
+        return 4 * batch * channels * length * given["A"][1]  # multiply and add: into the state and out of it
+    batch, length, heads, width = given["x"]
+    groups, state = given["B"][2:]
+    chunk = min(chunk, length)
+    tokens = batch * chunk * ceil(length / chunk)
+    # scores and diagonal blocks, into the state and out of it
+    return 2 * tokens * (chunk * groups * state + chunk * heads * width + 2 * heads * width * state)
+
+
+@register_flop_formula(torch.ops.dmf.fused_scan_backward)
+def _flops_backward(gy: Sequence[int], *forward: Any, **_: object) -> int:
+    """The forward pass, which is run again, and two products for each of its own."""
+    return 3 * _flops(*forward)
