@@ -205,6 +205,10 @@ def test_heads_that_do_not_come_out_even() -> None:
         Mamba2(48)
     with pytest.raises(ValueError, match="3 groups cannot share 4 heads evenly; write a divisor of 4"):
         Mamba2(32, head=16, groups=3)
+    for make, names in ((Mamba, "state conv expand rank"), (Mamba2, "state conv expand head groups chunk")):
+        for name in names.split():
+            with pytest.raises(ValueError, match=f"^{name} is a whole number from 1 on; got 0"):
+                make(32, **{name: 0})
 
 
 def test_against_transformers_mamba() -> None:

@@ -274,6 +274,28 @@ def test_wrong_shapes_are_named(name: str) -> None:
         selective_scan(**given)
 
 
+@pytest.mark.parametrize("backend", ["torch", "reference"])
+def test_sizes_below_one_are_named(backend: str) -> None:
+    """Not divided by, nor left to a message from inside."""
+    one, two = selective_inputs(20, torch.float32), dual_inputs(20, torch.float32)
+    rows, mixed = one | {k: one[k][..., :0] for k in ("u", "delta", "z", "B", "C")}, one["B"][:, :0]
+    with pytest.raises(ValueError, match="L is a whole number from 1 on; got 0"):
+        selective_scan(**rows, backend=backend)
+    with pytest.raises(ValueError, match="N is a whole number from 1 on; got 0"):
+        selective_scan(**{**one, "A": one["A"][:, :0], "B": mixed, "C": mixed}, backend=backend)
+    for chunk in (0, -1):
+        with pytest.raises(ValueError, match=f"chunk is a whole number from 1 on; got {chunk}"):
+            state_space_dual(**{**two, "chunk": chunk}, backend=backend)
+    for size, axis, names in (
+        ("l", 1, ("x", "dt", "z", "B", "C")),
+        ("g", 2, ("B", "C")),
+        ("n", 3, ("B", "C")),
+        ("p", 3, ("x", "z")),
+    ):
+        with pytest.raises(ValueError, match=f"^{size} is a whole number from 1 on; got 0"):
+            state_space_dual(**two | {k: two[k].narrow(axis, 0, 0) for k in names}, backend=backend)
+
+
 def test_groups_that_do_not_share_evenly() -> None:
     given = dual_inputs(20, torch.float32)
     three = given["B"].repeat(1, 1, 2, 1)[:, :, :3]

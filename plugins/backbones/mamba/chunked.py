@@ -1,7 +1,8 @@
 """Mamba-1's scan in chunks that run side by side: plain PyTorch, with a backward pass of its own.
 
 Source: Gu & Dao 2023, "Mamba" (arXiv 2312.00752), algorithm 2 and section 3.3.2: a parallel scan that keeps no states
-for the backward pass but computes them again. Cost: linear in time and memory; of L tokens, about 3 sqrt(L) kernels.
+for the backward pass but computes them again. Cost: linear in time and memory; a segment of S tokens is about
+3 sqrt(S) kernels, for as many images at once as the memory holds.
 
 A row of tokens is cut into segments, one after the other, which bound the memory; a segment into c chunks of T tokens.
 Three passes make a scan of a segment: the chunks' ends from a start of zero, all chunks at once; from these the state

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu, softplus
 
+from .._checks import at_least_one
 from . import chunked, dual, fused, recurrence
 from .backends import Backend, Layer, Resolved, resolve
 from .precision import full_precision, wide
@@ -44,9 +45,13 @@ def selective_scan(
 
     Returns:
         y (B, D, L), of u's dtype.
+
+    Raises:
+        ValueError: Shapes do not go together, L, D or N is 0, or ``backend`` cannot be used.
     """
     batch, channels, length = u.shape
     rows, state = (batch, channels, length), A.shape[-1]
+    at_least_one(D=channels, L=length, N=state)
     _shapes(delta=(delta, rows), z=(z, rows), A=(A, (channels, state)), B=(B, (batch, state, length)))
     _shapes(C=(C, (batch, state, length)), D=(D, (channels,)), delta_bias=(delta_bias, (channels,)))
     chosen = _chosen(backend, "mamba1", u)
@@ -91,9 +96,14 @@ def state_space_dual(
 
     Returns:
         y (b, l, h, p), of x's dtype.
+
+    Raises:
+        ValueError: Shapes do not go together, a size beside the batch or ``chunk`` is below 1, or ``backend`` cannot be
+            used.
     """
-    batch, length, heads, _ = x.shape
+    batch, length, heads, width = x.shape
     groups, state = B.shape[-2:]
+    at_least_one(l=length, h=heads, p=width, g=groups, n=state, chunk=chunk)
     if heads % groups:
         raise ValueError(f"{groups} groups of B and C cannot share {heads} heads evenly; take a divisor of {heads}")
     _shapes(dt=(dt, (batch, length, heads)), z=(z, tuple(x.shape)), A=(A, (heads,)), D=(D, (heads,)))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
+from .._checks import at_least_one
 from .backends import Backend, checked
 from .functions import selective_scan
 from .layers import causal, first_steps, undecayed
@@ -27,7 +28,7 @@ class Mamba(nn.Module):
         backend: Of the scan: see ``resolve``.
 
     Raises:
-        ValueError: ``backend`` is ``fused`` and its kernels are not installed or do not run here, or it is unknown.
+        ValueError: A size is below 1, or ``backend`` is unknown, or ``fused`` and its kernels cannot run here.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Mamba(nn.Module):
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
+        at_least_one(width=width, state=state, conv=conv, expand=expand, rank=rank)
         inner = expand * width
         self.state, self.rank = state, math.ceil(width / 16) if rank is None else rank
         self.backend = checked(backend, "mamba1")

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from .._checks import at_least_one
+from . import fused
 from .backends import Backend, checked
 from .functions import state_space_dual
 from .layers import GatedNorm, causal, first_steps, undecayed
@@ -29,7 +31,8 @@ class Mamba2(nn.Module):
         backend: Of the scan: see ``resolve``.
 
     Raises:
-        ValueError: Heads or groups do not come out even, or ``backend`` is unknown, or ``fused`` and cannot run here.
+        ValueError: A size is below 1, heads or groups do not come out even, or ``backend`` is unknown, or ``fused`` and
+            cannot run here, or not with this ``chunk``.
     """
 
     def __init__(
@@ -45,10 +48,13 @@ class Mamba2(nn.Module):
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
+        at_least_one(width=width, state=state, conv=conv, expand=expand, head=head, groups=groups, chunk=chunk)
         inner = expand * width
         heads = _heads(inner, head, groups)
         self.head, self.groups, self.chunk = head, groups, chunk
         self.backend = checked(backend, "mamba2")
+        if backend == "fused":
+            fused.check_chunk(chunk)
         shared = groups * state  # of B, and of C
         convolved = inner + 2 * shared  # x, B and C
         self.sizes, self.inside = [inner, convolved, heads], [inner, shared, shared]  # z, xBC, dt; x, B, C
