@@ -74,6 +74,11 @@ def test_its_head_says_size_machine_time_and_what_to_expect(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", shipped())
+def test_its_lines_are_read_without_scrolling(name: str) -> None:
+    assert [line for line in text(name).splitlines() if len(line) > 120] == []
+
+
+@pytest.mark.parametrize("name", shipped())
 def test_a_recipe_spells_itself_out(name: str) -> None:
     """But for FashionMNIST's, which are MNIST's with another name and data."""
     import yaml
