@@ -1,7 +1,7 @@
 """Which backend is used, what is said where one cannot be, and what the fused kernels are given.
 
-There is no GPU here: modules of mamba-ssm's names stand in for it, with its functions' exact parameters, and compute by
-the recurrence. `test_the_kernels_themselves` wants a GPU and mamba-ssm.
+Modules of mamba-ssm's names stand in for it, with its functions' exact parameters, and compute by the recurrence, so
+none of this wants a GPU but `test_the_kernels_themselves`, which wants mamba-ssm too.
 """
 
 import importlib.util
