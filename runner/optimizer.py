@@ -18,14 +18,18 @@ from ..registry import Recipe
 def build_optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.AdamW:
     """AdamW, fused: it can pass over a step whose gradient is not finite without asking the CPU."""
     train = recipe.train
-    groups = _groups([p for p in module.parameters() if p.requires_grad], train.weight_decay)
+    groups = _groups(module, train.weight_decay)
     return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, weight_decay=train.weight_decay, fused=True)
 
 
-def _groups(trained: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """All weights, but without decay those that a backbone marks `_no_weight_decay`, as mamba-ssm does."""
-    kept = [p for p in trained if getattr(p, "_no_weight_decay", False)]
-    decayed = [p for p in trained if not getattr(p, "_no_weight_decay", False)]
+def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """All weights, but without decay those that a layer names in `undecayed` or that mamba-ssm marks."""
+    named = {id(layer.get_parameter(name)) for layer in module.modules() for name in getattr(layer, "undecayed", ())}
+    decayed, kept = list[nn.Parameter](), list[nn.Parameter]()
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            is_kept = id(parameter) in named or getattr(parameter, "_no_weight_decay", False)  # mamba-ssm's own mark
+            (kept if is_kept else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 

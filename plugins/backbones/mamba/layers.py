@@ -12,13 +12,6 @@ STEPS = 1e-3, 0.1  # the first step sizes lie between these
 SHORTEST = 1e-4
 
 
-def undecayed(value: Tensor) -> nn.Parameter:
-    """A parameter that weight decay is to leave alone, marked as mamba-ssm marks it."""
-    parameter = nn.Parameter(value)
-    parameter._no_weight_decay = True  # type: ignore[attr-defined]
-    return parameter
-
-
 def first_steps(count: int) -> Tensor:
     """Biases (count,) whose softplus is log-uniform over ``STEPS``: Gu & Dao 2023, section 3.6."""
     low, high = map(math.log, STEPS)

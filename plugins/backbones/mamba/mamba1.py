@@ -12,7 +12,7 @@ from torch.nn.functional import linear, silu
 from .._checks import at_least_one
 from .backends import Backend, checked
 from .functions import selective_scan
-from .layers import causal, first_steps, undecayed
+from .layers import causal, first_steps
 from .precision import wide
 
 
@@ -30,6 +30,8 @@ class Mamba(nn.Module):
     Raises:
         ValueError: A size is below 1, or ``backend`` is unknown, or ``fused`` and its kernels cannot run here.
     """
+
+    undecayed = "A_log", "D"  # what weight decay leaves alone, as in mamba-ssm; copies keep it, its mark on parameters not
 
     def __init__(
         self,
@@ -50,8 +52,8 @@ class Mamba(nn.Module):
         self.conv1d = nn.Conv1d(inner, inner, conv, groups=inner, padding=conv - 1)
         self.x_proj = nn.Linear(inner, self.rank + 2 * state, bias=False)
         self.dt_proj = nn.Linear(self.rank, inner)
-        self.A_log = undecayed(torch.arange(1, state + 1.0).log().repeat(inner, 1))  # (D, N)
-        self.D = undecayed(torch.ones(inner))
+        self.A_log = nn.Parameter(torch.arange(1, state + 1.0).log().repeat(inner, 1))  # (D, N)
+        self.D = nn.Parameter(torch.ones(inner))
         self.out_proj = nn.Linear(inner, width, bias=False)
         nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
         with torch.no_grad():

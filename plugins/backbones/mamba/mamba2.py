@@ -11,7 +11,7 @@ from .._checks import at_least_one
 from . import fused
 from .backends import Backend, checked
 from .functions import state_space_dual
-from .layers import GatedNorm, causal, first_steps, undecayed
+from .layers import GatedNorm, causal, first_steps
 from .precision import wide
 
 DECAYS = 1.0, 16.0  # the first -A lie between these
@@ -34,6 +34,8 @@ class Mamba2(nn.Module):
         ValueError: A size is below 1, heads or groups do not come out even, or ``backend`` is unknown, or ``fused`` and
             cannot run here, or not with this ``chunk``.
     """
+
+    undecayed = "dt_bias", "A_log", "D"  # what weight decay leaves alone, as in mamba-ssm
 
     def __init__(
         self,
@@ -60,9 +62,9 @@ class Mamba2(nn.Module):
         self.sizes, self.inside = [inner, convolved, heads], [inner, shared, shared]  # z, xBC, dt; x, B, C
         self.in_proj = nn.Linear(width, sum(self.sizes), bias=False)
         self.conv1d = nn.Conv1d(convolved, convolved, conv, groups=convolved, padding=conv - 1)
-        self.dt_bias = undecayed(first_steps(heads))
-        self.A_log = undecayed(torch.empty(heads).uniform_(*DECAYS).log())
-        self.D = undecayed(torch.ones(heads))
+        self.dt_bias = nn.Parameter(first_steps(heads))
+        self.A_log = nn.Parameter(torch.empty(heads).uniform_(*DECAYS).log())
+        self.D = nn.Parameter(torch.ones(heads))
         self.norm = GatedNorm(inner, groups)
         self.out_proj = nn.Linear(inner, width, bias=False)
 
