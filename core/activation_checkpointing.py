@@ -7,7 +7,7 @@ falls from all of them to one block's and the inputs of the others.
 
 from __future__ import annotations
 
-from types import MethodType
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,10 +24,11 @@ def checkpoint_activations(backbone: Backbone) -> None:
     the state_dict stay, and nothing changes in eval mode or where no gradient is asked for.
 
     Args:
-        backbone: Changed in place, before it is compiled or wrapped for several ranks; its copies are changed likewise.
+        backbone: Changed in place, before it is compiled or wrapped for several ranks; its copies are changed likewise,
+            those by pickle too.
 
     Raises:
-        ValueError: It names no blocks.
+        ValueError: It names no blocks, or one of them has a `forward` of its own beside its class's.
     """
     blocks = backbone.blocks()
     if not blocks:
@@ -36,8 +37,15 @@ def checkpoint_activations(backbone: Backbone) -> None:
             " list of its repeated modules there, or leave activation checkpointing off"
         )
     for block in blocks:
-        # a method of the block, no closure: in a copy of the network it belongs to the copy
-        block.forward = MethodType(_recomputed, block)
+        own = vars(block).get("forward")
+        if own is not None and getattr(own, "func", None) is not _recomputed:
+            raise ValueError(
+                f"activation checkpointing takes the place of a block's `forward`, and a {type(block).__name__} has"
+                " a `forward` of its own beside its class's; let that be put there after activation checkpointing"
+            )
+    for block in blocks:
+        # no closure: pickle finds the function by its name, and in a copy the block is the copy's
+        block.forward = partial(_recomputed, block)
 
 
 def _recomputed(block: nn.Module, *args: Any, **kwargs: Any) -> Any:

@@ -1,6 +1,7 @@
 """Activation checkpointing: the same numbers from less memory, in copies, on several ranks, through the recipe."""
 
 import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from backbones_kit import LETTERS, SMALL, has_option, inputs, lively, small
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch._dynamo.eval_frame import is_dynamo_supported
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.parallel import DistributedDataParallel
 
@@ -78,6 +80,43 @@ def test_a_network_without_blocks_is_told() -> None:
 
     with pytest.raises(ValueError, match=r"blocks\(\) of Whole is empty; give the list of its repeated modules"):
         checkpoint_activations(Whole(DataSpec((1, 8, 8))))
+
+
+@NAMES
+def test_it_stays_through_pickle(name: str) -> None:
+    """As spawn and torch.save need; what is read back has weights of its own."""
+    plain = network_of(name)
+    checkpointed = copy.deepcopy(plain)
+    checkpoint_activations(checkpointed)
+    read = pickle.loads(pickle.dumps(checkpointed))
+    for parameter in checkpointed.parameters():
+        nn.init.zeros_(parameter)
+    assert bytes_kept(read) < 0.5 * bytes_kept(plain)
+    want, got = gradients(plain), gradients(read)
+    assert set(got) == set(want) and all(torch.equal(got[key], want[key]) for key in want)
+
+
+@pytest.mark.skipif(not is_dynamo_supported(), reason="torch.compile does not work on this Python or system")
+def test_it_compiles_as_one_graph() -> None:
+    plain = network_of("dit")
+    checkpointed = copy.deepcopy(plain)
+    checkpoint_activations(checkpointed)
+    call = torch.compile(checkpointed.eval(), fullgraph=True, backend="aot_eager")
+    given = inputs(plain.spec)
+    assert torch.allclose(call(*given), plain.eval()(*given), rtol=1e-5, atol=1e-5)
+    call = torch.compile(checkpointed.train(), fullgraph=True, backend="aot_eager")
+    call(*given).square().sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in checkpointed.parameters())
+
+
+def test_a_forward_of_the_instance_is_not_thrown_away() -> None:
+    network = network_of("dit")
+    first, second = network.blocks()
+    forward = second.forward
+    second.forward = lambda *given: forward(*given)
+    with pytest.raises(ValueError, match=r"a Block has a `forward` of its own .* put there after"):
+        checkpoint_activations(network)
+    assert "forward" not in vars(first)  # nothing is half done
 
 
 def weights(run: Path) -> dict[str, Tensor]:
