@@ -12,6 +12,7 @@ from torch import nn
 from ..core import Backbone, DataSpec
 from ..core.flops import flop_counter
 from ..registry import UserError
+from .console import log
 from .summary import one_input
 
 
@@ -54,11 +55,28 @@ def anatomy(make: Callable[[DataSpec], Backbone], spec: DataSpec) -> Anatomy:
             return measured(make(spec), spec)
     except UserError:
         raise
-    except Exception:  # code that looks at numbers, which a tensor on "meta" has none of
-        try:
-            return measured(make(spec), spec)
-        except RuntimeError as error:
-            raise UserError(f"the network is built for {spec.shape}, and its forward fails: {error}") from error
+    except Exception as error:  # code that looks at numbers, which a tensor on "meta" has none of; or a defect
+        log.warning('without memory (on "meta") it fails, %s; built in full instead', _trouble(error))
+    return _in_full(make, spec)
+
+
+def _in_full(make: Callable[[DataSpec], Backbone], spec: DataSpec) -> Anatomy:
+    """The same with memory and arithmetic; whatever fails here is the network's, and its user is told."""
+    try:
+        network = make(spec)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"it cannot be built: {_trouble(error)}") from error
+    try:
+        return measured(network, spec)
+    except Exception as error:
+        raise UserError(f"the network is built for {spec.shape}, and its forward fails: {_trouble(error)}") from error
+
+
+def _trouble(error: Exception) -> str:
+    """Kind and text: of a KeyError the text alone is but a name."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 @torch.no_grad()

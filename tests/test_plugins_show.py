@@ -1,5 +1,6 @@
 """`dmf plugins show`: the options of any part; a backbone's parameters, blocks and work; what a mistake is told."""
 
+import functools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from backbones_kit import SMALL, small
 from torch import Tensor, nn
 
 from dmf.core import Backbone, DataSpec
+from dmf.plugins.backbones.dit import DiT
 from dmf.registry import parts
 from dmf.runner.anatomy import anatomy, measured
 
@@ -140,3 +142,37 @@ def test_a_network_that_cannot_be_run_is_told(dmf_command: Command, monkeypatch:
     monkeypatch.setattr("dmf.plugins.backbones.dit.DiT.forward", lambda self, x, noise, cond: x @ x[..., 1:, :])
     code, _, err = dmf_command("plugins", "show", "backbone:dit", "depth=1", "hidden=16", "heads=2")
     assert code == 2 and "its forward fails" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("failure", [ValueError, IndexError, KeyError, RuntimeError])
+@pytest.mark.parametrize(
+    ("method", "sentence"), [("forward", "its forward fails: {}: no"), ("__init__", "it cannot be built: {}: no")]
+)
+def test_whatever_fails_is_one_message(
+    dmf_command: Command, monkeypatch: pytest.MonkeyPatch, failure: type[Exception], method: str, sentence: str
+) -> None:
+    @functools.wraps(getattr(DiT, method))
+    def fail(self: object, *given: object, **options: object) -> None:
+        raise failure("no")
+
+    if (method, failure) == ("__init__", ValueError):
+        sentence = "no"  # the part's own refusal
+    monkeypatch.setattr(DiT, method, fail)
+    code, out, err = dmf_command("plugins", "show", "backbone:dit", "depth=1", "hidden=16", "heads=2")
+    assert code == 2 and not out and "Traceback" not in err
+    assert sentence.format(failure.__name__) in err.replace("'", "")
+
+
+def test_why_a_network_is_built_in_full_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A defect that shows on "meta" alone is not passed over."""
+
+    class Odd(Plain):
+        def forward(self, x: Tensor, noise: Tensor, cond: Any) -> Tensor:
+            return super().forward(x.reshape(7) if x.is_meta else x, noise, cond)
+
+    assert anatomy(Odd, DataSpec((2, 4, 6))) == measured(Odd(DataSpec((2, 4, 6))), DataSpec((2, 4, 6)))
+    (line,) = caplog.messages
+    assert 'on "meta"' in line and "RuntimeError" in line and "shape '[7]' is invalid" in line
+    caplog.clear()
+    anatomy(Plain, DataSpec((2, 4, 6)))
+    assert not caplog.messages
