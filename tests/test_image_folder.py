@@ -227,8 +227,33 @@ def test_links_are_followed_and_loops_end(pets: Path, tmp_path_factory: pytest.T
     (pets / "dog/back").symlink_to(pets)
     data = opened(pets)
     assert data.spec.classes == ("bird", "cat", "dog") and len(data) == 6
-    (pets / "cat/gone.png").symlink_to(pets / "nowhere.png")
-    assert "gone.png: No such file or directory" in complaint(pets)
+
+
+def test_all_broken_links_are_told_at_once(pets: Path) -> None:
+    """Of pictures, of a class, of one folder to itself."""
+    ends = {"cat/gone.png": "/nowhere/1.png", "bird": "../birds", "dog/round": "round", "cat/under.png": "img1.png/x"}
+    for name, end in ends.items():
+        (pets / name).symlink_to(end)
+    text = complaint(pets)
+    assert f"root: {pets} has 4 broken links" in text and "readable" not in text
+    assert all(f"{pets / name} -> {end}" in text for name, end in ends.items())
+    for number in range(9):
+        (pets / f"{number}.png").symlink_to("/nowhere")
+    text = complaint(pets)
+    assert "13 broken links" in text and text.count("->") == 10 and "and 3 more" in text
+    assert text.index("0.png") < text.index("8.png")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look at everything")
+def test_a_link_into_a_closed_folder_is_not_called_broken(pets: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    closed = tmp_path_factory.mktemp("closed")
+    paint(closed / "far.png")
+    (pets / "cat/far.png").symlink_to(closed / "far.png")
+    closed.chmod(0)
+    try:
+        assert f"{pets / 'cat/far.png'}: Permission denied" in complaint(pets)
+    finally:
+        closed.chmod(0o755)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -75,10 +75,14 @@ def read_pictures(files: Sequence[Path], size: int, channels: int) -> Tensor:
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody waits for the rest
     if bad:
-        more = [f"and {len(bad) - MOST_NAMED} more"] if len(bad) > MOST_NAMED else []
-        named = "".join(f"\n  {line}" for line in bad[:MOST_NAMED] + more)
-        raise UserError(f"{len(bad)} of {len(files)} pictures cannot be used:{named}")
+        raise UserError(f"{len(bad)} of {len(files)} pictures cannot be used:{a_line_each(bad)}")
     return images
+
+
+def a_line_each(bad: Sequence[str]) -> str:
+    """The first of them, and how many more there are; each line after a break."""
+    more = [f"and {len(bad) - MOST_NAMED} more"] if len(bad) > MOST_NAMED else []
+    return "".join(f"\n  {line}" for line in [*bad[:MOST_NAMED], *more])
 
 
 def _decoded(file: Path) -> Image.Image:

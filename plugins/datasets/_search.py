@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections import Counter
@@ -46,10 +47,12 @@ class Found:
     Attributes:
         pictures: In natural order of their names.
         others: Endings of the other files, and how many have each.
+        broken: Links that lead nowhere, whatever their endings: a class may be behind one.
     """
 
     pictures: tuple[Picture, ...]
     others: Counter[str]
+    broken: tuple[Path, ...] = ()
 
     def told_others(self) -> str:
         """The other files in a few words; empty for none."""
@@ -67,9 +70,9 @@ def search(root: Path) -> Found:
     if not root.is_dir():
         what = "is a file" if root.exists() else "is not there"
         raise ValueError(f"root: {root} {what}; give the folder that holds the pictures")
-    pictures, others = [], Counter[str]()
+    pictures, others, broken = [], Counter[str](), list[Path]()
     try:
-        for entry in _files(str(root), frozenset()):
+        for entry in _files(str(root), frozenset(), broken):
             suffix = os.path.splitext(entry.name)[1].lower()
             if suffix in SUFFIXES:
                 name = entry.path.removeprefix(str(root)).lstrip("/")  # root may be / itself
@@ -78,7 +81,8 @@ def search(root: Path) -> Found:
                 others[suffix] += 1
     except OSError as error:
         raise ValueError(f"{error.filename}: {error.strerror}; make it readable, or take it out of {root}") from error
-    return Found(tuple(sorted(pictures, key=lambda one: natural(one.name))), others)
+    in_order = tuple(sorted(pictures, key=lambda one: natural(one.name)))
+    return Found(in_order, others, tuple(sorted(broken, key=lambda one: natural(str(one)))))
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
@@ -87,8 +91,14 @@ def natural(name: str) -> tuple[list[str | int], str]:
     return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
 
 
-def _files(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
-    """The files below a folder. ``above`` are the folders that it lies in: a link back to one of them is a loop."""
+def _files(folder: str, above: frozenset[tuple[int, int]], broken: list[Path]) -> Iterator[os.DirEntry[str]]:
+    """The files below a folder.
+
+    Args:
+        folder: Where.
+        above: The folders that it lies in: a link back to one of them is a loop.
+        broken: Links that lead nowhere are added here.
+    """
     status = os.stat(folder)
     here = (status.st_dev, status.st_ino)
     if here in above:
@@ -96,7 +106,22 @@ def _files(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[os.DirEnt
     with os.scandir(folder) as entries:
         inside = [entry for entry in entries if not entry.name.startswith(".")]
     for entry in inside:
-        if entry.is_dir():
-            yield from _files(entry.path, above | {here})
+        if _is_broken(entry):
+            broken.append(Path(entry.path))
+        elif entry.is_dir():
+            yield from _files(entry.path, above | {here}, broken)
         else:
             yield entry
+
+
+def _is_broken(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a link to nothing, or to itself; one to what may not be looked at is none."""
+    if not entry.is_symlink():
+        return False
+    try:
+        os.stat(entry.path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return True
+        raise
+    return False

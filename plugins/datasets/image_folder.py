@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +18,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ...core import Cond, Dataset, DataSpec, Example
-from ._pictures import read_picture, read_pictures
+from ._pictures import a_line_each, read_picture, read_pictures
 from ._search import Found, Picture, natural, search
 
 SPLITS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
@@ -51,7 +52,7 @@ class ImageFolder(Dataset):
     ) -> None:
         folder = Path(root).expanduser().absolute()
         found = search(folder)
-        _check_sizes(found, folder)
+        _check_files(found, folder)
         classes = _classes(found, folder, labels)
         self.spec = DataSpec((channels, size, size), classes)
         number = {name: i for i, name in enumerate(classes)}
@@ -109,12 +110,18 @@ def _classes(found: Found, folder: Path, labels: str) -> tuple[str, ...]:
     return tuple(tops)
 
 
-def _check_sizes(found: Found, folder: Path) -> None:
+def _check_files(found: Found, folder: Path) -> None:
     """Accept what can be accepted without opening a file.
 
     Raises:
-        ValueError: No pictures, or empty files.
+        ValueError: No pictures, broken links, or empty files.
     """
+    if found.broken:
+        links = a_line_each([f"{link} -> {os.readlink(link)}" for link in found.broken])
+        raise ValueError(
+            f"root: {folder} has {len(found.broken)} broken links: what they point to is not there; put it there, or "
+            f"delete them:{links}"
+        )
     if not found.pictures:
         there = found.told_others() or "nothing"
         raise ValueError(
