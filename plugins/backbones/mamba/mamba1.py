@@ -31,7 +31,8 @@ class Mamba(nn.Module):
         ValueError: A size is below 1, or ``backend`` is unknown, or ``fused`` and its kernels cannot run here.
     """
 
-    undecayed = "A_log", "D"  # what weight decay leaves alone, as in mamba-ssm; copies keep it, its mark on parameters not
+    # what weight decay leaves alone; a copy keeps this, and loses marks on parameters
+    undecayed = "A_log", "D"
 
     def __init__(
         self,

@@ -35,7 +35,8 @@ class Mamba2(nn.Module):
             cannot run here, or not with this ``chunk``.
     """
 
-    undecayed = "dt_bias", "A_log", "D"  # what weight decay leaves alone, as in mamba-ssm
+    # what weight decay leaves alone; a copy keeps this, and loses marks on parameters
+    undecayed = "dt_bias", "A_log", "D"
 
     def __init__(
         self,
