@@ -206,7 +206,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], source: Path) ->
 def test_files_that_are_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "in.pt"
     assert "there is no such file" in refused(tmp_path, capsys, source)
-    for content in (b"", b"name: dit\n", b"PK\x03\x04 cut short", pickle.dumps(Harm(), protocol=2)):
+    for content in (b"", b"name: dit\n", b"hello\n", b"PK\x03\x04 cut short", pickle.dumps(Harm(), protocol=2)):
         source.write_bytes(content)
         assert "no file of weights that torch reads without executing it" in refused(tmp_path, capsys, source)
     assert "no file of weights" in refused(tmp_path, capsys, tmp_path)  # a folder
