@@ -274,6 +274,12 @@ def test_dit_says_what_to_write() -> None:
     assert "heads of a multiple of 4 channels; hidden 24 on heads 4 gives 6: write backbone.hidden: 32" in odd
     for option in ("hidden", "depth", "heads", "patch"):
         assert dit_error(**{option: 0}) == f"{option} is a whole number from 1 on; got 0"
-    assert "hidden 20 is not a multiple of heads 6; write backbone.hidden: 24" in dit_error(hidden=20)
+    assert dit_error(hidden=20) == (
+        "hidden 20 is not a multiple of heads 6 (of size S); write backbone.hidden: 24, or backbone.heads: 5"
+    )
+    assert "heads 6 (of size S); write backbone.hidden: 132, or backbone.heads: 4" in dit_error(hidden=128)
+    assert odd.endswith("write backbone.hidden: 32, or backbone.heads: 3")
+    DiT(DataSpec((1, 8, 8)), hidden=24, heads=3, depth=1, positions="rotary")
+    assert "of size" not in odd and "heads 6 (of size S) gives 2" in dit_error(hidden=12, positions="rotary")
     with pytest.raises(ValueError, match=r"built for images \(3, 8, 12\); got \(3, 12, 8\)"):
         DiT(DataSpec((3, 8, 12)), **SMALL["dit"])(torch.zeros(1, 3, 12, 8), torch.zeros(1), {})

@@ -126,8 +126,9 @@ class DiT(Backbone):
         at_least_one(hidden=hidden, depth=depth, heads=heads, patch=patch)
         width = preset.hidden if hidden is None else hidden
         number = preset.depth if depth is None else depth
+        known = "" if heads is not None else f" (of size {size})"
         heads = preset.heads if heads is None else heads
-        _check(width, heads, rotary=positions == "rotary")
+        _check(width, heads, known, rotary=positions == "rotary")
         self.patches = Patches(spec, width, patch, "dit")
         grid = (self.patches.rows, self.patches.columns)
         self.places: Tensor | None  # added to the tokens
@@ -178,22 +179,29 @@ def _norm(kind: Norm, width: int) -> nn.Module:
     return make(width, eps=1e-6, elementwise_affine=False)
 
 
-def _check(hidden: int, heads: int, rotary: bool) -> None:
+def _check(hidden: int, heads: int, preset: str, rotary: bool) -> None:
+    """Accept a width and a number of heads; ``preset`` says of a number that the user has not written where it is from.
+
+    Raises:
+        ValueError: They do not go together.
+    """
     # each head's channels are turned in pairs, half of them by the column and half by the row
-    unit = 4 * heads if rotary else heads
-    fit = next(width for width in range(hidden, hidden + 4 * unit + 1) if width % unit == width % 4 == 0)
+    step = 4 if rotary else 1
+    unit = step * heads
+    width = next(width for width in range(hidden, hidden + 4 * unit + 1) if width % unit == width % 4 == 0)
+    fits = [n for n in range(1, hidden + 1) if hidden % (step * n) == hidden % 4 == 0]
+    remedy = f"write backbone.hidden: {width}" + (
+        f", or backbone.heads: {min(fits, key=lambda n: abs(n - heads))}" if fits else ""
+    )
     if hidden % heads:
-        raise ValueError(
-            f"hidden {hidden} is not a multiple of heads {heads}; write backbone.hidden: {fit}"
-            " or another number of heads"
-        )
+        raise ValueError(f"hidden {hidden} is not a multiple of heads {heads}{preset}; {remedy}")
     if hidden % 4:
         raise ValueError(
             f"hidden {hidden} is not a multiple of 4, which the positions need (sine and cosine of row and column);"
-            f" write backbone.hidden: {fit}"
+            f" {remedy}"
         )
     if hidden % unit:
         raise ValueError(
-            f"rotary positions need heads of a multiple of 4 channels; hidden {hidden} on heads {heads} gives"
-            f" {hidden // heads}: write backbone.hidden: {fit}, or another number of heads"
+            f"rotary positions need heads of a multiple of 4 channels; hidden {hidden} on heads {heads}{preset} gives"
+            f" {hidden // heads}: {remedy}"
         )
