@@ -77,6 +77,12 @@ def test_an_override_is_checked(tiny: Path, dmf_command: Command) -> None:
     assert dmf_command("validate", tiny, "train.warmup=3", "sampler.churn=2")[0] == 0
 
 
+def test_a_valid_recipe_says_what_is_not_yet_checked(tiny: Path, dmf_command: Command) -> None:
+    code, out, _ = dmf_command("validate", tiny, "backbone.patch=3")  # of images of 8 x 8, which only the data says
+    assert code == 0 and "a valid recipe" in out
+    assert out.endswith("image sizes and the network are checked against the data when a run starts\n")
+
+
 def test_plugins_as_json(dmf_command: Command) -> None:
     rows = json.loads(dmf_command("plugins", "--json")[1])
     assert {"kind", "name", "summary", "distribution", "version", "target", "problem"} == set(rows[0])

@@ -6,6 +6,7 @@ import argparse
 
 from .flags import add_overrides
 
+CHECKED_LATER = "image sizes and the network are checked against the data when a run starts"
 HELP = "check a recipe's keys, types, ranges and parts, without running it"
 
 
@@ -23,8 +24,8 @@ def execute(args: argparse.Namespace) -> int:
 
     recipe = read(args.recipe, args.overrides)
     check_parts(recipe)
-    print(
-        recipe.to_yaml() if args.print else f"{args.recipe}: a valid recipe ({recipe.name})",
-        end="" if args.print else "\n",
-    )
+    if args.print:
+        print(recipe.to_yaml(), end="")
+    else:
+        print(f"{args.recipe}: a valid recipe ({recipe.name}); {CHECKED_LATER}")
     return 0
