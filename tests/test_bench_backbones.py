@@ -152,11 +152,13 @@ def test_the_command(dmf_command: Command, workdir: Path) -> None:
     ("words", "sentence"),
     [
         (["--networks", "unt"], "unknown network 'unt'; did you mean 'unet'?"),
-        (["--page", "no.md"], "no.md has no place for the tables"),
+        (["--page", "no.md"], "there is no page no.md"),
+        (["--page", "plain.md"], "plain.md has no place for the tables; write the lines <!-- measured:"),
         (["--json", "no/where.json"], "no/where.json cannot be written"),
     ],
 )
 def test_mistakes_are_told_first(dmf_command: Command, workdir: Path, words: list[str], sentence: str) -> None:
+    Path("plain.md").write_text("a page without marks\n", encoding="utf-8")
     code, out, err = dmf_command("bench", "backbones", *words)
     assert code == 2 and sentence in err and "Traceback" not in err and not out
 

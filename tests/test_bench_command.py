@@ -42,13 +42,15 @@ def test_every_sampler_is_measured(dmf_command: Command, workdir: Path) -> None:
     ("words", "sentence"),
     [
         (["--grids", "karas"], "did you mean 'karras'"),
-        (["--page", "no.md"], "no.md has no place for the tables"),
+        (["--page", "no.md"], "there is no page no.md"),
+        (["--page", "plain.md"], "plain.md has no place for the tables; write the lines <!-- measured:"),
         (["--plot", "curves.jpg"], "name it curves.png"),
         (["--schedule", "flow"], "tables of betas, which Flow is not"),
         (["--grids", "explicit"], "explicit"),
     ],
 )
 def test_mistakes_are_told_first(dmf_command: Command, workdir: Path, words: list[str], sentence: str) -> None:
+    Path("plain.md").write_text("a page without marks\n", encoding="utf-8")
     code, out, err = dmf_command("bench", "samplers", "--points", 4, *words)
     assert code == 2 and sentence in err and "Traceback" not in err and not out
 

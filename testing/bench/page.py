@@ -18,8 +18,10 @@ def check_page(page: Path, subject: str) -> str:
     Raises:
         UserError: It has not, or there is no such page.
     """
+    if not page.is_file():
+        raise UserError(f"there is no page {page}; name the file that the tables go into")
     begin, end = marks(subject)
-    held = page.read_text(encoding="utf-8") if page.is_file() else ""
+    held = page.read_text(encoding="utf-8")
     if begin not in held or end not in held:
         raise UserError(f"{page} has no place for the tables; write the lines {begin} and {end} into it")
     return held
