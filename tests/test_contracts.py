@@ -16,7 +16,9 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     **{("dataset", name): {"download": False} for name in ("cifar10", "fashion_mnist", "flowers102", "mnist")},
     ("grid", "explicit"): {"values": [0.9, 0.6, 0.4, 0.2, 0.1]},
 }
-# where a number changes what a part is: noise, lists, another order
+FEW: dict[str, Any] = {"base": 8, "groups": 4, "multipliers": [1, 2], "blocks": 1}
+OTHERWISE: dict[str, Any] = {"resample": "block", "scale_shift": True, "half_sums": True}
+# where a number changes what a part is: noise, lists, another order; and other layers of each backbone
 FURTHER: list[tuple[str, str, dict[str, Any]]] = [
     ("sampler", "ddim", {"eta": 0.5}),
     ("sampler", "euler", {"churn": 10.0}),
@@ -25,8 +27,18 @@ FURTHER: list[tuple[str, str, dict[str, Any]]] = [
     ("guidance", "interval", {"of": 3.0, "sigma_min": 0.3, "sigma_max": 5.0}),
     ("guidance", "dynamic_threshold", {"of": 1.0}),
     ("schedule", "linear", {"zero_terminal_snr": True}),
-    ("backbone", "dim", {"hidden": 16, "depth": 1, "layer": "mamba2", "head": 16, "bidirectional": True}),
-    ("backbone", "unet", {"base": 8, "groups": 4, "multipliers": [1, 2, 2], "attention": [16], "heads": 2}),
+    ("backbone", "context_unet", {"width": 4, "groups": 2, "window": 12, "dropout": 0.1}),
+    (
+        "backbone",
+        "dim",
+        {"hidden": 16, "depth": 1, "layer": "mamba2", "head": 16, "bidirectional": True, "scans": ["hilbert"]},
+    ),
+    (
+        "backbone",
+        "dit",
+        {"hidden": 32, "depth": 1, "heads": 2, "norm": "rms", "mlp": "swiglu", "qk_norm": True, "positions": "rotary"},
+    ),
+    ("backbone", "unet", {**FEW, "attention": [8, 16], "heads": 2, "decoder_attention": "last", **OTHERWISE}),
 ]
 CASES = [
     *(case for part in parts() for case in cases(part.kind, part.name, SMALL.get((part.kind, part.name)))),
@@ -43,6 +55,11 @@ def test_every_part_is_held_to_the_contract_of_its_kind() -> None:
     for part in parts():
         held = {case.check for case in CASES if (case.setting.kind, case.setting.part_name) == (part.kind, part.name)}
         assert held >= set(CHECKS[part.kind])
+
+
+def test_every_backbone_is_held_to_its_contract_twice() -> None:
+    """With the layers of its defaults, and with others."""
+    assert {name for kind, name, _ in FURTHER if kind == "backbone"} == set(backbones_kit.SMALL)
 
 
 def test_checks_have_names_of_their_own() -> None:
