@@ -334,12 +334,12 @@ def error(**options: Any) -> str:
 def test_it_says_what_to_write() -> None:
     assert "which is odd, or 0 for none; got 4: write backbone.local: 5" in error(local=4)
     assert "head 8 was given, but mamba1 has no heads; leave it out or write backbone.layer: mamba2" in error(head=8)
-    assert "head 64 does not divide the 32 channels" in error(layer="mamba2") and "write head: 32" in error(
-        layer="mamba2"
-    )
+    said = "head 64 does not divide the 32 channels inside a layer (expand 2 x hidden 16); write backbone.head: 32, or"
+    assert said in error(layer="mamba2")
+    assert "(expand 3 x hidden 10); write backbone.head: 3, or" in error(layer="mamba2", hidden=10, expand=3, head=4)
     assert "patch 3 does not divide the image of 8 x 12; write backbone.patch: 2" in error(patch=3)
     assert "fused" in error(backend="fused")
-    for option in ("hidden", "depth", "patch"):
+    for option in ("hidden", "depth", "patch", "expand", "head"):
         assert error(**{option: 0}) == f"{option} is a whole number from 1 on; got 0"
     assert error(scans=()) == "scans names none; name at least one, or leave it out for the paper's four"
     assert "got -3: write backbone.local: 0" in error(local=-3)

@@ -28,6 +28,7 @@ from .mamba import Backend, Mamba, Mamba2, resolve
 SIZES = {"S": (512, 25), "L": (1024, 49), "H": (1536, 49)}  # hidden, depth
 SCANS = (Raster(), Raster(reverse=True), Column(), Column(reverse=True))  # section 3.2; 25 and 49 end in the first
 NOISE_FREQUENCIES = 256
+HEAD = 64  # channels; Mamba-2's
 EPS = 1e-6
 
 
@@ -130,9 +131,12 @@ class DiM(Backbone):
         backend: Backend = "auto",
     ) -> None:
         super().__init__(spec)
-        at_least_one(hidden=hidden, depth=depth, patch=patch)
+        at_least_one(hidden=hidden, depth=depth, patch=patch, expand=expand, head=head)
         _check(local, layer, head, scans)
         hidden = SIZES[size][0] if hidden is None else hidden
+        if layer == "mamba2":
+            head = HEAD if head is None else head
+            _check_head(head, hidden, expand)
         depth = SIZES[size][1] if depth is None else depth
         turns = SCANS if scans is None else scans
         self.layer, self.backend = layer, backend
@@ -209,4 +213,15 @@ def _check(local: int, layer: str, head: int | None, scans: tuple[Scan, ...] | N
     if layer == "mamba1" and head is not None:
         raise ValueError(
             f"head {head} was given, but mamba1 has no heads; leave it out or write backbone.layer: mamba2"
+        )
+
+
+def _check_head(head: int, hidden: int, expand: int) -> None:
+    """As Mamba-2's own check, in the words of the backbone's options."""
+    inside = expand * hidden
+    if inside % head:
+        fits = [channels for channels in range(1, inside + 1) if inside % channels == 0]
+        raise ValueError(
+            f"head {head} does not divide the {inside} channels inside a layer (expand {expand} x hidden {hidden});"
+            f" write backbone.head: {min(fits, key=lambda channels: abs(channels - head))}, or another backbone.hidden"
         )
