@@ -49,9 +49,18 @@ SMALLER_IN_SMALL_COUNTS: Mapping[str, Sequence[str]] = {
 }
 
 
+FIGURE = r"(\d[\d.,]*|an?|half|some|two|three|four|five|six|ten|twenty|thirty)"
+MACHINE = r"[Tt]rain|\b(GPUs?|CPU|H100s?|FLOP|G?FLOP/s|TFLOP/s|laptop|cores?)\b"
+
+
+def comment(name: str) -> list[str]:
+    """The lines before the first key."""
+    return [line.lstrip("# ") for line in re.match(r"(#.*\n)+", text(name))[0].splitlines()]  # type: ignore[index]
+
+
 def head(name: str) -> str:
-    """The comment before the first key, as one line."""
-    return " ".join(line.lstrip("# ") for line in re.match(r"(#.*\n)+", text(name))[0].splitlines())  # type: ignore[index]
+    """They as one line."""
+    return " ".join(comment(name))
 
 
 def test_these_are_shipped() -> None:
@@ -69,8 +78,17 @@ def test_its_head_says_size_machine_time_and_what_to_expect(name: str) -> None:
     said = head(name)
     assert re.search(r"[\d.]+ M parameters", said)
     assert re.search(r"\b(GPUs?|CPU|H100)\b", said)
-    assert re.search(r"\b(seconds|minutes?|hours?|days)\b", said)
-    assert re.search(r"expect|The paper's FID", said)
+    assert "What to expect: " in said
+    # a figure, and on the line that tells of the training or of its machine; a bound such as "under an hour" is none
+    time = re.compile(rf"\b(?<!under ){FIGURE} (minutes?|hours?|days)\b")
+    assert any(time.search(line) and re.search(MACHINE, line) for line in comment(name))
+
+
+@pytest.mark.parametrize("name", [name for name in shipped() if re.search(r"\bFor (a |many )?GPUs?\.", headline(name))])
+def test_on_a_cpu_a_gpus_recipe_does_not_begin_with_a_preview(name: str) -> None:
+    """A sheet of samples at step 0 takes a CPU minutes, before the few steps that show that all is well."""
+    preview = read(name).preview
+    assert preview.start > 0 and preview.start % preview.every == 0
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -148,6 +166,17 @@ def data_of(recipe: str, name: str, pictures: Path) -> list[str]:
         return [f"dataset.root={pictures}"]
     channels, size = SHAPES[name]
     return [f"dataset={{name: image_folder, root: {pictures}, size: {size}, channels: {channels}}}"]
+
+
+def test_own_pictures_without_classes_train_by_the_words_in_the_head(
+    workdir: Path, dmf_command: Command, tmp_path: Path
+) -> None:
+    paint(tmp_path / "flat" / "one.png", 80, 70, seed=0)
+    words = re.findall(r"(?:dataset|sampler)\.\w+=\w+", head("flowers_dit"))
+    words = [word.replace("FOLDER", str(tmp_path / "flat")) for word in words]
+    short = ["backbone.depth=1", "train.steps=1", "train.batch_size=1", "hooks=[]", "preview.every=0"]
+    code, _, err = dmf_command("train", "flowers_dit", *words, *short)
+    assert code == 0, err
 
 
 @pytest.mark.parametrize("name", shipped())
