@@ -28,7 +28,7 @@ class Anatomy:
         blocks: How many blocks of each class there are.
         block_parameters: Parameters of all blocks together.
         flops: Of one forward pass of one image (see `core.flops`): matrix products, convolutions and attention, a
-            multiply-add as two.
+            multiply-add as two. A network that works otherwise on a CPU is told as it works elsewhere.
     """
 
     output: tuple[int, ...]
