@@ -96,10 +96,10 @@ def test_labels_can_be_left_out_or_asked_for(pets: Path) -> None:
 def test_labels_in_doubt_are_refused(pets: Path) -> None:
     paint(pets / "stray.png")
     text = complaint(pets)
-    assert "1 pictures in no folder of their class (stray.png)" in text and "labels: none" in text
+    assert "has 1 picture in no folder of a class (stray.png)" in text and "labels: none" in text
     assert len(opened(pets, labels="none")) == 6
     flat = pets / "dog/a"
-    assert "no folder of their class (x.webp)" in complaint(flat, labels="folders")
+    assert "no folder of a class (x.webp)" in complaint(flat, labels="folders")
 
 
 def test_parts_of_a_set_are_no_classes(tmp_path: Path) -> None:
@@ -114,6 +114,15 @@ def test_it_is_told_what_was_found(pets: Path, caplog: pytest.LogCaptureFixture)
     with caplog.at_level("INFO", "dmf"):
         opened(pets)
     assert f"5 pictures with 2 classes (cat, dog) in {pets}; left out 2 other files (1 .md, 1 .txt)" in caplog.text
+
+
+def test_one_is_not_told_as_several(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    paint(tmp_path / "a/1.png")
+    with caplog.at_level("INFO", "dmf"):
+        opened(tmp_path, labels="folders")
+    assert f"1 picture with 1 class (a) in {tmp_path}" in caplog.text
+    (tmp_path / "gone.png").symlink_to("/nowhere")
+    assert "has 1 broken link, to what is not there" in complaint(tmp_path)
 
 
 # memory and fingerprint
@@ -181,10 +190,18 @@ def test_a_bad_file_is_named_whether_kept_or_read(tmp_path: Path, kind: str) -> 
         data[names(data).index(kind)]
 
 
-@pytest.mark.parametrize("memory_gib", [0.0, 2.0])
-def test_empty_files_are_found_before_anything_is_read(tmp_path: Path, memory_gib: float) -> None:
+def test_where_files_are_read_one_by_one_empty_ones_are_found_before(tmp_path: Path) -> None:
     damaged(tmp_path, "empty.png")
-    assert "1 empty files (empty.png)" in complaint(tmp_path, memory_gib=memory_gib)
+    assert "has 1 empty file (empty.png); copy anew" in complaint(tmp_path, memory_gib=0)
+    (tmp_path / "b.png").write_bytes(b"")
+    assert "has 2 empty files (b.png, empty.png); copy anew" in complaint(tmp_path, memory_gib=0)
+
+
+def test_an_empty_file_does_not_hide_other_bad_ones(tmp_path: Path) -> None:
+    empty, text = damaged(tmp_path, "empty.png"), damaged(tmp_path, "text.png")
+    said = complaint(tmp_path)
+    assert "2 of 4 pictures cannot be used" in said and f"{empty} is empty; copy it anew, or take it away" in said
+    assert f"{text} cannot be read as a picture" in said
 
 
 def test_all_bad_files_are_told_at_once(tmp_path: Path) -> None:
@@ -210,7 +227,9 @@ def test_a_file_that_goes_away_is_named(pets: Path) -> None:
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:
-    assert "has no pictures in it, but nothing" in complaint(tmp_path)
+    assert f"root: {tmp_path} is empty; give a folder with PNG" in complaint(tmp_path)
+    (tmp_path / "c").write_bytes(b"x")
+    assert "has no pictures in it, but 1 other file (1 without an ending)" in complaint(tmp_path)
     for name in ("a.heic", "b.heic", "c"):
         (tmp_path / name).write_bytes(b"x")
     assert "has no pictures in it, but 3 other files (2 .heic, 1 without an ending)" in complaint(tmp_path)

@@ -95,6 +95,8 @@ def _decoded(file: Path) -> Image.Image:
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; put it there, or take it off the list") from None
     except Exception as error:  # whatever a decoder says of bytes that it cannot make out; they have no common base
+        if file.is_file() and file.stat().st_size == 0:
+            raise UserError(f"{file} is empty; copy it anew, or take it away") from None
         raise UserError(
             f"{file} cannot be read as a picture ({type(error).__name__}: {error}); write it anew as PNG or JPEG, or "
             "take it away"

@@ -58,7 +58,18 @@ class Found:
         """The other files in a few words; empty for none."""
         most = sorted(self.others.items(), key=lambda one: (-one[1], one[0]))[:4]
         kinds = ", ".join(f"{count} {suffix or 'without an ending'}" for suffix, count in most)
-        return f"{self.others.total()} other files ({kinds})" if self.others else ""
+        return f"{counted(self.others.total(), 'other file')} ({kinds})" if self.others else ""
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: 1 file, 2 files.
+
+    Args:
+        number: Of things.
+        one: What a single one is called.
+        many: What several are called; None adds an s.
+    """
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def search(root: Path) -> Found:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...core import Cond, Dataset, DataSpec, Example
 from ._pictures import a_line_each, read_picture, read_pictures
-from ._search import Found, Picture, natural, search
+from ._search import Found, Picture, counted, natural, search
 
 SPLITS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 CHEAP = 2**30  # bytes of files that are read a second time, for the fingerprint
@@ -52,7 +52,8 @@ class ImageFolder(Dataset):
     ) -> None:
         folder = Path(root).expanduser().absolute()
         found = search(folder)
-        _check_files(found, folder)
+        held = len(found.pictures) * channels * size**2 <= memory_gib * 2**30
+        _check_files(found, folder, all_read=held)
         classes = _classes(found, folder, labels)
         self.spec = DataSpec((channels, size, size), classes)
         number = {name: i for i, name in enumerate(classes)}
@@ -60,7 +61,7 @@ class ImageFolder(Dataset):
         self.labels = torch.tensor([number[one.top] for one in self.files]) if classes else None
         _tell(found, folder, classes)
         self._held: Tensor | None = None
-        if len(self.files) * channels * size**2 <= memory_gib * 2**30:
+        if held:
             self._held = read_pictures([one.path for one in self.files], size, channels)
 
     def __len__(self) -> int:
@@ -100,7 +101,7 @@ def _classes(found: Found, folder: Path, labels: str) -> tuple[str, ...]:
         return ()
     loose = [one.name for one in found.pictures if not one.top]
     if loose or not tops:
-        there = f"{len(loose)} pictures in no folder of their class ({_few(loose)})"
+        there = f"{counted(len(loose), 'picture')} in no folder of a class ({_few(loose)})"
         raise ValueError(f"root: {folder} has {there}; move each into the folder of its class, or write labels: none")
     if labels == "auto" and SPLITS.issuperset(name.lower() for name in tops):
         raise ValueError(
@@ -110,33 +111,31 @@ def _classes(found: Found, folder: Path, labels: str) -> tuple[str, ...]:
     return tuple(tops)
 
 
-def _check_files(found: Found, folder: Path) -> None:
+def _check_files(found: Found, folder: Path, *, all_read: bool) -> None:
     """Accept what can be accepted without opening a file.
 
     Raises:
-        ValueError: No pictures, broken links, or empty files.
+        ValueError: No pictures, broken links, or empty files; of these the reading tells where all are read at once.
     """
     if found.broken:
         links = a_line_each([f"{link} -> {os.readlink(link)}" for link in found.broken])
         raise ValueError(
-            f"root: {folder} has {len(found.broken)} broken links: what they point to is not there; put it there, or "
-            f"delete them:{links}"
+            f"root: {folder} has {counted(len(found.broken), 'broken link')}, to what is not there; put it there, or "
+            f"delete the links:{links}"
         )
     if not found.pictures:
-        there = found.told_others() or "nothing"
-        raise ValueError(
-            f"root: {folder} has no pictures in it, but {there}; give a folder with PNG or JPEG files, or with folders "
-            "of them"
-        )
+        there = f"has no pictures in it, but {found.told_others()}" if found.others else "is empty"
+        raise ValueError(f"root: {folder} {there}; give a folder with PNG or JPEG files, or with folders of them")
     empty = [one.name for one in found.pictures if one.size == 0]
-    if empty:
-        raise ValueError(f"root: {folder} has {len(empty)} empty files ({_few(empty)}); copy them anew, or delete them")
+    if empty and not all_read:
+        files = counted(len(empty), "empty file")
+        raise ValueError(f"root: {folder} has {files} ({_few(empty)}); copy anew what is empty, or delete it")
 
 
 def _tell(found: Found, folder: Path, classes: tuple[str, ...]) -> None:
-    kinds = f"{len(classes)} classes ({_few(classes)})" if classes else "no labels"
+    kinds = f"{counted(len(classes), 'class', 'classes')} ({_few(classes)})" if classes else "no labels"
     others = f"; left out {found.told_others()}" if found.others else ""
-    log.info("%d pictures with %s in %s%s", len(found.pictures), kinds, folder, others)
+    log.info("%s with %s in %s%s", counted(len(found.pictures), "picture"), kinds, folder, others)
 
 
 def _few(names: Sequence[str]) -> str:
