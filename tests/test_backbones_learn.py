@@ -1,13 +1,14 @@
 """Every backbone learns, and one that is broken does not: the levels are such that no broken one reaches them.
 
-Three tasks of some seconds. Losses with the seeds 0, 1, 2, of the whole network and of the broken one:
+Three tasks of some seconds; of the broken ones, those far above the level or slow are trained in full counts alone.
+Losses with the seeds 0, 1, 2, of the whole network and of the broken one:
 
 | | the class | is lost | the noise label | is lost |
 |---|---|---|---|---|
-| context_unet | 0.182 0.182 0.184 | 0.297 0.297 0.297 | 0.016 0.017 0.016 | 0.254 0.252 0.254 |
-| dim | 0.199 0.198 0.203 | 0.298 0.297 0.298 | 0.003 0.003 0.003 | 0.257 0.255 0.256 |
-| dit | 0.188 0.192 0.200 | 0.297 0.298 0.298 | 0.003 0.001 0.001 | 0.255 0.253 0.254 |
-| unet | 0.197 0.190 0.196 | 0.309 0.305 0.308 | 0.008 0.007 0.007 | 0.256 0.256 0.257 |
+| context_unet | 0.182 0.182 0.184 | 0.297 0.297 0.297 | 0.058 0.033 0.045 | 0.258 0.255 0.256 |
+| dim | 0.199 0.198 0.203 | 0.298 0.297 0.298 | 0.018 0.019 0.017 | 0.261 0.262 0.262 |
+| dit | 0.188 0.192 0.200 | 0.297 0.298 0.298 | 0.015 0.012 0.013 | 0.257 0.261 0.254 |
+| unet | 0.197 0.190 0.196 | 0.309 0.305 0.308 | 0.033 0.020 0.022 | 0.269 0.263 0.265 |
 
 | dim's scan | its inverse not applied | another order in each call |
 |---|---|---|
@@ -20,6 +21,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import FULL
 from torch import Tensor
 
 from dmf.core import Backbone, Cond, DataSpec, Denoiser, Pixels, training_loss
@@ -36,7 +38,7 @@ Network = Callable[[Tensor, Tensor, Cond], Tensor]
 Loss = Callable[[Network, Tensor, Cond, torch.Generator], Tensor]
 SPEC = Digits().spec
 SEED = 0
-CLASS_LEVEL, NOISE_LEVEL, SCAN_LEVEL = 0.24, 0.1, 0.08
+CLASS_LEVEL, NOISE_LEVEL, SCAN_LEVEL = 0.24, 0.1, 0.04
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ LEARNERS = {
     ),
 }
 NAMES = pytest.mark.parametrize("name", LEARNERS)
+IN_FULL_COUNTS = pytest.mark.skipif(not FULL, reason="takes its time, the gap is wide; DMF_FULL=1 runs it")
 
 
 def after_training(network: Backbone, loss: Loss, steps: int, lr: float, seen: Network | None = None) -> float:
@@ -118,6 +121,7 @@ def test_it_learns_the_digits_by_their_class(name: str) -> None:
     assert by_class(name, told=True) < CLASS_LEVEL
 
 
+@IN_FULL_COUNTS
 @NAMES
 def test_it_does_not_where_the_class_is_lost(name: str) -> None:
     assert by_class(name, told=False) > CLASS_LEVEL
@@ -144,7 +148,7 @@ def by_noise_label(name: str, told: bool) -> float:
         out: Tensor = network(x, torch.full_like(noise, 500.0), cond)
         return out
 
-    return after_training(network, of_white_noise, 60, 0.005, None if told else untold)
+    return after_training(network, of_white_noise, 30, 0.01, None if told else untold)
 
 
 @NAMES
@@ -190,7 +194,7 @@ def test_dim_learns_what_a_scan_brings() -> None:
     assert by_scan() < SCAN_LEVEL
 
 
-@pytest.mark.parametrize("shuffled", [without_inverse, at_random])
+@pytest.mark.parametrize("shuffled", [without_inverse, pytest.param(at_random, marks=IN_FULL_COUNTS)])
 def test_dim_does_not_where_the_scan_is_shuffled(
     shuffled: Callable[[Row, Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
