@@ -1,6 +1,7 @@
 """Every weighting, objective, density and loss space through the command line; what a wrong one is told."""
 
 import json
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dmf.registry import parts
+from dmf.core import DataSpec
+from dmf.core.objectives import Attempt, Objective, l2
+from dmf.registry import build, parts
+from dmf.runner.assemble import Model
+from dmf.runner.learner import Learner
 
 Command = Callable[..., tuple[int, str, str]]
 NAMES = {kind: [p.name for p in parts(kind)] for kind in ("weighting", "objective", "density", "prediction")}
@@ -90,3 +95,43 @@ def test_a_wrong_one_is_told_so_in_a_line(tiny: Path, dmf_command: Command, word
     assert code == 2 and sentence in err, err
     assert err.strip().count("\n") == 0 and "Traceback" not in err
     assert not (tiny.parent / "runs").exists()
+
+
+# channels that no objective reads
+
+
+def test_channels_that_are_not_trained_are_told_once(tiny: Path, dmf_command: Command) -> None:
+    code, _, err = dmf_command("train", tiny, "backbone.learned_variance=true")
+    assert code == 0
+    said = "warning: the backbone gives 2 channels for images of 1, and the objective does not read 1 of them"
+    assert err.count(said) == 1 and err.count("not trained") == 1
+    assert said.removeprefix("warning: ") in (tiny.parent / "runs/tiny/log.txt").read_text()
+    code, _, err = dmf_command("train", tiny, "name=plain")
+    assert code == 0 and "not trained" not in err
+
+
+def reads_all(attempt: Attempt) -> torch.Tensor:
+    return l2(attempt) + attempt.extras.flatten(1).mean(1)
+
+
+def reads_first(attempt: Attempt) -> torch.Tensor:
+    return l2(attempt) + attempt.extras[:, :1].flatten(1).mean(1)
+
+
+@pytest.mark.parametrize(("objective", "idle"), [(reads_all, 0), (reads_first, 2), (l2, 3)])
+def test_an_objective_that_reads_extras_is_left_in_peace(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, objective: Objective, idle: int
+) -> None:
+    monkeypatch.setattr(logging.getLogger("dmf"), "propagate", True)
+    spec = DataSpec((3, 8, 8))
+    dit = build("backbone", "dit", spec, hidden=16, depth=1, heads=2, learned_variance=True)
+    schedule, prediction = build("schedule", "flow"), build("prediction", "flow")
+    learner = Learner(
+        Model(dit, build("codec", "pixels", spec), schedule, prediction, spec), objective, build("weighting", "uniform")
+    )
+    x0, eps = torch.randn(2, 2, 3, 8, 8)
+    level = schedule.at(torch.tensor([0.3, 0.6], dtype=torch.float64)).per_image(4)
+    for _ in range(2):
+        learner(x0, eps, level, {}).mean().backward()
+    told = [record.getMessage() for record in caplog.records if "not trained" in record.getMessage()]
+    assert len(told) == (idle > 0) and all(f"does not read {idle} of them" in one for one in told)
