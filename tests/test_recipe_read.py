@@ -108,7 +108,7 @@ HINT = "(parts come from installed packages: `dmf plugins` lists them)"
             "emma: 0.9",
             "r.yaml:7:71: train.emma: unknown key, expected one of steps, batch_size, lr, warmup, "
             "decay, weight_decay, betas, clip, label_dropout, ema, objective, loss_space, weighting, density, "
-            "stratified, precision, stop_after_bad_steps; did you mean 'ema'?",
+            "stratified, precision, activation_checkpointing, stop_after_bad_steps; did you mean 'ema'?",
         ),
         (
             "depth: 4",
@@ -149,7 +149,11 @@ HINT = "(parts come from installed packages: `dmf plugins` lists them)"
             "r.yaml:1:1: name: got 'a/b', expected a folder's name: up to 200 letters, "
             "digits, '.', '_', '-', none of '.-' first",
         ),
-        ("heads: 4", "heads: four", "r.yaml:4:46: backbone.heads: got 'four', expected an integer of at least 1"),
+        (
+            "heads: 4",
+            "heads: four",
+            "r.yaml:4:46: backbone.heads: got 'four', expected an integer of at least 1 or null",
+        ),
         (
             "{name: digits}",
             "5",
