@@ -129,8 +129,9 @@ def _body(data: str, found: dict[str, Any]) -> Iterator[str]:
     yield from (f"    {name.ljust(width)}  {number:>13,}" for name, number in found["children"].items() if number)
     yield f"  blocks      {blocks or 'none'}; {found['block_parameters']:,} parameters"
     yield f"  work        {found['flops'] / 1e9:,.3f} GFLOP a forward pass of one image, a multiply-add counted as two"
-    yield "              (torch counts matrix products, convolutions and attention; papers often count a"
-    yield f"              multiply-add as one, which makes {found['flops'] / 2e9:,.3f})"
+    yield "              (torch counts matrix products, convolutions, attention, and the scans of state-space"
+    yield "              layers by a formula of ours; papers often count a multiply-add as one, which makes"
+    yield f"              {found['flops'] / 2e9:,.3f})"
 
 
 def _shape(shape: Sequence[int]) -> str:
