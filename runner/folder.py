@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from ..registry import UserError
 
@@ -77,23 +76,3 @@ class RunFolder:
             number += 1
         self.path.rename(aside)
         return aside
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(aside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """The JSON of a file; None when there is no file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from .folder import write_text
+from ..files.writing import write_text
 
 
 class Journal:

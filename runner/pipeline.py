@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from ..core import Dataset
 from ..core.sampler import Watch
+from ..files.sheets import class_rows, save_png, sheet, training_sheet
+from ..files.writing import write_json
 from ..registry import Recipe, UserError
 from .assemble import Model, ReferenceModel, build_dataset, build_model, build_sampling, spec_as_dict
 from .conditions import check_guidance, conditions, save_examples
@@ -21,9 +23,8 @@ from .console import Progress, log
 from .evaluate import Evaluation, Trained, table
 from .facts import run_facts
 from .feed import Feed
-from .folder import RunFolder, write_json
+from .folder import RunFolder
 from .generate import Generator
-from .pictures import class_rows, save_png, sheet, training_sheet
 from .reference import check_reference, load_reference, not_yet, reference_digest
 from .session import Session
 from .summary import network_summary

@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..files.writing import read_json, write_json, write_text
 from ..registry import HookCaller, Recipe, UserError, differences, read
 from . import checkpoint
 from .assemble import part
 from .console import log, log_to
-from .folder import RunFolder, read_json, write_json, write_text
+from .folder import RunFolder
 from .journal import Journal
 from .signals import Signals
 from .world import World

@@ -11,8 +11,8 @@ import torch
 from data_kit import paint, real_data, same_item_by_item
 from PIL import Image
 
+from dmf.files.search import natural
 from dmf.plugins.datasets import image_folder
-from dmf.plugins.datasets._search import natural
 from dmf.plugins.datasets.image_folder import ImageFolder
 from dmf.registry import PartError, UserError, build
 from dmf.testing import cases

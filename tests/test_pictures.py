@@ -8,7 +8,7 @@ import torch
 from data_kit import paint
 from PIL import Image
 
-from dmf.plugins.datasets._pictures import read_picture
+from dmf.files.pictures import read_picture
 from dmf.registry import UserError
 
 

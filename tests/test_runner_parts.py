@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from dmf.core import DataSpec
+from dmf.files.sheets import labelled_sheet, sheet, training_sheet
 from dmf.registry import build, read
 from dmf.runner import ema
 from dmf.runner.guard import Guard
 from dmf.runner.journal import Journal
 from dmf.runner.optimizer import build_optimizer, learning_rate, load_optimizer_state, optimizer_state
-from dmf.runner.pictures import labelled_sheet, sheet, training_sheet
 from dmf.runner.summary import network_summary, parameters
 
 

@@ -13,7 +13,7 @@ import torch
 from annotated_types import Ge
 
 from ...core import Dataset, DataSpec, InMemory
-from ._pictures import read_pictures
+from ...files.pictures import read_pictures
 from ._torchvision import Source, data_folder
 
 PARTS = {

@@ -1,7 +1,7 @@
 """Your own pictures: a folder a class, or no classes at all.
 
 Files are taken as they are: any size, any format that Pillow reads. Each image is the middle square of its picture,
-scaled to ``size`` (see `_pictures`).
+scaled to ``size`` (see `dmf.files.pictures`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ...core import Cond, Dataset, DataSpec, Example
-from ._pictures import a_line_each, read_picture, read_pictures
-from ._search import Found, Picture, counted, natural, search
+from ...files.pictures import a_line_each, read_picture, read_pictures
+from ...files.search import Found, Picture, counted, natural, search
 
 SPLITS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 CHEAP = 2**30  # bytes of files that are read a second time, for the fingerprint

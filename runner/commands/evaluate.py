@@ -98,7 +98,7 @@ def _work(args: argparse.Namespace) -> int:
 
 
 def _write(file: Path | None, results: Results) -> None:
-    from ..folder import write_json
+    from ...files.writing import write_json
 
     if file is not None:
         write_json(file, results)

@@ -46,10 +46,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ...files.writing import write_json
     from ...registry import read
     from ..assemble import build_dataset, build_model
     from ..console import start_console
-    from ..folder import write_json
     from ..likelihood import Integral, measure
     from ..pipeline import load_trained
     from ..world import join

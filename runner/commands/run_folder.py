@@ -53,8 +53,8 @@ def spec_of(folder: RunFolder) -> DataSpec:
     Raises:
         UserError: The run never began.
     """
+    from ...files.writing import read_json
     from ..assemble import spec_from_dict
-    from ..folder import read_json
 
     held = read_json(folder.spec)
     if held is None:

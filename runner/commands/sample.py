@@ -102,7 +102,7 @@ def write(
     """Write the picture and the arrays; ``made`` says what they are."""
     import numpy as np
 
-    from ..pictures import labelled_sheet, save_png
+    from ...files.sheets import labelled_sheet, save_png
 
     if args.npz is not None:
         arrays: dict[str, Any] = {"arr_0": images.permute(0, 2, 3, 1).numpy()}

@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from ...registry import UserError
+from ..registry import UserError
 
 WHITE = (255, 255, 255, 255)
 DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # more than 8 bits a channel

@@ -1,0 +1,1 @@
+"""What lies on disk and is no recipe: collections of pictures found, read and shown; files written whole; caches."""
