@@ -7,11 +7,12 @@ if __name__ != "dmf.core":  # `import core` from the checkout would make a secon
     raise ImportError(f"import dmf.core, not {__name__}")
 
 from .activation_checkpointing import checkpoint_activations
+from .augmentation import Augmentation, with_labels
 from .backbone import Backbone
 from .bits import Bits, bits_per_dim
 from .codec import Codec, Pixels
 from .conditioning import Cond, complete, drop, labels_cond, null_cond
-from .dataset import Dataset, InMemory
+from .dataset import Dataset, InMemory, LeftOut
 from .denoiser import Counted, Denoise, Denoiser, bind
 from .densities import Density
 from .editing import inpaint, known_pixels, start_from
@@ -34,6 +35,7 @@ from .weightings import LossSpace, Weighting
 
 __all__ = [
     "Attempt",
+    "Augmentation",
     "Backbone",
     "Bits",
     "Codec",
@@ -53,6 +55,7 @@ __all__ = [
     "Guidance",
     "ImageStreams",
     "InMemory",
+    "LeftOut",
     "Level",
     "LossSpace",
     "Metric",
@@ -82,4 +85,5 @@ __all__ = [
     "start_from",
     "stream_seed",
     "training_loss",
+    "with_labels",
 ]

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .conditioning import Cond
 from .spec import DataSpec, Example
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something that cannot be used as an image, and why.
+
+    Attributes:
+        name: Of the file, below the root of its set; every character of it can be shown.
+        reason: What is the matter and what to do, to be read after the name: "is empty; copy it anew".
+    """
+
+    name: str
+    reason: str
 
 
 class Dataset(ABC):
