@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,13 +31,16 @@ class Dataset(ABC):
     """A fixed row of uint8 images with what is known of each.
 
     A subclass sets ``spec`` in its constructor and writes ``__len__`` and ``__getitem__``; one whose images fit in
-    memory also gives them at once by `tensors`, and then trains without a data loader.
+    memory also gives them at once by `tensors`, and then trains without a data loader. Any other is pickled, for the
+    processes that read ahead.
 
     Attributes:
         spec: Shape in pixels, classes, conditioning.
+        left_out: What was found, cannot be used, and is no image of the set.
     """
 
     spec: DataSpec
+    left_out: Sequence[LeftOut] = ()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -45,6 +49,19 @@ class Dataset(ABC):
     @abstractmethod
     def __getitem__(self, i: int) -> Example:
         """Image i."""
+
+    def rows(self, numbers: Sequence[int]) -> tuple[Tensor, Cond]:
+        """Images of the given numbers, uint8 (B, C, H, W), and their conditioning, (B, ...) each.
+
+        Item by item, unless a subclass reads many at once in less time.
+        """
+        examples = [self[i] for i in numbers]
+        cond = {name: torch.stack([one.cond[name] for one in examples]) for name in self.spec.cond}
+        return torch.stack([one.image for one in examples]), cond
+
+    def name_of(self, i: int) -> str:
+        """What a message calls image i: the name of its file, where it has one."""
+        return f"image {i}"
 
     def tensors(self) -> tuple[Tensor, Cond] | None:
         """All images as uint8 (N, C, H, W) and their conditioning, (N, ...) each; None when they are too many."""
@@ -93,6 +110,11 @@ class InMemory(Dataset):
 
     def __getitem__(self, i: int) -> Example:
         return Example(self.images[i], {name: value[i] for name, value in self.cond.items()})
+
+    def rows(self, numbers: Sequence[int]) -> tuple[Tensor, Cond]:
+        """Of the tensors, at once."""
+        where = torch.as_tensor(numbers, dtype=torch.int64)
+        return self.images[where], {name: value[where] for name, value in self.cond.items()}
 
     def tensors(self) -> tuple[Tensor, Cond]:
         """All of it."""
