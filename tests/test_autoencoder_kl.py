@@ -1,5 +1,6 @@
 """Latents of a small AutoencoderKL, made by diffusers in the test: shapes, scale, slices, refusals, a training."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -70,6 +71,50 @@ def test_it_is_the_scaled_mean_of_the_posterior(folder: Path) -> None:
     assert back.dtype == torch.uint8 and back.shape == images().shape
     assert (back - wanted.clamp(0, 255)).abs().max() <= 0.51
     assert torch.equal(codec.encode(images()), x), "no draw"
+
+
+@torch.no_grad()
+def test_moments_are_those_of_diffusers(folder: Path) -> None:
+    codec, posterior = AutoencoderKL(SPEC, path=str(folder)), theirs(folder).encode(images() / 127.5 - 1).latent_dist
+    moments = codec.moments(images())
+    assert codec.moment_shape == (8, 8, 12) and moments.shape == (5, 8, 8, 12) and not moments.requires_grad
+    assert torch.allclose(moments[:, :4], posterior.mean, atol=1e-5)
+    assert torch.allclose(moments[:, 4:].exp(), posterior.var, atol=1e-5)
+    eps = torch.randn(5, 4, 8, 12, generator=torch.Generator().manual_seed(3))
+    x = codec.draw(moments, eps)
+    assert torch.allclose(x, (posterior.mean + posterior.std * eps - 0.25) * 0.5, atol=1e-5)
+    assert torch.equal(codec.draw(moments, 0 * eps), codec.encode(images()))
+
+
+def test_log_variances_are_bounded_as_diffusers_does(folder: Path) -> None:
+    codec = AutoencoderKL(SPEC, path=str(folder))
+    with torch.no_grad():
+        codec._vae.quant_conv.bias[4:6] = 100
+        codec._vae.quant_conv.bias[6:] = -100
+    moments = codec.moments(images())
+    assert (moments[:, 4:6] == 20).all() and (moments[:, 6:] == -30).all()
+
+
+def test_the_mean_alone_can_be_trained_on(folder: Path) -> None:
+    codec = AutoencoderKL(SPEC, path=str(folder), posterior="mean")
+    moments = codec.moments(images())
+    assert codec.moment_shape == (4, 8, 12) == moments.shape[1:]
+    assert torch.equal(codec.draw(moments, torch.ones(5, 4, 8, 12)), codec.encode(images()))
+
+
+def test_facts_are_those_of_weights_and_settings_and_not_of_their_place(folder: Path, copy: Path) -> None:
+    facts = AutoencoderKL(SPEC, path=str(folder)).facts()
+    assert facts["weights"] == hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "_diffusers_version": "9.9"}))
+    assert AutoencoderKL(SPEC, path=str(copy), slice=1).facts() == facts
+    assert AutoencoderKL(SPEC, path=str(copy), posterior="mean").facts() != facts
+    (copy / "config.json").write_text(json.dumps({**config, "scaling_factor": 0.4}))
+    other = AutoencoderKL(SPEC, path=str(copy)).facts()
+    assert other["config"] != facts["config"] and other["weights"] == facts["weights"]
+    weights = load_file(copy / WEIGHTS)
+    save_file({**weights, "quant_conv.bias": weights["quant_conv.bias"] + 1e-6}, copy / WEIGHTS)
+    assert AutoencoderKL(SPEC, path=str(copy)).facts()["weights"] != facts["weights"]
 
 
 def test_the_spec_is_that_of_the_latents(folder: Path) -> None:
@@ -203,7 +248,7 @@ name: latents
 device: cpu
 dataset: {{name: image_folder, root: {root}, size: 16}}
 codec: {{name: autoencoder_kl, path: {path}, slice: 3}}
-augment: {{flip: true}}
+augment: [flip]
 backbone: {{name: dit, hidden: 32, depth: 2, heads: 2, patch: 4}}
 schedule: flow
 prediction: edm

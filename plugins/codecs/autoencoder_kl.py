@@ -2,13 +2,15 @@
 
 Source: Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", arXiv 2112.10752, sections
 3.1 and 4.3.2; appendix D.1 for the scale. The network is diffusers' AutoencoderKL, its weights a folder of yours.
+The posterior N(mean, exp(log-variance)) is that of Kingma & Welling 2013, arXiv 1312.6114, its draws section 2.4.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge
@@ -24,38 +26,83 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 class AutoencoderKL(Codec):
     """Latents of an autoencoder in diffusers' AutoencoderKL format: 256x256 RGB becomes 4x32x32. Needs diffusers.
 
-    x = (mean of the posterior - shift) * scale, shift and scale being those of its ``config.json``: the scale is one
-    over the latents' standard deviation (appendix D.1), so sigma_data is 1. It is the mean and not a draw, so that an
-    image has one x; nothing is cached yet.
+    x = (z - shift) * scale, shift and scale being those of its ``config.json``: the scale is one over the latents'
+    standard deviation (appendix D.1), so sigma_data is 1. In training z is drawn from the posterior, anew each time
+    that an image is seen; everywhere else it is the mean, so that an image has one x.
 
     Args:
         path: Folder with ``config.json`` and ``diffusion_pytorch_model.safetensors``, such as a copy of
             stabilityai/sd-vae-ft-ema.
         slice: Images that are encoded or decoded at a time; fewer need less memory. No image depends on it.
+        posterior: Whether to train on draws from the posterior, as the paper does, or on its mean, whose moments take
+            half the room on disk.
     """
 
     sigma_data = 1.0
 
-    def __init__(self, spec: DataSpec, *, path: str, slice: Annotated[int, Ge(1)] = 8) -> None:
-        self._vae = _load(Path(path).expanduser())
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        path: str,
+        slice: Annotated[int, Ge(1)] = 8,
+        posterior: Literal["draw", "mean"] = "draw",
+    ) -> None:
+        folder = Path(path).expanduser()
+        self._vae = _load(folder)
+        self._digests = _digests(folder)
         config = self._vae.config
         super().__init__(_latent_spec(spec, config))
-        self.slice = slice
+        self.slice, self.posterior = slice, posterior
+        channels, *size = self.spec.shape
+        self._moment_channels = channels if posterior == "mean" else 2 * channels
+        self.moment_shape = (self._moment_channels, *size)
         self._pixels = Pixels(spec)
         self._shift, self._scale = _affine(config)
 
-    @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Images, uint8 (B, C, H, W), as x, float32 (B, *spec.shape), on their device."""
+        """Images, uint8 (B, C, H, W), as x, float32 (B, *spec.shape), on their device: of the posterior's mean."""
+        return self._scaled(self._mean_and_log_variance(images)[:, : self.spec.shape[0]])
+
+    def moments(self, images: Tensor) -> Tensor:
+        """Mean and log-variance of the posterior, one after the other in the channels; or the mean alone."""
+        return self._mean_and_log_variance(images)[:, : self._moment_channels]
+
+    def draw(self, moments: Tensor, eps: Tensor) -> Tensor:
+        """z = mean + exp(log-variance / 2) eps, as x."""
+        if self.posterior == "mean":
+            return self._scaled(moments)
+        mean, log_variance = moments.chunk(2, dim=1)  # (B, C, H, W) each
+        return self._scaled(mean + torch.exp(log_variance / 2) * eps)
+
+    def facts(self) -> dict[str, str]:
+        """The sha256 of the weights' files and of the settings, and what is drawn."""
+        return {**self._digests, "posterior": self.posterior}
+
+    @torch.no_grad()
+    def _mean_and_log_variance(self, images: Tensor) -> Tensor:
+        """(B, 2 C, h, w), the log-variance within the bounds that diffusers sets it."""
         vae = self._vae_on(images.device)
-        means = [vae.encode(self._pixels.encode(part)).latent_dist.mean for part in torch.split(images, self.slice)]
-        return (torch.cat(means) - self._shift.to(images.device)) * self._scale.to(images.device)
+        found = [vae.encode(self._pixels.encode(part)).latent_dist for part in torch.split(images, self.slice)]
+        return torch.cat([torch.cat([one.mean, one.logvar], dim=1) for one in found])
+
+    def _scaled(self, z: Tensor) -> Tensor:
+        shift, scale = self._affine_on(z.device)
+        return (z - shift) * scale
+
+    def _affine_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """(shift, scale), moved once: a copy in each step would wait for the device."""
+        if self._scale.device != device:
+            with torch.inference_mode(False):
+                self._shift, self._scale = self._shift.to(device), self._scale.to(device)
+        return self._shift, self._scale
 
     @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:
         """The images of x, uint8 (B, C, H, W)."""
         vae = self._vae_on(x.device)
-        z = x.to(torch.float32) / self._scale.to(x.device) + self._shift.to(x.device)
+        shift, scale = self._affine_on(x.device)
+        z = x.to(torch.float32) / scale + shift
         return torch.cat([self._pixels.decode(vae.decode(part).sample) for part in torch.split(z, self.slice)])
 
     def _vae_on(self, device: torch.device) -> Any:
@@ -88,6 +135,22 @@ def _latent_spec(spec: DataSpec, config: Any) -> DataSpec:
             f"that; take images of {fitting} pixels"
         )
     return DataSpec((config.latent_channels, *(side // factor for side in sides)), spec.classes, spec.cond)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """The sha256 of the weights' file, or of its parts one after the other, and that of what the config says.
+
+    What diffusers notes in it of itself, under names that begin with ``_``, is no setting.
+    """
+    weights = hashlib.sha256()
+    whole = folder / WEIGHTS
+    for file in [whole] if whole.is_file() else sorted(folder.glob("*.safetensors")):
+        with open(file, "rb") as stream:
+            while block := stream.read(1 << 20):
+                weights.update(block)
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    said = json.dumps({key: value for key, value in config.items() if not key.startswith("_")}, sort_keys=True)
+    return {"weights": weights.hexdigest(), "config": hashlib.sha256(said.encode()).hexdigest()}
 
 
 def _affine(config: Any) -> tuple[Tensor, Tensor]:
