@@ -16,10 +16,17 @@ class CondSpec:
     Attributes:
         kind: ``class`` is an index (B,) int64; ``vector`` is (B, *shape) float; ``tokens`` is (B, L, D) float.
         shape: Shape of one image's value; () for a class.
+        neutral: Zeros say that there is nothing special, as with the label of an augmentation: they are filled in where
+            no value is given, and the value is never dropped, neither in training nor for guidance.
     """
 
     kind: Literal["class", "vector", "tokens"]
     shape: tuple[int, ...] = ()
+    neutral: bool = False
+
+    def __post_init__(self) -> None:
+        if self.neutral and self.kind == "class":
+            raise ValueError("a class is not neutral: index 0 is the first class; make it a vector")
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,11 @@ class DataSpec:
             object.__setattr__(self, "cond", {"class": CondSpec("class"), **self.cond})
         if "class" in self.cond and not self.classes:
             raise ValueError("a DataSpec with a `class` input names its classes; got none")
+
+    @property
+    def droppable(self) -> bool:
+        """Whether there is a condition that label dropout and guidance can leave out: one that is not neutral."""
+        return any(not one.neutral for one in self.cond.values())
 
     @property
     def null_class(self) -> int:

@@ -45,6 +45,7 @@ _ALL = (
     Kind("dataset", "dmf.datasets", "dmf.core:Dataset"),
     Kind("metric", "dmf.metrics", "dmf.core:Metric"),
     Kind("features", "dmf.features", "dmf.core:FeatureExtractor"),
+    Kind("augmentation", "dmf.augmentations", "dmf.core:Augmentation", ("spec",)),
     Kind("codec", "dmf.codecs", "dmf.core:Codec", ("spec",)),
     Kind("hook", "dmf.hooks"),
     Kind("prediction", "dmf.predictions"),

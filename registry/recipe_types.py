@@ -61,17 +61,6 @@ class SamplerRef(PartRef):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augment:
-    """Random changes of training images.
-
-    Attributes:
-        flip: Mirror each image left to right with probability one half.
-    """
-
-    flip: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class Train:
     """Training.
 
@@ -213,7 +202,7 @@ class Recipe:
         device: Where to compute; auto takes a GPU when there is one.
         dataset: The training images.
         codec: Turns images into what the network sees, and back.
-        augment: Random changes of training images.
+        augment: Random changes of training images, one after the other.
         backbone: The network.
         schedule: How signal and noise depend on time.
         prediction: What the network predicts.
@@ -234,7 +223,7 @@ class Recipe:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dataset: Annotated[PartRef, PartKind("dataset")]
     codec: Annotated[PartRef, PartKind("codec")] = PartRef("pixels")
-    augment: Augment = Augment()
+    augment: tuple[Annotated[PartRef, PartKind("augmentation")], ...] = ()
     backbone: Annotated[PartRef, PartKind("backbone")]
     schedule: Annotated[PartRef, PartKind("schedule")]
     prediction: Annotated[PartRef, PartKind("prediction")]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from ..core import (
+    Augmentation,
     Backbone,
     Codec,
     CondSpec,
@@ -21,6 +22,7 @@ from ..core import (
     Prediction,
     Sampler,
     levels_of,
+    with_labels,
 )
 from ..core.denoiser import Network
 from ..core.predictions import check_prediction
@@ -44,6 +46,7 @@ class Model:
         schedule: Noise schedule.
         prediction: Row of the table.
         pixels: Spec of the data in pixels.
+        augmentations: Of training images; their labels are in ``codec.spec``, and not in ``pixels``.
     """
 
     backbone: Backbone
@@ -51,6 +54,7 @@ class Model:
     schedule: NoiseSchedule
     prediction: Prediction
     pixels: DataSpec
+    augmentations: tuple[Augmentation, ...] = ()
 
     def denoiser(self, network: Network | None = None) -> Denoiser:
         """The denoiser around ``network``, by default the backbone."""
@@ -63,11 +67,16 @@ def build_model(recipe: Recipe, pixels: DataSpec) -> Model:
     The weights are made on the CPU, so that they are the same on every device and rank.
     """
     schedule, prediction = build_path(recipe)
-    codec: Codec = part("codec", recipe.codec, pixels)
+    augmentations = tuple(part("augmentation", ref, pixels) for ref in recipe.augment)
+    try:
+        told = with_labels(pixels, augmentations)
+    except ValueError as error:
+        raise UserError(f"augment: {error}") from error
+    codec: Codec = part("codec", recipe.codec, told)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         backbone: Backbone = part("backbone", recipe.backbone, codec.spec)
-    return Model(backbone, codec, schedule, prediction, pixels)
+    return Model(backbone, codec, schedule, prediction, pixels, augmentations)
 
 
 def build_path(recipe: Recipe) -> tuple[NoiseSchedule, Prediction]:

@@ -85,6 +85,7 @@ def _parts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     named: list[tuple[str, PartRef]] = [
         *single.items(),
         *([("prediction", train.loss_space)] if train.loss_space else []),
+        *(("augmentation", a) for a in recipe.augment),
         *(("metric", m) for m in recipe.evaluate.metrics),
         *(("hook", h) for h in recipe.hooks),
     ]

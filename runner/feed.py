@@ -5,13 +5,14 @@ Each epoch is a fresh permutation; batches run over the end of an epoch into the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from ..core import Dataset, generator
+from ..core import Augmentation, Dataset, generator
 from .world import World
 
 
@@ -57,11 +58,14 @@ class Feed:
         seed: The recipe's.
         batch_size: Global; a multiple of the number of ranks.
         world: Whose share.
-        flip: Mirror images at random.
+        augmentations: Change images at random, one after the other, on the device; their labels join the conditioning.
     """
 
-    def __init__(self, dataset: Dataset, seed: int, batch_size: int, world: World, flip: bool = False) -> None:
-        self.dataset, self.seed, self.batch_size, self.world, self.flip = dataset, seed, batch_size, world, flip
+    def __init__(
+        self, dataset: Dataset, seed: int, batch_size: int, world: World, augmentations: Sequence[Augmentation] = ()
+    ) -> None:
+        self.dataset, self.seed, self.batch_size, self.world = dataset, seed, batch_size, world
+        self.augmentations = augmentations
         held = dataset.tensors()
         self.held = None if held is None else (held[0].to(world.device), _on(held[1], world.device))
 
@@ -70,10 +74,13 @@ class Feed:
         share = self.world.share_of(self.batch_size)
         numbers = self.numbers(images_seen)[share]
         images, cond = self.read(numbers)
-        if self.flip:
-            draws = torch.rand(self.batch_size, generator=generator(self.seed, "flip", images_seen))[share]
-            mirrored = (draws < 0.5).to(images.device).reshape(-1, *[1] * (images.ndim - 1))
-            images = torch.where(mirrored, images.flip(-1), images)
+        for place, change in enumerate(self.augmentations):
+            # drawn for the whole global batch: a shorter draw would give other numbers on another number of ranks
+            random = generator(self.seed, f"augment {place}", images_seen)
+            draws = torch.rand(self.batch_size, change.draws, generator=random)[share]
+            images, label = change(images, draws.to(images.device))
+            if change.label is not None and label is not None:
+                cond[change.label[0]] = label
         return Batch(images, cond, numbers)
 
     def numbers(self, images_seen: int) -> Tensor:

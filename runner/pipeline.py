@@ -54,7 +54,7 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     model.backbone.to(world.device)
     scored = "evaluate" in due and wants_scores(recipe)
     evaluation = Evaluation(recipe, dataset, world, stopping(session)) if scored else None
-    feed = Feed(dataset, recipe.seed, recipe.train.batch_size, world, recipe.augment.flip)
+    feed = Feed(dataset, recipe.seed, recipe.train.batch_size, world, model.augmentations)
     begin(session, dataset, model, feed)
     if "train" in due:
         train(session, model, feed)

@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .augmentations import AUGMENTATION_CHECKS, check_augmentation
     from .backbones import BACKBONE_CHECKS, check_backbone
     from .claims import Broken
     from .codecs import CODEC_CHECKS, check_codec
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .weightings import WEIGHTING_CHECKS, check_weighting
 
 _HOME = {
+    "augmentations": ("AUGMENTATION_CHECKS", "check_augmentation"),
     "backbones": ("BACKBONE_CHECKS", "check_backbone"),
     "claims": ("Broken",),
     "codecs": ("CODEC_CHECKS", "check_codec"),
@@ -66,6 +68,7 @@ _HOME = {
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "AUGMENTATION_CHECKS",
     "BACKBONE_CHECKS",
     "CHECKS",
     "CODEC_CHECKS",
@@ -95,6 +98,7 @@ __all__ = [
     "Straight",
     "cases",
     "check_agreement",
+    "check_augmentation",
     "check_backbone",
     "check_codec",
     "check_dataset",

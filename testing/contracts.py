@@ -1,7 +1,7 @@
 """The checks of every kind of part, and how they are run on a registered one.
 
-A kind's table holds functions that take the part alone (of a backbone or a codec: what makes it from a `DataSpec`) and
-raise AssertionError with a sentence. `OPTION_CHECKS` are for every kind and take the `Setting`.
+A kind's table holds functions that take the part alone (of one that is built for data: what makes it from a `DataSpec`)
+and raise AssertionError with a sentence. `OPTION_CHECKS` are for every kind and take the `Setting`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 
 from ..registry import load
 from ..registry.errors import PartError
+from .augmentations import AUGMENTATION_CHECKS
 from .backbones import BACKBONE_CHECKS
 from .claims import cannot
 from .codecs import CODEC_CHECKS
@@ -37,6 +38,7 @@ from .weightings import WEIGHTING_CHECKS
 Check = Callable[[Any], None]
 
 CHECKS: Mapping[str, tuple[Check, ...]] = {
+    "augmentation": AUGMENTATION_CHECKS,
     "backbone": BACKBONE_CHECKS,
     "codec": CODEC_CHECKS,
     "dataset": DATASET_CHECKS,

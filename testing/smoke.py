@@ -16,7 +16,7 @@ from ..core import (
     levels_of,
     sample,
 )
-from . import codecs, grids, guidance, hooks, networks, objectives, predictions, weightings
+from . import augmentations, codecs, grids, guidance, hooks, networks, objectives, predictions, weightings
 from .claims import called, require
 from .datasets import check_items
 from .features import check_form
@@ -69,6 +69,7 @@ def _backbone(make: networks.MakeBackbone) -> None:
 
 
 SMOKE: Mapping[str, Callable[[Any], None]] = {
+    "augmentation": augmentations.check_form,
     "backbone": _backbone,
     "codec": codecs.check_spec,
     "dataset": check_items,

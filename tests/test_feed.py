@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from dmf.core import Dataset, DataSpec, Example
+from dmf.core import Augmentation, Dataset, DataSpec, Example
 from dmf.registry import build, read
 from dmf.runner.assemble import build_model, part
 from dmf.runner.feed import Feed, epoch_order, image_numbers
@@ -12,6 +12,7 @@ from dmf.runner.learner import Draws
 from dmf.runner.world import World
 
 CPU = torch.device("cpu")
+FLIP: Augmentation = build("augmentation", "flip", DataSpec((1, 8, 8)))
 
 
 class Counting(Dataset):
@@ -59,7 +60,7 @@ def test_ranks_share_the_global_batch_in_order() -> None:
 
 
 def test_read_at_once_or_item_by_item_is_the_same() -> None:
-    at_once, items = (Feed(Counting(50, held), 0, 12, World(0, 1, CPU), flip=True).batch(24) for held in (True, False))
+    at_once, items = (Feed(Counting(50, held), 0, 12, World(0, 1, CPU), [FLIP]).batch(24) for held in (True, False))
     assert torch.equal(at_once.images, items.images)
     assert torch.equal(at_once.cond["class"], items.cond["class"])
     assert torch.equal(at_once.images[:, 0, 0, 0].long(), at_once.numbers)
@@ -67,8 +68,8 @@ def test_read_at_once_or_item_by_item_is_the_same() -> None:
 
 def test_flips_are_shared_out_like_everything_else() -> None:
     data = build("dataset", "digits")
-    whole = Feed(data, 0, 12, World(0, 1, CPU), flip=True).batch(0)
-    halves = [Feed(data, 0, 12, World(rank, 2, CPU), flip=True).batch(0) for rank in (0, 1)]
+    whole = Feed(data, 0, 12, World(0, 1, CPU), [FLIP]).batch(0)
+    halves = [Feed(data, 0, 12, World(rank, 2, CPU), [FLIP]).batch(0) for rank in (0, 1)]
     plain = Feed(data, 0, 12, World(0, 1, CPU)).batch(0)
     assert torch.equal(torch.cat([h.images for h in halves]), whole.images)
     flipped = [bool((a != b).any()) for a, b in zip(plain.images, whole.images, strict=True)]

@@ -172,7 +172,17 @@ HINT = "(parts come from installed packages: `dmf plugins` lists them)"
             "r.yaml:2:1: hooks: got 'mlflow', expected a list, each the name of a hook or a "
             "mapping with its name and options",
         ),
-        ("seed: 0", "augment: {flip: yes}", "r.yaml:2:11: augment.flip: got 'yes', expected true or false"),
+        (
+            "seed: 0",
+            "augment: {flip: true}",
+            "r.yaml:2:1: augment: got a mapping of 1, expected a list, each the name of an augmentation or a "
+            "mapping with its name and options",
+        ),
+        (
+            "seed: 0",
+            "augment: [{name: flip, probability: yes}]",
+            "r.yaml:2:24: augment.0.probability: got 'yes', expected a number of at least 0 and of at most 1",
+        ),
         # a value out of range
         (
             "seed: 0",
