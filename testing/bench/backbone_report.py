@@ -18,7 +18,7 @@ def about(under: Conditions, peak: float) -> dict[str, Any]:
     """Machine, versions and settings, in values of JSON."""
     gpu = under.device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name(under.device) if gpu else _processor(),
+        "device": torch.cuda.get_device_name(under.device) if gpu else processor(),
         "threads": None if gpu else torch.get_num_threads(),
         "torch": torch.__version__,
         "diffusers": _version("diffusers"),
@@ -94,7 +94,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's name where the system tells it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -56,20 +57,38 @@ def by_turns(
     for step in (first, second, first, second):
         step()
     tick()
-    seconds: tuple[list[float], list[float]] = ([], [])
+    a, b = in_turn([partial(timed, first, device), partial(timed, second, device)], rounds, tick)
+    return a, b
+
+
+def in_turn(
+    sides: Sequence[Callable[[], float]], rounds: int, tick: Callable[[], None] = lambda: None
+) -> list[list[float]]:
+    """What each side measures of itself, round by round.
+
+    Args:
+        sides: Each measures once and gives a number.
+        rounds: How often; who begins changes from round to round.
+        tick: Called after each round.
+
+    Returns:
+        A list for each side; the k-th of all were measured next to each other.
+    """
+    found: list[list[float]] = [[] for _ in sides]
     for k in range(rounds):
-        for side in (0, 1) if k % 2 == 0 else (1, 0):
-            seconds[side].append(timed((first, second)[side], device))
+        for place in range(len(sides)):
+            side = (k + place) % len(sides)
+            found[side].append(sides[side]())
         tick()
-    return seconds
+    return found
 
 
 def timed(step: Step, device: torch.device) -> float:
     """Seconds of one step, all of its work on the device done."""
-    _wait(device)
+    wait(device)
     began = time.perf_counter()
     step()
-    _wait(device)
+    wait(device)
     return time.perf_counter() - began
 
 
@@ -85,6 +104,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * side**3 / min(timed(product, device) for _ in range(PEAK_ROUNDS))
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Until the device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
