@@ -24,10 +24,12 @@ class Augmentation(ABC):
     Attributes:
         label: What the network is told, by name; None: nothing.
         draws: Uniform numbers that an image needs.
+        mirrors: Whether it does nothing but mirror images left to right, so that latents of both can be kept.
     """
 
     label: tuple[str, CondSpec] | None = None
     draws: int = 0
+    mirrors: bool = False
 
     def __init__(self, spec: DataSpec) -> None:
         self.spec = spec

@@ -61,6 +61,22 @@ class SamplerRef(PartRef):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Latents:
+    """Keeping what a costly codec makes of the training images, on disk, so that each image is encoded once.
+
+    Attributes:
+        cache: Whether to; `auto` does where the codec has moments, the augmentations are `flip` or none, and the
+            training sees more images than there are to encode.
+        dtype: Arithmetic in which moments are trained on and kept; `float16` takes half the room and rounds to 11 bits.
+        shard_mib: Size of the files of a new cache: at most that much is encoded again after an interruption.
+    """
+
+    cache: bool | Literal["auto"] = "auto"
+    dtype: Literal["float32", "float16"] = "float32"
+    shard_mib: Annotated[float, Gt(0)] = 16.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train:
     """Training.
 
@@ -202,6 +218,7 @@ class Recipe:
         device: Where to compute; auto takes a GPU when there is one.
         dataset: The training images.
         codec: Turns images into what the network sees, and back.
+        latents: Keeping what the codec makes of the training images.
         augment: Random changes of training images, one after the other.
         backbone: The network.
         schedule: How signal and noise depend on time.
@@ -223,6 +240,7 @@ class Recipe:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dataset: Annotated[PartRef, PartKind("dataset")]
     codec: Annotated[PartRef, PartKind("codec")] = PartRef("pixels")
+    latents: Latents = Latents()
     augment: tuple[Annotated[PartRef, PartKind("augmentation")], ...] = ()
     backbone: Annotated[PartRef, PartKind("backbone")]
     schedule: Annotated[PartRef, PartKind("schedule")]

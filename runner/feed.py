@@ -38,14 +38,16 @@ class Batch:
     """A rank's share of a global batch.
 
     Attributes:
-        images: uint8 (b, C, H, W), on the device.
+        images: uint8 (b, C, H, W), on the device; where ``encoded``, the codec's moments of them, (b, *moment_shape).
         cond: Conditioning, likewise.
         numbers: Which images they are, (b,).
+        encoded: Whether they have gone through the codec already.
     """
 
     images: Tensor
     cond: dict[str, Tensor]
     numbers: Tensor
+    encoded: bool = False
 
 
 class Feed:

@@ -103,6 +103,7 @@ class Draws:
         label_dropout: Share of images trained without their condition.
         world: Whose share.
         stratified: Whether the times of a batch are spread evenly over the density.
+        moment_dtype: What the codec's moments are rounded to.
     """
 
     def __init__(
@@ -115,15 +116,16 @@ class Draws:
         world: World,
         *,
         stratified: bool = False,
+        moment_dtype: torch.dtype = torch.float32,
     ) -> None:
         self.model, self.density, self.seed = model, density, seed
         self.batch_size, self.label_dropout, self.world = batch_size, label_dropout, world
-        self.stratified = stratified
+        self.stratified, self.moment_dtype = stratified, moment_dtype
 
     def __call__(self, batch: Batch, images_seen: int) -> tuple[Tensor, Tensor, Level, dict[str, Tensor]]:
         """(x0, eps, level, cond): what the learner sees of ``batch``."""
         share, spec = self.world.share_of(self.batch_size), self.model.codec.spec
-        x0 = self.model.codec.encode(batch.images)
+        x0 = self._clean(batch, images_seen)
         # never a shorter draw: it would give other numbers on another number of ranks
         level = self.model.schedule.at(self._times(images_seen)[share]).per_image(x0.ndim)
         noise = generator(self.seed, "noise", images_seen, self.world.device)
@@ -131,6 +133,17 @@ class Draws:
         dropped = torch.rand(self.batch_size, generator=generator(self.seed, "label", images_seen)) < self.label_dropout
         told = drop(batch.cond, spec, _there(dropped[share], self.world.device))
         return x0, eps, Level(*(_there(n, self.world.device) for n in (level.t, level.alpha, level.sigma))), told
+
+    def _clean(self, batch: Batch, images_seen: int) -> Tensor:
+        """The x0 of the images, (b, *shape): drawn anew each time that they are seen, where the codec has moments."""
+        codec = self.model.codec
+        moments = batch.images if batch.encoded else codec.moments(batch.images)
+        if moments is None:
+            return codec.encode(batch.images)
+        kept = moments if batch.encoded else moments.to(self.moment_dtype)  # rounded alike, from disk or not
+        random = generator(self.seed, "latent", images_seen, self.world.device)
+        eps = torch.randn((self.batch_size, *codec.spec.shape), generator=random, device=self.world.device)
+        return codec.draw(kept.to(torch.float32), eps[self.world.share_of(self.batch_size)])
 
     def _times(self, images_seen: int) -> Tensor:
         """The training times of the global batch, (batch_size,) float64."""

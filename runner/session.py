@@ -25,6 +25,8 @@ FREE = (
     "name",
     "dataset",  # where the data lies may change; that it is the same data is checked by its fingerprint
     "device",
+    "latents.cache",  # kept or encoded anew, moments are the same
+    "latents.shard_mib",
     "train.steps",
     "train.activation_checkpointing",
     "preview",

@@ -55,6 +55,7 @@ class Trainer:
             train.label_dropout,
             self.world,
             stratified=train.stratified,
+            moment_dtype=getattr(torch, self.recipe.latents.dtype),
         )
         self.saved_step = 0
         self._clock, self._clock_step = time.perf_counter(), 0

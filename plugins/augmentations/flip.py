@@ -22,6 +22,7 @@ class Flip(Augmentation):
     """
 
     draws = 1
+    mirrors = True
 
     def __init__(self, spec: DataSpec, *, probability: Annotated[float, Ge(0), Le(1)] = 0.5) -> None:
         super().__init__(spec)
