@@ -124,23 +124,33 @@ def bind(
     Raises:
         ValueError: Guidance with neither conditioning nor a reference.
     """
-    given = complete(cond, spec)
+    given = _told(cond, spec)
     if guidance is None:
-        return lambda x, level: denoiser(x, level, given)
+        return lambda x, level: denoiser(x, level, given(x))
     ask: Pair | None = None
     if guidance.guides and reference is None:
-        ask = _doubled(denoiser, given, null_cond(cond, spec))
+        none = null_cond(cond, spec)
+        ask = _doubled(denoiser, complete(cond, spec), none)
     elif guidance.guides and reference is not None:
-        told = complete(cond if reference_cond is None else reference_cond, spec)
+        told = given if reference_cond is None else _told(reference_cond, spec)
         ask = _side_by_side(denoiser, given, reference, told)
 
     def guided(x: Tensor, level: Level) -> Tensor:
         if ask is not None and guidance.acts(level):
             return guidance.combine(*ask(x, level), level)
-        alone = denoiser(x, level, given)
+        alone = denoiser(x, level, given(x))
         return guidance.combine(alone, alone, level)
 
     return guided
+
+
+def _told(cond: Cond, spec: DataSpec) -> Callable[[Tensor], Cond]:
+    """What the network is told of images x, (B, ...): where nothing is given, x tells how many zeros are filled in."""
+    if cond or not spec.cond:
+        given = complete(cond, spec)
+        return lambda x: given
+    complete(cond, spec, 1)  # what is missing is told now
+    return lambda x: complete(cond, spec, len(x), x.device)
 
 
 def _doubled(denoiser: Denoiser, given: Cond, none: Cond) -> Pair:
@@ -154,7 +164,9 @@ def _doubled(denoiser: Denoiser, given: Cond, none: Cond) -> Pair:
     return ask
 
 
-def _side_by_side(denoiser: Denoiser, given: Cond, reference: Denoiser, told: Cond) -> Pair:
+def _side_by_side(
+    denoiser: Denoiser, given: Callable[[Tensor], Cond], reference: Denoiser, told: Callable[[Tensor], Cond]
+) -> Pair:
     """One batch of each network."""
     answer = reference if reference.schedule is denoiser.schedule else reference.across
-    return lambda x, level: (denoiser(x, level, given), answer(x, level, told))
+    return lambda x, level: (denoiser(x, level, given(x)), answer(x, level, told(x)))

@@ -108,11 +108,13 @@ class ReferenceModel:
 
     Attributes:
         denoiser: It, on the device, in eval mode.
+        spec: What it sees; its augmentations, and so its neutral conditions, may be others than the model's.
         labels: Whether it is told the same labels, or none.
         about: What it is, for the protocol.
     """
 
     denoiser: Denoiser
+    spec: DataSpec
     labels: Literal["same", "none"]
     about: str
 
@@ -206,11 +208,13 @@ def is_unguided(ref: SamplerRef) -> bool:
 
 def spec_as_dict(spec: DataSpec) -> dict[str, Any]:
     """A spec as JSON, kept in the run so that sampling needs no data."""
-    cond = {name: {"kind": one.kind, "shape": list(one.shape)} for name, one in spec.cond.items()}
+    cond = {
+        name: {"kind": one.kind, "shape": list(one.shape), "neutral": one.neutral} for name, one in spec.cond.items()
+    }
     return {"shape": list(spec.shape), "classes": list(spec.classes), "cond": cond}
 
 
 def spec_from_dict(value: dict[str, Any]) -> DataSpec:
     """The inverse of `spec_as_dict`."""
-    cond = {name: CondSpec(one["kind"], tuple(one["shape"])) for name, one in value["cond"].items()}
+    cond = {name: CondSpec(**{**one, "shape": tuple(one["shape"])}) for name, one in value["cond"].items()}
     return DataSpec(tuple(value["shape"]), tuple(value["classes"]), cond)

@@ -17,8 +17,11 @@ EXAMPLES = 100  # as many as a person looks at
 
 
 def beyond_classes(spec: DataSpec) -> list[str]:
-    """The conditioning inputs that are no classes: vectors and tokens, which nobody types on a command line."""
-    return [name for name, one in spec.cond.items() if one.kind != "class"]
+    """The conditioning inputs that are no classes: vectors and tokens, which nobody types on a command line.
+
+    Not those that are neutral: samples are told nothing of these.
+    """
+    return [name for name, one in spec.cond.items() if one.kind != "class" and not one.neutral]
 
 
 def save_examples(cond: Cond, spec: DataSpec, path: Path) -> None:
@@ -52,7 +55,7 @@ def check_guidance(ref: SamplerRef, spec: DataSpec, label_dropout: float) -> Non
     """
     if is_unguided(ref) or ref.reference is not None:  # a reference needs neither
         return
-    if not spec.cond:
+    if not spec.droppable:
         raise UserError(
             "sampler.guidance: guidance needs classes, and this data has none; write guidance: 1, or guide away from a "
             "weaker network, sampler.reference"

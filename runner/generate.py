@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import Cond, Context, Counted, Denoiser, ImageStreams, SamplingError, bind, null_cond
+from ..core import Cond, Context, Counted, Denoiser, ImageStreams, SamplingError, bind, complete, null_cond
 from ..core.sampler import Watch
 from ..registry import UserError
 from .assemble import Model, Sampling
@@ -80,16 +80,17 @@ class Generator:
         streams = ImageStreams(seed, numbers, spec.shape, self.device)
         here = {name: value.to(self.device) for name, value in cond.items()}
         guidance = self.sampling.guidance.for_images(torch.as_tensor(numbers))
-        denoise = Counted(bind(self.denoiser, here, spec, guidance, *self._reference(here)))
+        denoise = Counted(bind(self.denoiser, here, spec, guidance, *self._reference(here, len(numbers))))
         context = Context(self.model.schedule, streams.randn)
         return Walk(torch.as_tensor(numbers), self.sampling, denoise, streams, context, self.watch)
 
-    def _reference(self, cond: Cond) -> tuple[Denoiser, Cond] | tuple[()]:
+    def _reference(self, cond: Cond, batch: int) -> tuple[Denoiser, Cond] | tuple[()]:
         """The reference network and what it is told, if there is one."""
         reference = self.sampling.reference
         if reference is None:
             return ()
-        return reference.denoiser, cond if reference.labels == "same" else null_cond(cond, self.model.codec.spec)
+        told = cond if reference.labels == "same" else null_cond(cond, self.model.codec.spec)
+        return reference.denoiser, complete(told, reference.spec, batch, self.device)
 
     def batches(self, seed: int, numbers: Sequence[int], cond: Cond, batch_size: int) -> Iterator[Samples]:
         """Samples ``numbers``, ``batch_size`` at a time; ``cond`` holds a row for each."""

@@ -125,11 +125,12 @@ def measure(
 
 
 def _protocol(trained: Trained, dataset: Dataset, split: str, integral: Integral) -> dict[str, str]:
+    given = sorted(name for name, one in trained.model.codec.spec.cond.items() if not one.neutral)
     noisiest, cleanest = (trained.model.schedule.at(t) for t in trained.model.schedule.ends())
     return {
         "split": split,
         "data.fingerprint": dataset.fingerprint(),
-        "given": ", ".join(sorted(trained.model.codec.spec.cond)) or "nothing",  # ln p(x | class), where there is one
+        "given": ", ".join(given) or "nothing",  # ln p(x | class), where there is one
         "trace": f"{integral.probes} probes" if integral.probes else "exact trace",
         "evaluations": str(4 * integral.steps * integral.draws),
         "cleanest sigma / alpha": f"{float(cleanest.ratio):.4g}",

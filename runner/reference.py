@@ -75,7 +75,7 @@ def load_reference(
     schedule = model.schedule if theirs.schedule == recipe.schedule else other.schedule
     network = other.backbone.to(device).eval()
     denoiser = Denoiser(network, schedule, other.prediction, other.codec.sigma_data)
-    return ReferenceModel(denoiser, reference.labels, _about(reference, weights))
+    return ReferenceModel(denoiser, other.codec.spec, reference.labels, _about(reference, weights))
 
 
 def reference_digest(recipe: Recipe, home: RunFolder) -> str | None:
@@ -143,7 +143,7 @@ def _check_own_step(reference: Reference, recipe: Recipe, home: RunFolder) -> No
 
 def _check_fits(reference: Reference, folder: RunFolder, recipe: Recipe, spec: DataSpec, home: RunFolder) -> None:
     """Accept a reference of the same data, codec and conditioning."""
-    if reference.labels == "none" and not spec.cond:
+    if reference.labels == "none" and not spec.droppable:
         raise UserError(f"{WHERE}.labels: this data has no classes that could be left out; write labels: same")
     own = _same(folder, home)
     theirs, their_spec = (recipe, spec) if own else (read(folder.recipe), spec_of(folder))

@@ -26,6 +26,9 @@ SPECS: dict[str, DataSpec] = {
     "grey of odd sides, 15 x 9": DataSpec((1, 15, 9)),
     "colour with classes, 2 x 2": DataSpec((3, 2, 2), CLASSES),
     "one pixel": DataSpec((1, 1, 1)),
+    "grey with classes and the label of an augmentation, 16 x 16": DataSpec(
+        (1, 16, 16), CLASSES, {"augmentation": CondSpec("vector", (9,), neutral=True)}
+    ),
 }
 
 

@@ -20,17 +20,19 @@ class VectorEmbedding(nn.Module):
     Args:
         size: Numbers in the vector.
         width: Of the result.
+        neutral: Whether there always is one.
     """
 
-    def __init__(self, size: int, width: int) -> None:
+    def __init__(self, size: int, width: int, neutral: bool) -> None:
         super().__init__()
         self.map = nn.Linear(size, width)
-        self.none = nn.Parameter(0.02 * torch.randn(width))
+        self.none = None if neutral else nn.Parameter(0.02 * torch.randn(width))
 
     def forward(self, value: Tensor, given: Tensor) -> Tensor:
         """(B, *shape) and (B,) bool to (B, width)."""
         flat = value.reshape(len(value), self.map.in_features).to(self.map.weight.dtype)  # a scalar's batch is (B,)
-        return torch.where(given[:, None], self.map(flat), self.none)
+        mapped: Tensor = self.map(flat)
+        return mapped if self.none is None else torch.where(given[:, None], mapped, self.none)
 
 
 class Conditions(nn.Module):
@@ -51,8 +53,9 @@ class Conditions(nn.Module):
         self.spec = spec
         self.names = sorted(name for name, one in spec.cond.items() if one.kind == "vector")
         self.classes = nn.Embedding(spec.null_class + 1, width) if spec.classes else None
+        vectors = (spec.cond[name] for name in self.names)
         # a list, for a name may hold a dot, which no name of a module may
-        self.vectors = nn.ModuleList(VectorEmbedding(prod(spec.cond[name].shape), width) for name in self.names)
+        self.vectors = nn.ModuleList(VectorEmbedding(prod(one.shape), width, one.neutral) for one in vectors)
 
     def forward(self, cond: Mapping[str, Tensor]) -> Tensor:
         """The inputs of ``spec.cond`` to (B, width)."""
