@@ -61,6 +61,23 @@ class SamplerRef(PartRef):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Loading:
+    """The way of the images from the data set to the step: it changes how fast they come, and nothing else.
+
+    Attributes:
+        device_gib: A data set that is in memory lies on the training device if it needs at most so many GiB; a larger
+            one stays in the host's memory, and a thread gathers its batches ahead of the step.
+        workers: Processes on each rank that read a data set which is not in memory; `auto` is one for each core of the
+            rank but one, at most 8. With 0 it is read in the training process, batch by batch.
+        ahead: Batches that are made ready before they are asked for; each worker reads at least one ahead.
+    """
+
+    device_gib: Annotated[float, Ge(0)] = 2.0
+    workers: Literal["auto"] | Whole = "auto"
+    ahead: Count = 4
+
+
+@dataclass(frozen=True, kw_only=True)
 class Latents:
     """Keeping what a costly codec makes of the training images, on disk, so that each image is encoded once.
 
@@ -217,6 +234,7 @@ class Recipe:
         seed: Seed of everything random in training.
         device: Where to compute; auto takes a GPU when there is one.
         dataset: The training images.
+        loading: The way of the images to the training device.
         codec: Turns images into what the network sees, and back.
         latents: Keeping what the codec makes of the training images.
         augment: Random changes of training images, one after the other.
@@ -239,6 +257,7 @@ class Recipe:
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dataset: Annotated[PartRef, PartKind("dataset")]
+    loading: Loading = Loading()
     codec: Annotated[PartRef, PartKind("codec")] = PartRef("pixels")
     latents: Latents = Latents()
     augment: tuple[Annotated[PartRef, PartKind("augmentation")], ...] = ()

@@ -25,6 +25,7 @@ FREE = (
     "name",
     "dataset",  # where the data lies may change; that it is the same data is checked by its fingerprint
     "device",
+    "loading",
     "latents.cache",  # kept or encoded anew, moments are the same
     "latents.shard_mib",
     "train.steps",
