@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,12 +48,19 @@ def sheet(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Tensor
 
 def save_png(picture: Tensor, path: Path, notes: Mapping[str, str] | None = None) -> None:
     """Write uint8 (3 or 1, H, W) as PNG; ``notes`` go into its text, so that a picture says how it was made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png(picture, notes))
+
+
+def png(picture: Tensor, notes: Mapping[str, str] | None = None) -> bytes:
+    """uint8 (3 or 1, H, W) as the bytes of a PNG file, with ``notes`` in its text."""
     info = PngImagePlugin.PngInfo()
     for key, value in (notes or {}).items():
         info.add_text(key, value)
-    path.parent.mkdir(parents=True, exist_ok=True)
     array = picture.cpu().permute(1, 2, 0).numpy()
-    Image.fromarray(array if array.shape[2] == 3 else array[..., 0]).save(path, pnginfo=info)
+    packed = io.BytesIO()
+    Image.fromarray(array if array.shape[2] == 3 else array[..., 0]).save(packed, "PNG", pnginfo=info)
+    return packed.getvalue()
 
 
 def class_rows(classes: Sequence[str], per_class: int) -> tuple[list[int], int, list[str]]:

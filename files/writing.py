@@ -26,3 +26,18 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """The JSON of a file; None when there is no file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Rename a folder to `<name>.1` (or the next free number), so that it can be made anew; nothing is lost.
+
+    Returns:
+        Where it is now; None if there was none.
+    """
+    if not folder.exists():
+        return None
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    folder.rename(aside)
+    return aside

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TextIO
 
+from ..files.writing import set_aside
 from ..registry import UserError
 
 
@@ -68,11 +69,5 @@ class RunFolder:
             self._lock = None
 
     def set_aside(self) -> Path | None:
-        """Rename the folder to `<name>.1` (or the next free number), so that a new run can start; nothing is lost."""
-        if not self.path.exists():
-            return None
-        number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.{number}")).exists():
-            number += 1
-        self.path.rename(aside)
-        return aside
+        """Rename the folder, so that a new run can start; nothing is lost."""
+        return set_aside(self.path)
