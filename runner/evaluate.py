@@ -16,7 +16,7 @@ from ..core.sampler import Watch
 from ..registry import PartRef, Recipe, UserError
 from .assemble import Model, ReferenceModel, build_sampling, grid_of, is_unguided, part
 from .console import Progress
-from .feed import Feed, image_numbers
+from .feed import Source, each, image_numbers, source_of
 from .generate import Generator
 from .reduce import reduced
 from .world import World
@@ -51,18 +51,26 @@ class Evaluation:
         dataset: The reference, and source of the labels.
         world: The ranks.
         watch: Called after each sampling step; may raise, to stop.
+        source: Gives the reference's images; None makes one.
 
     Raises:
         UserError: A metric cannot be had of this data or this many images; before the long work.
     """
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, world: World, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        world: World,
+        watch: Watch | None = None,
+        source: Source | None = None,
+    ) -> None:
         self.recipe, self.dataset, self.world, self.watch = recipe, dataset, world, watch
         self.wanted = recipe.evaluate
         self.metrics: list[Metric] = [part("metric", ref) for ref in self.wanted.metrics]
         for ref, metric in zip(self.wanted.metrics, self.metrics, strict=True):
             _check(ref.name, metric, dataset, self.wanted.images)
-        self.reference = Feed(dataset, recipe.seed, self._batch_size(), world)
+        self.reference = source or source_of(dataset, world.device, recipe.loading)
 
     def run(self, trained: Trained, reference: ReferenceModel | None) -> tuple[Results, dict[str, Tensor]]:
         """Score ``trained``.
@@ -80,18 +88,16 @@ class Evaluation:
         streamed = len(self.dataset) if any("reference" in m.needs for m in metrics) else 0
         total = -(-(self.wanted.images + streamed + len(held_out or ())) // self.world.size)
         with Progress("evaluate", total, shown=self.world.first) as bar, torch.inference_mode():
-            self._feed(
-                [m for m in metrics if "reference" in m.needs], self._real(self.dataset, self.reference), bar, True
-            )
+            self._feed([m for m in metrics if "reference" in m.needs], self._real(self.reference), bar, True)
             others = copy.deepcopy(metrics)  # they have seen the reference, and now see other images
             self._feed(metrics, self._generated(trained, reference, asked), bar, False, trained)
             scores = self._scores(metrics)
             evaluations = int(self.world.max(torch.tensor(max(asked, default=0))))
             real: dict[str, float] = {}
             if held_out is not None:
-                feed = Feed(held_out, self.recipe.seed, self._batch_size(), self.world)
+                source = source_of(held_out, self.world.device, self.recipe.loading)
                 able = [m for m in others if "model" not in m.needs]
-                self._feed(able, self._real(held_out, feed), bar, False)
+                self._feed(able, self._real(source), bar, False)
                 real = {name: value for name, (value, _) in self._scores(able).items()}
         results = {
             name: self._result(value, self._protocol(metric, trained, reference, evaluations), real.get(name), held_out)
@@ -120,9 +126,9 @@ class Evaluation:
                 metric.update(images, real=real, labels=labels, index=numbers, **later)
             bar.step(len(images))
 
-    def _real(self, dataset: Dataset, feed: Feed) -> Iterator[Streamed]:
-        for numbers in self._batches(len(dataset)):
-            images, cond = feed.read(numbers)
+    def _real(self, source: Source) -> Iterator[Streamed]:
+        batches = list(self._batches(len(source)))
+        for numbers, (images, cond) in zip(batches, each(source, batches), strict=True):
             yield images, cond.get("class"), numbers
 
     def _generated(self, trained: Trained, reference: ReferenceModel | None, asked: list[int]) -> Iterator[Streamed]:
@@ -133,8 +139,9 @@ class Evaluation:
         sampling = build_sampling(self.recipe.sampler, trained.model.schedule, reference)
         maker = Generator(trained.model, trained.network, sampling, self.world.device, self.watch)
         whose = image_numbers(self.wanted.seed, len(self.dataset), 0, max(self.wanted.images, 1))
-        for numbers in self._batches(self.wanted.images):
-            _, cond = self.reference.read(whose[numbers])
+        batches = list(self._batches(self.wanted.images))
+        real = each(self.reference, (whose[numbers] for numbers in batches))
+        for numbers, (_, cond) in zip(batches, real, strict=True):
             made = maker.batch(self.wanted.seed, numbers.tolist(), cond)
             asked.append(made.evaluations)
             yield made.images, cond.get("class"), made.numbers

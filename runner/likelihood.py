@@ -13,8 +13,7 @@ from ..core import Dataset, ImageStreams, bind, bits_per_dim
 from ..registry import UserError
 from .console import Progress
 from .evaluate import Trained
-from .feed import Feed, image_numbers
-from .world import World
+from .feed import image_numbers, source_of
 
 
 @dataclass(frozen=True)
@@ -105,12 +104,12 @@ def measure(
     denoiser = trained.model.denoiser(network)
     codec, schedule, spec = trained.model.codec, trained.model.schedule, trained.model.codec.spec
     numbers = image_numbers(integral.seed, len(dataset), 0, min(count, len(dataset)))
-    feed = Feed(dataset, integral.seed, batch_size, World(0, 1, device))
+    source = source_of(dataset, device)
     values, errors = [], []
     with Progress("likelihood", len(numbers)) as bar:
         for start in range(0, len(numbers), batch_size):
             part = numbers[start : start + batch_size]
-            images, cond = feed.read(part)
+            images, cond = source.take(part)
             streams = ImageStreams(integral.seed, part.tolist(), spec.shape, device)
             how = (integral.probes, integral.draws, integral.steps)
             try:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from .conditions import check_guidance, conditions, save_examples
 from .console import Progress, log
 from .evaluate import Evaluation, Trained, table
 from .facts import run_facts
-from .feed import Feed
+from .feed import Feed, source_of
 from .folder import RunFolder
 from .generate import Generator
 from .reference import check_reference, load_reference, not_yet, reference_digest
@@ -53,11 +54,13 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     model = build_model(recipe, dataset.spec)
     model.backbone.to(world.device)
     scored = "evaluate" in due and wants_scores(recipe)
-    evaluation = Evaluation(recipe, dataset, world, stopping(session)) if scored else None
-    feed = Feed(dataset, recipe.seed, recipe.train.batch_size, world, model.augmentations)
-    begin(session, dataset, model, feed)
-    if "train" in due:
-        train(session, model, feed)
+    source = source_of(dataset, world.device, recipe.loading)
+    evaluation = Evaluation(recipe, dataset, world, stopping(session), source) if scored else None
+    feed = Feed(dataset, recipe.seed, recipe.train.batch_size, world, model.augmentations, source=source)
+    with closing(feed):
+        begin(session, dataset, model, feed)
+        if "train" in due:
+            train(session, model, feed)
     trained = None
     if "sample" in due:
         trained = load_trained(model, session.files, "ema")
@@ -100,6 +103,9 @@ def begin(session: Session, dataset: Dataset, model: Model, feed: Feed) -> None:
         "spec.json": json.dumps(spec_as_dict(dataset.spec), indent=2) + "\n",
     }
     log.info("%s: %s", session.name, what_is_run(session, facts))
+    log.info(
+        "data: %s images of %s %s", f"{len(dataset):,}", "x".join(map(str, dataset.spec.shape)), feed.source.about()
+    )
     session.describe(facts, files)
     if session.world.first:
         images, cond = feed.read(torch.arange(min(len(dataset), 600)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +20,7 @@ from .feed import Feed
 from .guard import Diverged
 from .learner import Draws, Learner
 from .optimizer import learning_rate, set_learning_rate
+from .pace import Pace
 from .session import Session
 from .signals import Interrupted
 
@@ -58,7 +58,7 @@ class Trainer:
             moment_dtype=getattr(torch, self.recipe.latents.dtype),
         )
         self.saved_step = 0
-        self._clock, self._clock_step = time.perf_counter(), 0
+        self.pace = Pace(train.batch_size)
         self._norm = torch.zeros((), device=self.world.device)
 
     def begin(self) -> None:
@@ -75,7 +75,7 @@ class Trainer:
         self.losses = _for_all_ranks(
             self.state.learner, self.world.size, self.world.device, self.recipe.distributed.strategy
         )
-        self._clock, self._clock_step = time.perf_counter(), self.state.step
+        self.pace.restart()
 
     def run(self) -> None:
         """Train to the recipe's number of steps. The order of what happens after a step matters: see the comments."""
@@ -99,6 +99,8 @@ class Trainer:
                     log.info("%s stopped the training at step %d", stop, state.step)
                     self.session.stopped_early(state.step)
                     break
+        if (waited := self.pace.waited()) is not None:
+            log.info("waited for data: %.1f %% of the time", 100 * waited)
 
     def step(self) -> None:
         """One optimizer step on one global batch."""
@@ -120,6 +122,7 @@ class Trainer:
         state.loss_steps = state.loss_steps + (1 - bad)
         state.step += 1
         state.images_seen += recipe.train.batch_size
+        self.pace.step(batch.wait_s)
 
     def save(self) -> None:
         """Write a checkpoint, unless this step has one."""
@@ -145,17 +148,14 @@ class Trainer:
         return stop
 
     def _values(self) -> dict[str, float]:
-        state, now = self.state, time.perf_counter()
-        step_s = (now - self._clock) / max(state.step - self._clock_step, 1)
-        self._clock, self._clock_step = now, state.step
+        state = self.state
         # no finite loss since the last point: not a number, rather than a zero that looks like the best of all
         loss = float(self.world.sum(state.loss_sum) / self.world.size / state.loss_steps)
         return {
             "loss": loss,
             "learning_rate": float(state.optimizer.param_groups[0]["lr"]),
             "gradient_norm": float(self._norm),
-            "images_per_second": self.recipe.train.batch_size / step_s,
-            "step_ms": 1000 * step_s,
+            **self.pace.point(),
             "images_seen": float(state.images_seen),
             "bad_steps": float(state.guard.total),
         }
@@ -181,7 +181,7 @@ class Trainer:
                 self.preview(network.eval(), self.state.step)
             network.train(was_training)
         self.world.barrier()
-        self._clock, self._clock_step = time.perf_counter(), self.state.step  # pictures are no training time
+        self.pace.restart()  # pictures are no training time
 
     def _stop_if_asked(self) -> None:
         """Checkpoint and leave after Ctrl-C or SIGTERM; several ranks agree on it first.

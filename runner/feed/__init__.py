@@ -8,6 +8,6 @@ from .batches import Batch, Feed
 from .choice import source_of
 from .order import epoch_order, image_numbers
 from .resident import Resident
-from .source import Rows, Source
+from .source import Rows, Source, each
 
-__all__ = ["Batch", "Feed", "Resident", "Rows", "Source", "epoch_order", "image_numbers", "source_of"]
+__all__ = ["Batch", "Feed", "Resident", "Rows", "Source", "each", "epoch_order", "image_numbers", "source_of"]
