@@ -1,18 +1,78 @@
-"""Finds the pictures of a folder, in the order in which a person counts: img2 before img10."""
+"""Names of pictures: which are pictures', the order in which a person counts, img2 before img10, how one is shown."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 )
+MOST_NAMED = 10  # lines in one message
+MAC_FORKS = "__MACOSX"  # what a Mac puts into a zip beside the files
+MOST_BYTES = 2**30  # of a picture's file: it is read whole
+
+
+@dataclass
+class Listing:
+    """What is in a folder or a zip.
+
+    Attributes:
+        names: Of the pictures, in natural order: paths below the root, with ``/``.
+        sizes: Bytes of each, unpacked.
+        stamps: Of each a number that changes when the file does.
+        trouble: What cannot be used, known without opening it: name and reason.
+        others: Endings of the files that are no pictures, and how many have each.
+    """
+
+    names: list[str] = field(default_factory=list)
+    sizes: array[int] = field(default_factory=lambda: array("q"))
+    stamps: array[int] = field(default_factory=lambda: array("q"))
+    trouble: list[tuple[str, str]] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+    def filled(self, rows: Iterable[tuple[str, int, int]]) -> Listing:
+        """This, with pictures (name, size, stamp) from any order."""
+        rows = sorted(rows, key=lambda row: natural(row[0]))
+        self.names = [name for name, _, _ in rows]
+        self.sizes, self.stamps = array("q", (row[1] for row in rows)), array("q", (row[2] for row in rows))
+        return self
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep these pictures alone."""
+        self.names = [self.names[row] for row in rows]
+        self.sizes, self.stamps = (array("q", (column[row] for row in rows)) for column in (self.sizes, self.stamps))
+
+
+def printable(text: str) -> str:
+    """A name with what cannot be shown (control characters, bytes that are no UTF-8) as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def inside(name: str) -> str | None:
+    """A path below a root as it is written here, ``\\`` being ``/``; None when it is absolute or climbs out."""
+    name = name.replace("\\", "/")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return None if name[:1] == "/" or name[1:3] == ":/" or ".." in parts else "/".join(parts)
+
+
+def few(names: Sequence[str]) -> str:
+    """The first four, in one line."""
+    return ", ".join(map(printable, names[:4])) + (", ..." if len(names) > 4 else "")
+
+
+def a_line_each(lines: Sequence[str]) -> str:
+    """The first ten of them, and how many more there are; each after a break."""
+    more = [f"and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else []
+    return "".join(f"\n  {line}" for line in [*lines[:MOST_NAMED], *more])
 
 
 @dataclass(frozen=True)
@@ -99,7 +159,7 @@ def search(root: Path) -> Found:
 def natural(name: str) -> tuple[list[str | int], str]:
     """A key to sort by: runs of digits count as numbers; of equal ones (01 and 1) the text decides."""
     pieces = re.split(r"([0-9]+)", name)
-    return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
+    return [int(piece, 16) if i % 2 else piece for i, piece in enumerate(pieces)], name  # 16: any number of digits
 
 
 def _files(folder: str, above: frozenset[tuple[int, int]], broken: list[Path]) -> Iterator[os.DirEntry[str]]:
