@@ -26,6 +26,7 @@ from .facts import run_facts
 from .feed import Feed, source_of
 from .folder import RunFolder
 from .generate import Generator
+from .latents.plan import training_feed
 from .reference import check_reference, load_reference, not_yet, reference_digest
 from .session import Session
 from .summary import network_summary
@@ -60,7 +61,8 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     with closing(feed):
         begin(session, dataset, model, feed)
         if "train" in due:
-            train(session, model, feed)
+            with closing(training_feed(session, model, feed)) as fed:
+                train(session, model, fed)
     trained = None
     if "sample" in due:
         trained = load_trained(model, session.files, "ema")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -107,6 +108,21 @@ class World:
             raise trouble
         if told is not None:
             raise Interrupted(*told[1]) if told[0] == "Interrupted" else UserError(*told[1])
+        return made
+
+    def together(self, work: Callable[[], T]) -> T:
+        """``work()`` on every rank at once; a user's mistake that one finds is raised on all: nobody waits in vain."""
+        if self.size == 1:
+            return work()
+        trouble: UserError | None = None
+        try:
+            made = work()
+        except UserError as error:
+            trouble = error
+        if self.max(torch.tensor(int(trouble is not None))):
+            mine = torch.frombuffer(bytearray(pickle.dumps(trouble)), dtype=torch.uint8)
+            found = [pickle.loads(bytes(rows.tolist())) for rows in self.gather_rows(mine)]
+            raise trouble or next(one for one in found if one is not None)
         return made
 
     def tell(self, value: Any) -> Any:

@@ -114,8 +114,10 @@ class Feed:
             yield numbers
 
     def _draws(self, place: int, count: int, images_seen: int) -> Tensor:
-        """Uniform numbers of the augmentation at ``place``, (b, count)."""
+        """Uniform numbers of the augmentation at ``place``, (b, count), on the device."""
+        return there(self._drawn(place, count, images_seen), self.world.device)
+
+    def _drawn(self, place: int, count: int, images_seen: int) -> Tensor:
         # drawn for the whole global batch: a shorter draw would give other numbers on another number of ranks
         random = generator(self.seed, f"augment {place}", images_seen)
-        draws = torch.rand(self.batch_size, count, generator=random)[self.world.share_of(self.batch_size)]
-        return there(draws, self.world.device)
+        return torch.rand(self.batch_size, count, generator=random)[self.world.share_of(self.batch_size)]

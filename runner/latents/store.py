@@ -1,0 +1,206 @@
+"""The moments of one set of images on disk: a folder of shards, known by what they are made of.
+
+Any number of processes, of one run or of several, may read and write it at once: a shard is claimed before it is
+made, and never changed once it is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from ...files.writing import read_json, write_json
+from .shards import open_shard, write_shard
+
+FORMAT = 1  # of the shards; another one makes another cache
+HEAD, LOCKS = "cache.json", "locks"
+HEAD_BYTE = 2**40  # of the file of locks; those before it are the shards'
+THREADS = 4  # that check shards: the checksum is faster than most disks
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a cache is made of: equal contents, equal moments. Where anything lies is no part of it.
+
+    Attributes:
+        codec: Name of the codec.
+        facts: What else the moments depend on: weights, settings.
+        data: Fingerprint of the images and their conditions, in order.
+        images: How many.
+        mirrored: Whether they were mirrored left to right.
+        shape: Of an image's moments.
+        dtype: ``float32`` or ``float16``.
+        cond: Shape and type of each condition by name.
+    """
+
+    codec: str
+    facts: Mapping[str, Any]
+    data: str
+    images: int
+    mirrored: bool
+    shape: tuple[int, ...]
+    dtype: str
+    cond: Mapping[str, tuple[tuple[int, ...], str]]
+
+    def key(self) -> str:
+        """A sha256 of it all."""
+        text = json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one image's moments; its conditions are small beside them."""
+        return math.prod(self.shape) * torch.zeros((), dtype=getattr(torch, self.dtype)).element_size()
+
+    def rows(self, count: int) -> dict[str, Tensor]:
+        """What ``count`` images have in a shard, without memory: for shapes and types."""
+        forms = {"moments": (self.shape, self.dtype), **{f"cond.{name}": one for name, one in self.cond.items()}}
+        return {
+            name: torch.empty((count, *shape), dtype=getattr(torch, dtype), device="meta")
+            for name, (shape, dtype) in forms.items()
+        }
+
+
+class Store:
+    """A cache on disk, as far as it is there.
+
+    Args:
+        contents: What it is made of.
+        folder: Of the caches of latents.
+        shard_mib: Size of the shards of a new cache.
+        about: What a person wants to know of it besides.
+
+    Attributes:
+        key: The sha256 of its contents.
+        folder: Where it lies.
+        per_shard: Images in each shard but the last.
+        shards: The tensors of each shard that has been found whole; None for the others.
+    """
+
+    def __init__(self, contents: Contents, folder: Path, shard_mib: float, about: Mapping[str, str]) -> None:
+        self.contents, self.key = contents, contents.key()
+        self.folder = folder / self.key[:32]
+        self._locks = self._opened_locks()
+        wanted = max(1, int(shard_mib * 2**20) // contents.image_bytes)
+        self.per_shard = self._head(min(wanted, contents.images), about)
+        self.shards: list[dict[str, Tensor] | None] = [None] * -(-contents.images // self.per_shard)
+
+    def _opened_locks(self) -> IO[bytes] | None:
+        """The file of locks, open as long as the store: to close it would give all claims back.
+
+        None for a cache that can only be read, which may be whole.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return open(self.folder / LOCKS, "ab")
+        except OSError:
+            if read_head(self.folder) is None:
+                raise
+            return None
+
+    def _head(self, per_shard: int, about: Mapping[str, str]) -> int:
+        """Images a shard: those of the cache that is there, or of a new one; of two that begin it at once the first."""
+        self._lock(HEAD_BYTE, wait=True)
+        try:
+            head = read_head(self.folder)
+            if head is None or head["key"] != self.key:
+                head = {"key": self.key, "images_per_shard": per_shard, **asdict(self.contents), **about}
+                write_json(self.folder / HEAD, head)
+            return int(head["images_per_shard"])
+        finally:
+            self.release(HEAD_BYTE)
+
+    def numbers(self, shard: int) -> range:
+        """The images of a shard."""
+        first = shard * self.per_shard
+        return range(first, min(first + self.per_shard, self.contents.images))
+
+    def path(self, shard: int) -> Path:
+        """Its file."""
+        return self.folder / f"{shard:06d}.moments"
+
+    def missing(self) -> list[int]:
+        """The shards that are not there."""
+        return [number for number, shard in enumerate(self.shards) if shard is None]
+
+    def count(self) -> int:
+        """Images that are there."""
+        return sum(len(self.numbers(number)) for number, shard in enumerate(self.shards) if shard is not None)
+
+    def look(self, seen: Callable[[int], object] = abs) -> int:
+        """Open the shards that have appeared since the last look; damaged ones are told and removed.
+
+        Args:
+            seen: Told of the number of images, a shard at a time.
+
+        Returns:
+            How many images they have.
+        """
+        before = self.count()
+        with ThreadPoolExecutor(THREADS) as threads:
+            missing = self.missing()
+            for number, found in zip(missing, threads.map(self._open, missing), strict=True):
+                self.shards[number] = found
+                seen(len(self.numbers(number)))
+        return self.count() - before
+
+    def _open(self, shard: int) -> dict[str, Tensor] | None:
+        numbers, path = self.numbers(shard), self.path(shard)
+        found = open_shard(path, self.contents.rows(len(numbers)), self.key, numbers.start)
+        if found is None and self._locks is not None:
+            path.unlink(missing_ok=True)  # damaged: what is there counts as made
+        return found
+
+    def write(self, shard: int, moments: Tensor, cond: Mapping[str, Tensor]) -> bool:
+        """Add a shard; False, and a warning, where that is not possible."""
+        tensors = {"moments": moments, **{f"cond.{name}": value for name, value in cond.items()}}
+        return write_shard(self.path(shard), tensors, self.key, self.numbers(shard).start)
+
+    def claim(self, shard: int) -> bool:
+        """Hold a shard to make it, until `release` or the end of the process; not where another makes it or has."""
+        if not self._lock(shard):
+            return False
+        if self.path(shard).exists():
+            self.release(shard)
+            return False
+        return True
+
+    def release(self, shard: int) -> None:
+        """Give a claim back."""
+        if self._locks is not None:
+            with contextlib.suppress(OSError):  # no locks there: see below
+                fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, shard)
+
+    def _lock(self, byte: int, wait: bool = False) -> bool:
+        """Lock a byte of the file of locks, which need not be there; whether that could be done.
+
+        Where the file system has no locks, everybody may: two then make the same shard, and no harm is done.
+        """
+        if self._locks is None:
+            return True
+        try:
+            fcntl.lockf(self._locks, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
+        except OSError as error:
+            return error.errno not in (errno.EACCES, errno.EAGAIN)
+        return True
+
+
+def read_head(folder: Path) -> dict[str, Any] | None:
+    """What a cache is made of; None where its head is not there, or damaged."""
+    try:
+        head = read_json(folder / HEAD)
+        return head if head["key"] and int(head["images_per_shard"]) > 0 else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
