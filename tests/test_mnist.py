@@ -1,16 +1,18 @@
 """MNIST and FashionMNIST: the IDX format, packed and unpacked, and what is said when files are missing or damaged."""
 
 import gzip
-import struct
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.error import URLError
 
 import numpy as np
 import pytest
+import stand_ins_kit
 import torch
-from data_kit import md5_of, real_data, same_item_by_item
 from data_kit import no_network_fixture as no_network_fixture
+from data_kit import real_data, same_item_by_item
+from host_kit import Host
+from host_kit import host_fixture as host_fixture
+from stand_ins_kit import idx
 
 from dmf.plugins.datasets._idx import read_idx
 from dmf.plugins.datasets.fashion_mnist import FashionMNIST
@@ -19,31 +21,12 @@ from dmf.testing import check_dataset
 
 SETS = [MNIST, FashionMNIST]
 both = pytest.mark.parametrize("kind", SETS, ids=lambda kind: kind.NAME)
-COUNTS = {"train": 12, "t10k": 5}
-
-
-def idx(pixels: np.ndarray[Any, Any]) -> bytes:
-    """The bytes of an IDX file, as the format's page has them."""
-    return struct.pack(f">BBBB{pixels.ndim}I", 0, 0, 8, pixels.ndim, *pixels.shape) + pixels.tobytes()
 
 
 @pytest.fixture
 def like_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Packed files of a few images, for both sets, in place of the real ones, with their md5s."""
-    import torchvision.datasets as theirs
-
-    draw = np.random.RandomState(0)
-    for name in ("MNIST", "FashionMNIST"):
-        raw = tmp_path / name / "raw"
-        raw.mkdir(parents=True)
-        for part, count in COUNTS.items():
-            images = draw.randint(256, size=(count, 28, 28)).astype(np.uint8)
-            labels = draw.randint(10, size=count).astype(np.uint8)
-            for what, content in (("images-idx3", images), ("labels-idx1", labels)):
-                (raw / f"{part}-{what}-ubyte.gz").write_bytes(gzip.compress(idx(content)))
-                np.save(raw / f"{part}-{what}.npy", content)
-        resources = [(name, md5_of(raw / name)) for name, _ in theirs.MNIST.resources]
-        monkeypatch.setattr(getattr(theirs, name), "resources", resources)
+    stand_ins_kit.mnist(tmp_path, monkeypatch)
     return tmp_path
 
 
@@ -77,32 +60,16 @@ def test_the_files_are_read_as_they_lie(kind: type[MNIST], unpacked: bool, like_
 
 @both
 def test_a_missing_file_is_fetched_and_only_that(
-    kind: type[MNIST], like_mnist: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[MNIST], like_mnist: Path, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = like_mnist / kind.NAME / "raw/train-labels-idx1-ubyte.gz"
-    content, asked = lost.read_bytes(), []
+    host.give(f"/second/{lost.name}", lost.read_bytes())
     lost.write_bytes(b"cut short")
-
-    def fetch(url: str, download_root: str, filename: str, md5: str) -> None:
-        asked.append(url)
-        (Path(download_root) / filename).write_bytes(content if filename == lost.name else b"not asked for")
-
-    monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", _unless_whole(fetch))
+    mirrors = [f"{host.address}/first/", f"{host.address}/second/"]
+    monkeypatch.setattr(f"torchvision.datasets.{kind.NAME}.mirrors", mirrors)
     assert "damaged" in complaint(kind, root=str(like_mnist), download=False)
     assert len(kind(root=str(like_mnist))) == 12
-    assert len(asked) == 1 and asked[0].endswith("/train-labels-idx1-ubyte.gz")
-
-
-def _unless_whole(fetch: Any) -> Any:
-    """What torchvision's function does: a file that is whole is not fetched, and all are unpacked."""
-
-    def fetched(url: str, download_root: str, filename: str, md5: str) -> None:
-        file = Path(download_root) / filename
-        if not (file.exists() and md5_of(file) == md5):
-            fetch(url, download_root, filename, md5)
-        file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
-
-    return fetched
+    assert host.asked == [f"/first/{lost.name}", f"/second/{lost.name}"]
 
 
 @both
@@ -114,22 +81,14 @@ def test_it_says_what_it_looked_for_and_tried(kind: type[MNIST], tmp_path: Path)
     rows = [line for line in text.splitlines() if "  md5 " in line]
     assert len(rows) == 4 and all(row.endswith("missing") for row in rows)
     assert rows[0].split() == ["train-images-idx3-ubyte.gz", "md5", md5, "missing"]
-    assert "download from http" in text and "failed: " in text and "Name or service not known" in text
+    assert "train-images-idx3-ubyte.gz did not come\n  http" in text and "Name or service not known" in text
     assert f"put them into {tmp_path}/{kind.NAME}/raw" in text and f"the folder that holds {kind.NAME}/raw" in text
 
 
 def test_it_does_not_download_when_told_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: pytest.fail("it went to the network"))
+    monkeypatch.setattr("dmf.plugins.datasets._download.urlopen", lambda *a, **k: pytest.fail("it went to the network"))
     assert "download is false, so none was tried" in complaint(MNIST, root=str(tmp_path / "none"), download=False)
     assert not (tmp_path / "none").exists()
-
-
-def test_a_download_that_leaves_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: Any, **kwargs: Any) -> NoReturn:
-        raise URLError("no")
-
-    monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", fail)
-    assert "failed: RuntimeError" in complaint(MNIST, root=str(tmp_path))
 
 
 def test_what_is_unreadable_is_no_traceback(like_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:

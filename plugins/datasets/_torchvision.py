@@ -1,22 +1,30 @@
-"""What the sets that torchvision fetches share: where they lie, the fetching, and what is said where they are not.
+"""What the sets that torchvision knows share: where they lie, how they are fetched, what is said where they are not.
 
-torchvision knows their addresses and checksums; here is what it leaves unsaid when something fails.
+Addresses and checksums are torchvision's. The fetching is ours: its functions leave a killed download under the name of
+the file, wait for a silent host for ever, and say little of what went wrong.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import logging
 import os
+import shutil
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import TypeVar
 
+from ...files.progress import Progress
+from ._download import PIECE, fetch, looks_like_a_page
+
 T = TypeVar("T")
-# no network, no permission, a full disk, a broken transfer; what torchvision or tar calls a damaged archive
-FAILURES = (OSError, HTTPException, RuntimeError, EOFError, tarfile.TarError, zlib.error)
+# it is not there, or may not be read; torchvision's word for that; what tar and zlib say of a damaged archive
+FAILURES = (OSError, RuntimeError, EOFError, tarfile.TarError, zlib.error)
+log = logging.getLogger("dmf")
 
 
 def data_folder(root: str | None) -> Path:
@@ -24,8 +32,48 @@ def data_folder(root: str | None) -> Path:
     return Path(root or os.environ.get("DMF_DATA") or "data").expanduser().absolute()
 
 
-def _nothing(name: str) -> str:
+def _nothing() -> str:
     return ""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file of a set, as it is fetched.
+
+    Attributes:
+        file: Where it goes.
+        md5: Of its content.
+        addresses: Where it comes from, tried in order.
+        instead: What of its content lies unpacked beside it, in words; empty where that is not all of it.
+        unpack: Unpacks it, where it is not read packed.
+    """
+
+    file: Path
+    md5: str
+    addresses: tuple[str, ...]
+    instead: Callable[[], str] = _nothing
+    unpack: Callable[[], None] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the file itself is there, by its checksum."""
+        from torchvision.datasets.utils import check_integrity
+
+        return bool(check_integrity(str(self.file), self.md5))
+
+    def state(self) -> str:
+        """In a word or two, whether it is there."""
+        if self.instead():
+            return self.instead()
+        try:
+            if self.whole:
+                return "ok"
+            if not self.file.exists():
+                return "missing"
+            with open(self.file, "rb") as file:
+                return "damaged: it is a web page" if looks_like_a_page(file.read(PIECE)) else "damaged"
+        except OSError as error:
+            return f"unreadable ({error.strerror})"
 
 
 @dataclass(frozen=True)
@@ -35,61 +83,96 @@ class Source:
     Attributes:
         title: What people call the set.
         folder: Where its files lie.
-        files: Name and md5 of each.
-        address: Where torchvision fetches them.
+        files: What is fetched.
         by_hand: What to do on a machine without a network; a clause.
         parent: What ``root`` has to hold.
-        instead: Of a file's name, what stands in for it, such as what was in an archive; empty for nothing.
+        inside: What is unpacked from the files and has checksums of its own.
     """
 
     title: str
     folder: Path
-    files: tuple[tuple[str, str], ...]
-    address: str
+    files: tuple[Remote, ...]
     by_hand: str
     parent: str
-    instead: Callable[[str], str] = _nothing
+    inside: tuple[Remote, ...] = ()
 
-    def opened(self, read: Callable[[], T], fetch: Callable[[], object], download: bool) -> T:
+    def opened(self, read: Callable[[], T], download: bool) -> T:
         """What ``read`` gives, after a download if need be.
 
         Args:
             read: Reads the set from its folder; RuntimeError or OSError where it is not there, or damaged.
-            fetch: Downloads what is missing.
-            download: Whether that is allowed.
+            download: Whether to fetch what is missing. What lies there packed is unpacked in any case.
 
         Raises:
             ValueError: It is not to be had: what was looked for and tried, and what to do.
         """
-        try:
+        with contextlib.suppress(*FAILURES):
             return read()
-        except (RuntimeError, OSError) as error:
-            if not download:
-                raise ValueError(self._missing("download is false, so none was tried")) from error
         try:
-            fetch()
+            self._complete(download)
             return read()
         except FAILURES as error:
-            tried = f"the download from {self.address} failed: {type(error).__name__}: {error}"
-            raise ValueError(self._missing(tried)) from error
+            raise ValueError(self._missing(str(error))) from error
+
+    def _complete(self, download: bool) -> None:
+        """Fetch and unpack what is not there; of several processes one does, the others wait for it."""
+        if not download and not any(one.unpack and not one.instead() and one.whole for one in self.files):
+            raise FileNotFoundError("download is false, so none was tried")
+        with _alone(self.files[0].file.parent):
+            for one in self.files:
+                if one.instead() or (one.whole and not one.unpack):  # another process may have been faster
+                    continue
+                if not one.whole:
+                    if not download:
+                        raise FileNotFoundError(f"download is false, so {one.file.name} was not fetched")
+                    fetch(one.addresses, one.file, one.md5)
+                if one.unpack:
+                    log.info("unpack %s", one.file)
+                    one.unpack()
 
     def _missing(self, tried: str) -> str:
         """What was looked for, what was tried, what to do."""
-        width = max(len(name) for name, _ in self.files)
-        files = "".join(f"\n  {name:{width}}  md5 {md5}  {self._state(name, md5)}" for name, md5 in self.files)
+        known = (*self.files, *self.inside)
+        width = max(len(one.file.name) for one in known)
+        files = "".join(f"\n  {one.file.name:{width}}  md5 {one.md5}  {one.state()}" for one in known)
         return (
             f"{self.title} is not (whole) in {self.folder}; looked for{files}\n{tried}\n"
             f"to place it by hand: {self.by_hand};\n"
             f"or set dataset.root or DMF_DATA to the folder that holds {self.parent}"
         )
 
-    def _state(self, name: str, md5: str) -> str:
-        from torchvision.datasets.utils import check_integrity
 
-        if self.instead(name):
-            return self.instead(name)
+def unpack_tar(archive: Path, into: Path) -> None:
+    """Write the plain files of an archive below a folder, each whole or not at all.
+
+    Args:
+        archive: A tar file, packed or not.
+        into: The folder. A name that leads out of it is an error; links and devices are passed over.
+    """
+    with tarfile.open(archive) as tar, Progress(f"unpack {archive.name}", None, "files") as progress:
+        for member in tar:
+            target = Path(os.path.normpath(into / member.name))
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is None:
+                continue
+            if not target.is_relative_to(into):
+                raise RuntimeError(f"{archive} holds {member.name}, which leads out of its folder")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside = target.with_name(f".{target.name}.part")
+            with open(aside, "wb") as file:
+                shutil.copyfileobj(content, file)
+            os.replace(aside, target)
+            progress.step()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else fetches into the folder meanwhile; who is killed lets go of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".fetching", "w") as lock:
         try:
-            whole = check_integrity(str(self.folder / name), md5)
-        except OSError as error:
-            return f"unreadable ({error.strerror})"
-        return "ok" if whole else "damaged" if (self.folder / name).exists() else "missing"
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("another process fetches into %s; waiting for it", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ...core import Dataset, DataSpec, InMemory
+from ._resized import Size, resized
 
 TRAIN = 1497  # the other 300 are held out
 CLASSES = tuple("0123456789")
@@ -23,21 +24,24 @@ class Digits(InMemory):
 
     Args:
         split: Which images.
+        size: Side of the images in pixels, if not the 8 that they have; antialiased bicubic.
     """
 
-    def __init__(self, *, split: Literal["train", "test", "all"] = "train") -> None:
+    def __init__(self, *, split: Literal["train", "test", "all"] = "train", size: Size = None) -> None:
         from sklearn.datasets import load_digits  # a second to import: only who uses it waits
 
         grey, labels = load_digits(return_X_y=True)  # (1797, 64) 0 ... 16, (1797,)
         order = np.random.RandomState(0).permutation(len(grey))
         rows = {"train": order[:TRAIN], "test": order[TRAIN:], "all": np.arange(len(grey))}[split]
         pixels = np.round(grey[rows] * 255 / 16).astype(np.uint8)
-        images = torch.from_numpy(pixels).reshape(-1, 1, 8, 8)
+        images = resized(torch.from_numpy(pixels).reshape(-1, 1, 8, 8), size)
         super().__init__(
-            DataSpec((1, 8, 8), CLASSES), images, {"class": torch.from_numpy(labels[rows].astype(np.int64))}
+            DataSpec(tuple(images.shape[1:]), CLASSES),
+            images,
+            {"class": torch.from_numpy(labels[rows].astype(np.int64))},
         )
-        self.split = split
+        self.split, self.size = split, size
 
     def held_out(self) -> Dataset | None:
         """The 300 of `test`, for `train`; the other splits leave nothing out."""
-        return Digits(split="test") if self.split == "train" else None
+        return Digits(split="test", size=self.size) if self.split == "train" else None

@@ -10,6 +10,8 @@ class FashionMNIST(MNIST):
     """Clothes, 28x28 grey, 60000 to train on and 10000 held out; downloaded when they are not there.
 
     Args:
+        split: Which images.
+        size: Side of the images in pixels, if not the 28 that they have; antialiased bicubic.
         root: Folder that holds ``FashionMNIST/raw``; when left out, the environment variable DMF_DATA, or ``data``.
         download: Whether to download what is missing (31 MB).
     """

@@ -5,6 +5,7 @@ Source: Nilsback & Zisserman 2008, "Automated flower classification over a large
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,8 +15,9 @@ from annotated_types import Ge
 
 from ...core import Dataset, DataSpec, InMemory
 from ...files.pictures import read_pictures
-from ._torchvision import Source, data_folder
+from ._torchvision import Remote, Source, data_folder, unpack_tar
 
+PICTURES = 8189
 PARTS = {
     "all": ("train", "val", "test"),
     "train": ("train",),
@@ -67,16 +69,20 @@ def _open(folder: Path, parts: tuple[str, ...], download: bool) -> tuple[list[Pa
 
     theirs = datasets.Flowers102
     inside = folder / "flowers-102"
-    archive, _ = theirs._file_dict["image"]
+    remotes = {
+        key: Remote(inside / name, md5, (theirs._download_url_prefix + name,))
+        for key, (name, md5) in theirs._file_dict.items()
+    }
+    archive = remotes["image"].file
+    remotes["image"] = replace(
+        remotes["image"], instead=partial(_unpacked, inside), unpack=partial(unpack_tar, archive, inside)
+    )
     source = Source(
         title="Oxford 102 Flowers",
         folder=inside,
-        files=tuple(theirs._file_dict.values()),
-        address=theirs._download_url_prefix,
-        by_hand=f"fetch these files on a machine with a network, put the two .mat files into {inside}, then"
-        f" `tar -xzf {archive} -C {inside}`",
+        files=tuple(remotes.values()),
+        by_hand=f"fetch these files on a machine with a network and put them into {inside}, packed as they are",
         parent="flowers-102",
-        instead=lambda name: _unpacked(inside) if name == archive else "",
     )
 
     def read() -> list[Any]:
@@ -86,12 +92,12 @@ def _open(folder: Path, parts: tuple[str, ...], download: bool) -> tuple[list[Pa
             raise FileNotFoundError(f"{len(lost)} pictures are not there, the first of them {lost[0]}")
         return held
 
-    held = source.opened(read, partial(theirs, str(folder), download=True), download)
+    held = source.opened(read, download)
     files = [file for one in held for file in one._image_files]
     return files, [label for one in held for label in one._labels], tuple(theirs.classes)
 
 
 def _unpacked(inside: Path) -> str:
-    """What there is of the archive's content; empty for nothing."""
+    """Whether all that was in the archive is there."""
     count = sum(1 for _ in (inside / "jpg").glob("*.jpg"))
-    return f"unpacked, {count} pictures in jpg" if count else ""
+    return f"unpacked, {count} pictures in jpg" if count >= PICTURES else ""

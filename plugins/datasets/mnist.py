@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ...core import Dataset, DataSpec, InMemory
 from ._idx import read_idx
-from ._torchvision import Source, data_folder
+from ._resized import Size, resized
+from ._torchvision import Remote, Source, data_folder
 
 
 class MNIST(InMemory):
@@ -22,6 +23,7 @@ class MNIST(InMemory):
 
     Args:
         split: Which images.
+        size: Side of the images in pixels, if not the 28 that they have; antialiased bicubic.
         root: Folder that holds ``MNIST/raw``; when left out, the environment variable DMF_DATA, or ``data``.
         download: Whether to download what is missing (12 MB).
     """
@@ -30,7 +32,12 @@ class MNIST(InMemory):
     CLASSES: tuple[str, ...] = tuple("0123456789")
 
     def __init__(
-        self, *, split: Literal["train", "test"] = "train", root: str | None = None, download: bool = True
+        self,
+        *,
+        split: Literal["train", "test"] = "train",
+        size: Size = None,
+        root: str | None = None,
+        download: bool = True,
     ) -> None:
         images, labels = _open(self.NAME, data_folder(root), split, download)
         if len(images) != len(labels) or images.shape[1:] != (28, 28):
@@ -38,12 +45,15 @@ class MNIST(InMemory):
                 f"the files of {self.NAME} in {data_folder(root)} hold images {tuple(images.shape)} and labels "
                 f"{tuple(labels.shape)}, not (N, 28, 28) and (N,): delete them, and they are fetched anew"
             )
-        super().__init__(DataSpec((1, 28, 28), self.CLASSES), images[:, None], {"class": labels.to(torch.int64)})
-        self.split, self.root, self.download = split, root, download
+        grey = resized(images[:, None], size)
+        super().__init__(DataSpec(tuple(grey.shape[1:]), self.CLASSES), grey, {"class": labels.to(torch.int64)})
+        self.split, self.size, self.root, self.download = split, size, root, download
 
     def held_out(self) -> Dataset | None:
         """The test split, for `train`."""
-        return type(self)(split="test", root=self.root, download=self.download) if self.split == "train" else None
+        if self.split != "train":
+            return None
+        return type(self)(split="test", size=self.size, root=self.root, download=self.download)
 
 
 def _open(name: str, folder: Path, split: str, download: bool) -> tuple[Tensor, Tensor]:
@@ -56,16 +66,25 @@ def _open(name: str, folder: Path, split: str, download: bool) -> tuple[Tensor, 
     source = Source(
         title=name,
         folder=inside,
-        files=tuple(files.items()),
-        address=", ".join(theirs.mirrors),
+        files=tuple(
+            Remote(
+                inside / packed,
+                md5,
+                tuple(mirror + packed for mirror in theirs.mirrors),
+                instead=partial(_unpacked, inside / packed),
+            )
+            for packed, md5 in files.items()
+        ),
         by_hand=f"fetch these files on a machine with a network and put them into {inside}, packed as they are",
         parent=f"{name}/raw",
-        instead=lambda packed: "unpacked" if (inside / packed.removesuffix(".gz")).exists() else "",
     )
     prefix = {"train": "train", "test": "t10k"}[split]
     wanted = (f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz")
     return source.opened(
         lambda: (read_idx(inside, wanted[0], files[wanted[0]]), read_idx(inside, wanted[1], files[wanted[1]])),
-        partial(theirs, str(folder), download=True),
         download,
     )
+
+
+def _unpacked(packed: Path) -> str:
+    return "unpacked" if packed.with_suffix("").exists() else ""
