@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import ModuleType
 
-from . import bench, encode, evaluate, likelihood, plugins, recipes, run, sample, train, validate
+from . import bench, data, encode, evaluate, likelihood, plugins, recipes, run, sample, train, validate
 
 COMMANDS: Mapping[str, ModuleType] = {
     "run": run,
@@ -15,5 +15,6 @@ COMMANDS: Mapping[str, ModuleType] = {
     "validate": validate,
     "recipes": recipes,
     "plugins": plugins,
+    "data": data,
     "bench": bench,
 }

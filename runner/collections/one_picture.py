@@ -1,0 +1,76 @@
+"""One picture of a source, made into what the set holds of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from PIL import Image
+
+from ...files.pictures import Background, decode, square
+from ...files.sheets import png
+from ...registry import UserError
+from .manifest import Record
+from .sources import Item
+
+UNUSABLE, SMALL = "cannot be used", "too small"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is made of pictures.
+
+    Attributes:
+        size: Side in pixels.
+        channels: 3 for colour, 1 for grey.
+        labels: How sources are labelled.
+        background: What transparent parts are laid on.
+        min_side: A picture whose shorter side has fewer pixels is left out.
+    """
+
+    size: int
+    channels: Literal[3, 1] = 3
+    labels: str = "auto"
+    background: Background = "white"
+    min_side: int = 1
+
+
+def make(item: Item, options: Options) -> tuple[Record, bytes]:
+    """A picture decoded, scaled, cut and packed as PNG.
+
+    Args:
+        item: The picture.
+        options: What is made of it.
+
+    Returns:
+        What is known of it, and the PNG, which has no place yet; of a picture that is left out, why, and no PNG.
+    """
+    record = Record(item.name, label=item.label)
+    if item.entry is None:
+        return replace(record, left_out=UNUSABLE, reason=item.trouble), b""
+    try:
+        content = item.collection.read(item.entry)
+        record = replace(record, sha256=hashlib.sha256(content).hexdigest())
+        picture = decode(content, item.name, "RGB" if options.channels == 3 else "L", background=options.background)
+    except UserError as error:
+        return replace(record, left_out=UNUSABLE, reason=told(error, item.name)), b""
+    width, height = picture.picture.size
+    record = replace(record, width=width, height=height, mode=picture.mode, pixels=digest(picture.picture))
+    if min(width, height) < options.min_side:
+        reason = f"has {width} x {height} pixels; --min-side is {options.min_side}"
+        return replace(record, left_out=SMALL, reason=reason), b""
+    packed = png(square(picture.picture, options.size))
+    return replace(record, file_sha256=hashlib.sha256(packed).hexdigest()), packed
+
+
+def digest(picture: Image.Image) -> str:
+    """Of all pixels: the same for a PNG and a BMP of one picture."""
+    found = hashlib.blake2b(repr((picture.mode, picture.size)).encode(), digest_size=16)
+    found.update(picture.tobytes())
+    return found.hexdigest()
+
+
+def told(error: UserError, name: str) -> str:
+    """What is the matter, to be read after the name."""
+    return str(error).removeprefix(name).lstrip(": ")

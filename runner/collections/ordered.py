@@ -1,0 +1,38 @@
+"""Work on many things at once, with the results in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+TOGETHER = 8  # things a worker takes at once: handing one over costs as much as decoding a small picture
+AHEAD = 4  # what a worker may have waiting, so that a large picture at the front does not stop the others
+
+
+def in_order(work: Callable[[T], R], things: Sequence[T], workers: int, together: int = TOGETHER) -> Iterator[list[R]]:
+    """``work`` of each thing, some at a time, in the order of the things.
+
+    Threads do it: reading, decoding, scaling, packing and hashing all let go of the interpreter's lock.
+
+    Args:
+        work: What is done with each; called in threads.
+        things: All of them.
+        workers: How many threads.
+        together: How many things a thread takes at once.
+    """
+    pool = ThreadPoolExecutor(workers)
+    waiting: deque[Future[list[R]]] = deque()
+    try:
+        for start in range(0, len(things), together):
+            some = things[start : start + together]
+            waiting.append(pool.submit(lambda some=some: [work(one) for one in some]))
+            if len(waiting) >= workers * AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever stops waits for what is in hand, not for the rest

@@ -1,0 +1,38 @@
+"""Tables of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+BAR = 40  # letters of the longest
+MOST = 30  # rows of bars
+
+
+def bars(counts: Mapping[str, int], most: int = MOST) -> Iterator[str]:
+    """A line each: name, number, a bar; the rest of many in one line."""
+    shown = dict(list(counts.items())[:most])
+    width, top = max(map(len, shown), default=0), max(counts.values(), default=0)
+    digits = len(f"{top:,}")
+    for name, count in shown.items():
+        bar = "█" * round(BAR * count / max(top, 1)) or ("▏" if count else "")
+        yield f"  {name.ljust(width)}  {count:>{digits},}  {bar}".rstrip()
+    if len(counts) > most:
+        rest = list(counts.values())[most:]
+        yield f"  and {len(rest)} more, {min(rest):,} to {max(rest):,} each"
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows in columns: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        yield "  " + "  ".join(cells).rstrip()
+
+
+def size_told(size: float) -> str:
+    """A number of bytes in words."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
