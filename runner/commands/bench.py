@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Mapping
 from types import ModuleType
 
-from . import bench_backbones, bench_samplers
+from . import bench_backbones, bench_data, bench_samplers
 
-HELP = "measure samplers on data whose answer is known, and the speed of backbones"
-SUBJECTS: Mapping[str, ModuleType] = {"samplers": bench_samplers, "backbones": bench_backbones}
+HELP = "measure samplers on data whose answer is known, and the speed of backbones and of the data path"
+SUBJECTS: Mapping[str, ModuleType] = {"samplers": bench_samplers, "backbones": bench_backbones, "data": bench_data}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

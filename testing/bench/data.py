@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -43,7 +43,7 @@ class Side:
     """
 
     name: str
-    deliver: Callable[[], Iterator[int]] = field(repr=False)
+    deliver: Callable[[], Generator[int]] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -129,14 +129,14 @@ def over(first: Sequence[float], second: Sequence[float]) -> Spread:
     return spread([a / b for a, b in zip(first, second, strict=True)])
 
 
-def _started(side: Side) -> Iterator[int]:
+def _started(side: Side) -> Generator[int]:
     """Its batches, after the first: processes are started by then."""
     stream = side.deliver()
     next(stream)
     return stream
 
 
-def _turn(stream: Iterator[int], under: Conditions) -> float:
+def _turn(stream: Generator[int], under: Conditions) -> float:
     """Images a second of one side while the others rest."""
     time.sleep(REST_S)
     for _ in range(LEAD):

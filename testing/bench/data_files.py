@@ -39,7 +39,7 @@ def write_pngs(images: Tensor, count: int, folder: Path, tick: Callable[[], None
 
 
 def draw_jpegs(count: int, side: int, folder: Path, tick: Callable[[], None] = lambda: None) -> list[Path]:
-    """JPEG files of drawn pictures in a folder a class: waves of many lengths in colour, about as costly as photographs.
+    """JPEG files of drawn pictures in a folder a class: waves of many lengths, as costly as photographs.
 
     Args:
         count: Of files.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def folder(root: Path) -> Any:
     return datasets.ImageFolder(str(root), transform=transforms())
 
 
-def batches(dataset: Any, batch: int, device: torch.device, workers: int = WORKERS) -> Iterator[int]:
+def batches(dataset: Any, batch: int, device: torch.device, workers: int = WORKERS) -> Generator[int]:
     """An endless row of batches on a device; the number of images of each.
 
     Args:
@@ -43,14 +44,29 @@ def batches(dataset: Any, batch: int, device: torch.device, workers: int = WORKE
         workers: Processes, kept from epoch to epoch.
     """
     pinned = device.type == "cuda"
-    options = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": pinned}
-    loader: Any = DataLoader(dataset, batch, shuffle=True, **options)
+    loader: Any = DataLoader(
+        dataset, batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0, pin_memory=pinned
+    )
     while True:
         for images, labels in loader:
             images.to(device, non_blocking=pinned), labels.to(device, non_blocking=pinned)
             yield len(images)
 
 
-def one_pass(dataset: Any, batch: int, workers: int = WORKERS) -> int:
-    """Read every image once; how many there were."""
-    return sum(len(images) for images, _ in DataLoader(dataset, batch, num_workers=workers))
+def first_batch(root: str, batch: int) -> float:
+    """Seconds to list an ImageFolder and load one batch, in this process."""
+    import torchvision  # noqa: F401 - the import takes seconds, and is not what is timed
+
+    began = time.perf_counter()
+    next(iter(DataLoader(folder(Path(root)), batch, shuffle=True)))
+    return time.perf_counter() - began
+
+
+def one_pass(root: str, batch: int) -> float:
+    """Seconds to list an ImageFolder and load every image once."""
+    import torchvision  # noqa: F401
+
+    began = time.perf_counter()
+    for _ in DataLoader(folder(Path(root)), batch, num_workers=WORKERS):
+        pass
+    return time.perf_counter() - began
