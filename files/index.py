@@ -1,0 +1,88 @@
+"""What is known of the pictures of a collection from one start to the next, so that a start reads only what is new.
+
+A file is the same as long as its name, its size and its stamp are: the time of its last change, or its checksum in a
+zip. Of such a file is known the digest of its content, and whether it can be used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from .cache import cache_folder, keep, kept
+from .collection import Collection, Entries
+from .reading import Seen, Treatment, each, look
+
+WORTH_PICTURES, WORTH_BYTES = 1000, 2**25  # a set with fewer of both is read anew in a second or two
+
+
+class Index:
+    """What is known of each picture of a collection.
+
+    Args:
+        collection: The pictures.
+        treatment: What is made of them.
+        cache: Take what an earlier start has kept, and keep what this one finds. Sets that are read in a second or two
+            are not kept.
+
+    Attributes:
+        seen: What is known of each; None for nothing.
+        worth: Whether anything is kept.
+    """
+
+    def __init__(self, collection: Collection, treatment: Treatment, *, cache: bool) -> None:
+        entries = collection.entries
+        self.collection, self.treatment = collection, treatment
+        self.worth = cache and (len(entries) > WORTH_PICTURES or sum(entries.sizes) > WORTH_BYTES)
+        self._file = cache_file("index", collection.root, treatment.decides())
+        self.seen: list[Seen | None] = _known(self._file, entries) if self.worth else [None] * len(entries)
+        self._as_kept = list(self.seen)
+
+    def read_all(self) -> None:
+        """Have the digest of every picture that can be read."""
+        self._look_at([i for i, one in enumerate(self.seen) if one is None or not one.digest], None, "read pictures")
+
+    def check_all(self) -> None:
+        """Know of every picture whether it can be used."""
+        new = [i for i, one in enumerate(self.seen) if one is None or not one.decoded]
+        self._look_at(new, self.treatment, "check pictures")
+
+    def _look_at(self, numbers: Sequence[int], treatment: Treatment | None, what: str) -> None:
+        place, entries = self.collection, self.collection.entries
+        found = each(lambda i: look(place, entries[i], treatment)[0], numbers, what)
+        for i, one in zip(numbers, found, strict=True):
+            self.seen[i] = one
+        self.save()
+
+    def save(self) -> None:
+        """Keep what is known, if it is worth it and news. What could not be read is not: that may be mended."""
+        if not self.worth or self.seen == self._as_kept:
+            return
+        entries = self.collection.entries
+        rows = [
+            (entries.names[i], entries.sizes[i], entries.stamps[i], one.digest.hex(), one.decoded, one.reason)
+            for i, one in enumerate(self.seen)
+            if one is not None and one.digest
+        ]
+        keep(self._file, {"what": "index", "of": str(self.collection.root)}, [json.dumps(rows).encode()])
+        self._as_kept = list(self.seen)
+
+
+def cache_file(kind: str, root: Path, made_how: str) -> Path:
+    """Where something of a collection is kept."""
+    key = hashlib.sha256(f"{root}\0{made_how}".encode("utf-8", "surrogateescape")).hexdigest()
+    return cache_folder(kind) / key[:32]
+
+
+def _known(file: Path, entries: Entries) -> list[Seen | None]:
+    """What a kept index says of those entries that are as they were."""
+    found = kept(file)
+    if found is None:
+        return [None] * len(entries)
+    known = {
+        (name, size, stamp): Seen(bytes.fromhex(digest), decoded, reason)
+        for name, size, stamp, digest, decoded, reason in json.loads(found.body.tobytes())
+    }
+    return [known.get(one) for one in zip(entries.names, entries.sizes, entries.stamps, strict=True)]

@@ -1,0 +1,83 @@
+"""The decoded pictures of a collection, kept from one start to the next by the digest of each file's content."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .cache import PIECE, Kept, keep, kept, told_size
+from .index import Index, cache_file
+from .reading import Seen, each, look
+
+DIGEST_BYTES = 32
+log = logging.getLogger("dmf")
+
+
+def pixels_of(index: Index) -> Tensor:
+    """The pixels of all pictures that can be used, uint8 (n, C, size, size), in order; now it is known which.
+
+    Those that were decoded before are mapped from the disk; of others the new ones are decoded, on all cores.
+    """
+    file = cache_file("pixels", index.collection.root, index.treatment.makes())
+    digests, old = _rows(kept(file) if index.worth else None, index)
+    if all(one is not None and one.decoded for one in index.seen) and digests == _digests(index):
+        log.info("the pictures were decoded before: %s, %s", told_size(old.nbytes), file)
+        return old
+    images = _decoded(index, old, {digest: row for row, digest in enumerate(digests)})
+    index.save()
+    if index.worth:
+        head = {"what": "pixels", "of": str(index.collection.root), "images": len(images)}
+        if keep(file, head, _pieces(_digests(index), images)):
+            log.info("kept the decoded pictures for the next start: %s, %s", told_size(images.nbytes), file)
+    return images
+
+
+def _rows(found: Kept | None, index: Index) -> tuple[list[bytes], Tensor]:
+    """The digests and pixels of a kept file; of none, none."""
+    one = index.treatment
+    shape = (one.channels, one.size, one.size)
+    if found is None:
+        return [], torch.empty(0, *shape, dtype=torch.uint8)
+    count = found.head["images"]
+    digests = found.body[: count * DIGEST_BYTES].tobytes()
+    pixels = torch.from_numpy(found.body[count * DIGEST_BYTES :]).view(count, *shape)
+    return [digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)], pixels
+
+
+def _digests(index: Index) -> list[bytes]:
+    """Of the pictures that can be used."""
+    return [one.digest for one in index.seen if one is not None and not one.reason]
+
+
+def _decoded(index: Index, old: Tensor, row_of: dict[bytes, int]) -> Tensor:
+    """All that can be used, from the old ones where the content is the same."""
+    place, entries = index.collection, index.collection.entries
+    images = torch.empty(len(entries), *old.shape[1:], dtype=torch.uint8)
+
+    def had(digest: bytes) -> Tensor | None:
+        return old[row_of[digest]] if digest in row_of else None
+
+    def work(i: int) -> Seen:
+        seen, pixels = index.seen[i], None
+        if seen is not None and seen.reason and seen.decoded:
+            return seen
+        if seen is not None and seen.digest:
+            pixels = had(seen.digest)
+        if seen is None or pixels is None:
+            seen, pixels = look(place, entries[i], index.treatment, had)
+        if pixels is not None:
+            images[i] = pixels
+        return seen._replace(decoded=seen.decoded or pixels is not None)
+
+    index.seen[:] = each(work, range(len(entries)), "read pictures")
+    good = [i for i, one in enumerate(index.seen) if one is not None and not one.reason]
+    return images if len(good) == len(images) else images[good]
+
+
+def _pieces(digests: list[bytes], images: Tensor) -> Iterator[bytes | memoryview]:
+    yield b"".join(digests)
+    content = images.flatten().numpy().data
+    yield from (content[at : at + PIECE] for at in range(0, len(content), PIECE))

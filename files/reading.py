@@ -1,0 +1,161 @@
+"""Many pictures: read, held to what a set makes of them, on all cores."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
+
+import PIL
+import torch
+from torch import Tensor
+
+from ..registry import UserError
+from .collection import Entries, Entry
+from .machine import cores
+from .pictures import Background, Mode, decode, square
+from .progress import Progress
+
+RULES = 1  # goes up whenever the same file gives other pixels
+T = TypeVar("T")
+
+
+class Readable(Protocol):
+    """What pictures are read from: a `Collection`, or what does as it does."""
+
+    @property
+    def entries(self) -> Entries:
+        """The pictures."""
+
+    def read(self, entry: Entry) -> bytes:
+        """The bytes of one; `UserError` when it cannot be read."""
+
+    def source(self, entry: Entry) -> str:
+        """What a message calls it."""
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What becomes of each picture of a set: its middle square, of one size and as many channels.
+
+    Attributes:
+        size: Side in pixels.
+        channels: 3 for RGB, 1 for grey.
+        background: Colour behind transparent parts.
+        box: (left, top, right, bottom) of the part that counts, in pixels of the file; None for the whole.
+    """
+
+    size: int
+    channels: int = 3
+    background: Background = "white"
+    box: tuple[int, int, int, int] | None = None
+
+    def __call__(self, content: bytes, source: str) -> Tensor:
+        """The pixels, uint8 (channels, size, size), of a file's bytes; `UserError` when it holds no such picture."""
+        mode: Mode = "L" if self.channels == 1 else "RGB"
+        picture = decode(content, source, mode, self.background).picture
+        if self.box is not None:
+            _, _, right, bottom = self.box
+            if picture.width < right or picture.height < bottom:
+                raise UserError(
+                    f"{source} is {picture.width} x {picture.height} pixels (width x height), too small for the part "
+                    f"{self.box} of it; fetch it anew, or take it away"
+                )
+            picture = picture.crop(self.box)
+        return square(picture, self.size)
+
+    def decides(self) -> str:
+        """What decides whether a file can be used."""
+        return f"rules {RULES}, pillow {PIL.__version__}, box {self.box}"
+
+    def makes(self) -> str:
+        """What decides the pixels."""
+        return f"{self.decides()}, {self.size}x{self.size}x{self.channels} on {self.background}"
+
+
+class Seen(NamedTuple):
+    """What is known of a file once it was read.
+
+    Attributes:
+        digest: sha256 of its bytes; empty when they could not be read.
+        decoded: Whether it was made a picture of the set, or found to be none.
+        reason: Why it cannot be used, to be read after its name; empty when it can.
+    """
+
+    digest: bytes
+    decoded: bool
+    reason: str = ""
+
+
+def look(
+    place: Readable, entry: Entry, treatment: Treatment | None, had: Callable[[bytes], Tensor | None] | None = None
+) -> tuple[Seen, Tensor | None]:
+    """Read a picture and, for a treatment, decode it.
+
+    Args:
+        place: Where it is.
+        entry: Which.
+        treatment: What to make of it; None only reads it.
+        had: Gives the pixels of a digest where they are there already.
+
+    Returns:
+        What is known of it now, and its pixels where it was decoded and can be used.
+    """
+    try:
+        content = place.read(entry)
+    except UserError as error:
+        return Seen(b"", False, _reason(error, place.source(entry))), None
+    digest = hashlib.sha256(content).digest()
+    pixels = None if had is None else had(digest)
+    if pixels is not None or treatment is None:
+        return Seen(digest, pixels is not None), pixels
+    try:
+        return Seen(digest, True), treatment(content, place.source(entry))
+    except UserError as error:
+        return Seen(digest, True, _reason(error, place.source(entry))), None
+
+
+def each(work: Callable[[int], T], numbers: Sequence[int], what: str) -> Iterator[T]:
+    """``work`` of each number, in order, done on all cores and with a progress bar.
+
+    Threads: decoders, scaling and checksums run without the interpreter's lock.
+
+    Args:
+        work: What to do with a number.
+        numbers: Which.
+        what: For the bar, such as "read pictures".
+    """
+    at_once = max(1, min(32, len(numbers) // (4 * cores())))
+    pool = ThreadPoolExecutor(cores())
+
+    def some(start: int) -> list[T]:
+        return [work(i) for i in numbers[start : start + at_once]]
+
+    try:
+        futures = [pool.submit(some, start) for start in range(0, len(numbers), at_once)]
+        with Progress(what, len(numbers)) as progress:
+            for future in futures:
+                done = future.result()
+                yield from done
+                progress.step(len(done))
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody waits for the rest
+
+
+def rows_of(place: Readable, numbers: Sequence[int], treatment: Treatment) -> Tensor:
+    """Pictures of some numbers, uint8 (B, C, size, size), by this thread alone.
+
+    Raises:
+        UserError: One cannot be read, or used.
+    """
+    images = torch.empty(len(numbers), treatment.channels, treatment.size, treatment.size, dtype=torch.uint8)
+    for row, i in enumerate(numbers):
+        entry = place.entries[i]
+        images[row] = treatment(place.read(entry), place.source(entry))
+    return images
+
+
+def _reason(error: UserError, source: str) -> str:
+    return str(error).removeprefix(source).lstrip(": ")

@@ -1,0 +1,194 @@
+"""Sets of picture files: decoded once into memory where they fit, else read file by file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from ...core import Cond, Dataset, DataSpec, Example, LeftOut
+from ...files.collection import Collection, Entries
+from ...files.folder import Folder
+from ...files.index import Index
+from ...files.pixels import pixels_of
+from ...files.reading import Treatment, rows_of
+from ...files.search import a_line_each, counted, printable
+from ...registry import UserError
+
+OnError: TypeAlias = Literal["raise", "skip"]
+MemoryGiB: TypeAlias = Annotated[float, Ge(0)]
+CHEAP_BYTES = 2**30  # of files that are read whole for the fingerprint
+
+
+class PictureSet(Dataset):
+    """Picture files with their labels, as square images. Nothing is held out, unless a subclass does.
+
+    Args:
+        collection: The files.
+        treatment: What is made of each.
+        on_error: ``raise``: what cannot be used is an error, that names all of it. ``skip``: it is left out and listed
+            in ``left_out``; where the images are not kept in memory, all files are decoded once to know.
+        memory_gib: Keep the decoded images in memory if they need at most so many GiB; 0 reads file by file.
+        cache: Keep what is known of the files, and the decoded images, on disk for the next start.
+
+    Raises:
+        UserError: For ``raise``, files that cannot be used: of those known without opening them, and where the images
+            are kept in memory of all. For ``skip``, none that can be.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        treatment: Treatment,
+        *,
+        on_error: OnError = "raise",
+        memory_gib: float = 2.0,
+        cache: bool = True,
+    ) -> None:
+        shape = (treatment.channels, treatment.size, treatment.size)
+        self.spec, self.treatment = DataSpec(shape, collection.classes), treatment
+        index, images = Index(collection, treatment, cache=cache), None
+        if len(collection.entries) * shape[0] * shape[1] * shape[2] <= memory_gib * 2**30:
+            images = pixels_of(index)
+        elif on_error == "skip":
+            index.check_all()
+        self.left_out = _left_out(index, on_error)
+        self._collection, self._digests = _usable(index)
+        self._images, self._cache = images, cache
+        labels = self._collection.entries.labels
+        self._labels = None if labels is None else torch.tensor(labels, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self._collection.entries)
+
+    def __getitem__(self, i: int) -> Example:
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"image {i} of {len(self)}")
+        images, cond = self.rows([i])
+        return Example(images[0], {name: value[0] for name, value in cond.items()})
+
+    def rows(self, numbers: Sequence[int]) -> tuple[Tensor, Cond]:
+        """From memory, or decoded one after the other by this thread."""
+        where = torch.as_tensor(numbers, dtype=torch.int64)
+        images = rows_of(self._collection, numbers, self.treatment) if self._images is None else self._images[where]
+        return images, {name: value[where] for name, value in self._cond().items()}
+
+    def tensors(self) -> tuple[Tensor, Cond] | None:
+        """All of it, if it is in memory."""
+        return None if self._images is None else (self._images, self._cond())
+
+    def name_of(self, i: int) -> str:
+        """The name of its file, below the root of the set."""
+        return printable(self._collection.entries.names[i])
+
+    def _cond(self) -> dict[str, Tensor]:
+        return {} if self._labels is None else {"class": self._labels}
+
+    def _digest(self) -> str:
+        """Of the names, labels and contents of the files; of many GiB of files, of names, labels and sizes.
+
+        Which of them the files alone decide: never the memory, or what an earlier start has kept.
+        """
+        entries = self._collection.entries
+        digest = hashlib.sha256(repr((self.spec.shape, self.spec.classes, len(self))).encode())
+        digest.update(f"{self.treatment.background} {self.treatment.box}".encode())
+        contents: Sequence[object] = self._contents() if sum(entries.sizes) <= CHEAP_BYTES else entries.sizes
+        labels = entries.labels or [None] * len(entries)
+        for name, label, content in zip(entries.names, labels, contents, strict=True):
+            digest.update(f"{name}\0{label}\0{content}\0".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def _contents(self) -> list[str]:
+        """The digest of each file, read now where it is not known yet."""
+        if self._digests is None:
+            index = Index(self._collection, self.treatment, cache=self._cache)
+            index.read_all()
+            bad = _bad(index)
+            if bad:
+                raise UserError(f"{counted(len(bad), 'picture')} cannot be read:{a_line_each(bad)}")
+            self._digests = [one.digest for one in index.seen if one is not None]
+        return [one.hex() for one in self._digests]
+
+
+def chosen(
+    collection: Collection, numbers: Sequence[int], labels: Sequence[int] | None = None, classes: Sequence[str] = ()
+) -> Collection:
+    """Some pictures of a collection, in the order of ``numbers``, under labels of their own; without its trouble.
+
+    Args:
+        collection: The pictures, in a folder or a zip.
+        numbers: Which of them.
+        labels: The class of each, by number; None for no labels.
+        classes: Their names.
+    """
+    one = collection.entries
+    names, sizes = [one.names[i] for i in numbers], array("q", (one.sizes[i] for i in numbers))
+    stamps = array("q", (one.stamps[i] for i in numbers))
+    entries = Entries(names, sizes, stamps, None if labels is None else array("q", labels))
+    return replace(collection, entries=entries, classes=tuple(classes), trouble=())
+
+
+def listed(root: Path, names: Sequence[str], labels: Sequence[int] | None, classes: Sequence[str] = ()) -> Collection:
+    """Files of a list, in its order, as a collection; what is not there is its trouble.
+
+    Args:
+        root: The folder that they lie in.
+        names: Paths below it, with ``/``.
+        labels: The class of each, by number; None for no labels.
+        classes: Their names.
+    """
+    rows, trouble = list[tuple[int, os.stat_result]](), list[LeftOut]()
+    for i, name in enumerate(names):
+        try:
+            rows.append((i, os.stat(root / name)))
+        except OSError as error:
+            trouble.append(LeftOut(printable(name), f"cannot be read ({error.strerror}); fetch it anew"))
+    kept = None if labels is None else array("q", (labels[i] for i, _ in rows))
+    sizes, stamps = array("q", (one.st_size for _, one in rows)), array("q", (one.st_mtime_ns for _, one in rows))
+    entries = Entries([names[i] for i, _ in rows], sizes, stamps, kept)
+    return Collection(root, entries, tuple(classes), tuple(trouble), Counter(), Folder(root))
+
+
+def _bad(index: Index) -> list[str]:
+    """Each file that cannot be used: what a message calls it, and why."""
+    place = index.collection
+    bad = [(place.entries[i], one.reason) for i, one in enumerate(index.seen) if one is not None and one.reason]
+    return [f"{place.source(entry)} {reason}" for entry, reason in bad]
+
+
+def _left_out(index: Index, on_error: OnError) -> tuple[LeftOut, ...]:
+    """What of the collection is no image of the set.
+
+    Raises:
+        UserError: There is something, and ``on_error`` is ``raise``; or nothing else is left.
+    """
+    place = index.collection
+    found, read = list(place.trouble), _bad(index)
+    trouble = [f"{place.place.source(one.name)} {one.reason}" for one in found]
+    count = len(found) + len(read)
+    if count and (on_error == "raise" or len(read) == len(place.entries)):
+        of = f"{count} of {counted(len(place.entries) + len(found), 'picture')} cannot be used"
+        hint = "" if len(read) == len(place.entries) else "\nmend them, or leave them out with on_error: skip"
+        raise UserError(f"{of}:{a_line_each([*read, *trouble])}{hint}")
+    names, seen = place.entries.names, index.seen
+    found += [LeftOut(printable(names[i]), one.reason) for i, one in enumerate(seen) if one is not None and one.reason]
+    return tuple(found)
+
+
+def _usable(index: Index) -> tuple[Collection, list[bytes] | None]:
+    """The pictures that can be used, and the digests of their contents if all are known."""
+    good = [i for i, one in enumerate(index.seen) if one is None or not one.reason]
+    digests = [one.digest for one in (index.seen[i] for i in good) if one is not None and one.digest]
+    labels = index.collection.entries.labels
+    chosen_labels = None if labels is None else [labels[i] for i in good]
+    usable = chosen(index.collection, good, chosen_labels, index.collection.classes)
+    return usable, digests if len(digests) == len(good) else None
