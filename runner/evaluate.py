@@ -16,6 +16,7 @@ from ..core.sampler import Watch
 from ..registry import PartRef, Recipe, UserError
 from .assemble import Model, ReferenceModel, build_sampling, grid_of, is_unguided, part
 from .console import Progress
+from .facts import codec_facts
 from .feed import Source, each, image_numbers, source_of
 from .generate import Generator
 from .reduce import reduced
@@ -179,6 +180,7 @@ class Evaluation:
             "images": str(self.wanted.images),
             "reference": f"{self.recipe.dataset.name}, {len(self.dataset)} images",
             "reference.fingerprint": self.dataset.fingerprint(),
+            **codec_facts(trained.model.codec),
             "labels": "real distribution" if self.dataset.spec.classes else "none",
             "sampler": _call(sampler),
             "steps": str(sampler.steps),

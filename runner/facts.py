@@ -11,28 +11,52 @@ from typing import Any
 import torch
 
 from .. import __version__
-from ..core import Backbone, Dataset
-from ..registry import PartRef, Recipe, find, load
+from ..core import Codec, Dataset
+from ..files.writing import read_json
+from ..registry import PartRef, Recipe, UserError, find, load
 from ..registry.options import name_and_options, schema
 from ..registry.tidy import parts_in
-from .assemble import grid_of
+from .assemble import Model, grid_of
+from .folder import RunFolder
 from .summary import parameters
 from .world import World
 
 
-def run_facts(recipe: Recipe, dataset: Dataset, backbone: Backbone, world: World) -> dict[str, str]:
+def run_facts(recipe: Recipe, dataset: Dataset, model: Model, world: World) -> dict[str, str]:
     """Everything as text, by name; the backbone is on the device already."""
+    backbone = model.backbone
     return {
         "recipe.digest": recipe.digest(),
         "dataset.name": recipe.dataset.name,
         "dataset.images": str(len(dataset)),
         "dataset.fingerprint": dataset.fingerprint(),
+        **codec_facts(model.codec),
         **{f"network.{name}": text for name, text in backbone.facts().items()},
         "network.parameters": str(parameters(backbone)),
         **{f"part.{part}": made_by for part, made_by in _parts(recipe)},
         **_machine(world),
         **_commit(),
     }
+
+
+def codec_facts(codec: Codec) -> dict[str, str]:
+    """What the codec says of itself, such as its weights' sha256, by names that begin with ``codec.``."""
+    return {f"codec.{name}": text for name, text in codec.facts().items()}
+
+
+def check_codec(codec: Codec, folder: RunFolder) -> None:
+    """Accept a codec that is the one that a run was trained through, though its files may have changed.
+
+    Raises:
+        UserError: It is another one.
+    """
+    before = read_json(folder.facts) or {}
+    for name, now in codec_facts(codec).items():
+        if before.get(name, now) != now:
+            raise UserError(
+                f"{folder.path} was trained through another codec: its {name} was {before[name][:16]}, and is "
+                f"{now[:16]} now. Bring the old files back, or train another run (name=...) on the new ones"
+            )
 
 
 def _machine(world: World) -> dict[str, str]:

@@ -22,7 +22,7 @@ from .assemble import Model, ReferenceModel, build_dataset, build_model, build_s
 from .conditions import check_guidance, conditions, save_examples
 from .console import Progress, log
 from .evaluate import Evaluation, Trained, table
-from .facts import run_facts
+from .facts import check_codec, run_facts
 from .feed import Feed, source_of
 from .folder import RunFolder
 from .generate import Generator
@@ -53,6 +53,8 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
     check_reference(recipe, dataset.spec, session.files)
     model = build_model(recipe, dataset.spec)
+    if session.start_step:
+        check_codec(model.codec, session.files)
     model.backbone.to(world.device)
     scored = "evaluate" in due and wants_scores(recipe)
     source = source_of(dataset, world.device, recipe.loading)
@@ -99,7 +101,7 @@ def mark(session: Session, phase: str, step: int) -> str:
 
 def begin(session: Session, dataset: Dataset, model: Model, feed: Feed) -> None:
     """Write down what the run is, with a sheet of its data, and tell the hooks."""
-    facts = run_facts(session.recipe, dataset, model.backbone, session.world)
+    facts = run_facts(session.recipe, dataset, model, session.world)
     files = {
         "network.txt": network_summary(model.backbone, model.codec.spec),
         "spec.json": json.dumps(spec_as_dict(dataset.spec), indent=2) + "\n",
@@ -140,8 +142,9 @@ def load_trained(model: Model, folder: RunFolder, weights: str) -> Trained:
     """The newest weights of a run, ``ema`` or ``raw``, put into the model's backbone.
 
     Raises:
-        UserError: There are none.
+        UserError: There are none, or the model's codec is not the one that they were trained through.
     """
+    check_codec(model.codec, folder)
     found = find_weights(folder, weights)
     model.backbone.load_state_dict(found.read())
     return Trained(model, model.backbone.eval(), found.kind, found.step)

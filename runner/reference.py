@@ -12,6 +12,7 @@ from ..registry import Recipe, Reference, UserError, read
 from . import checkpoint
 from .assemble import Model, ReferenceModel, build_model, is_unguided
 from .commands.run_folder import find_run, spec_of
+from .facts import check_codec
 from .folder import RunFolder
 from .weights import Weights, find_weights
 
@@ -70,6 +71,7 @@ def load_reference(
         raise UserError(f"{WHERE}: {_not_earlier(weights.step, step)}")
     theirs = recipe if _same(folder, home) else read(folder.recipe)
     other = build_model(theirs, model.pixels)
+    check_codec(model.codec, folder)
     other.backbone.load_state_dict(weights.read())
     # one schedule object says that levels need no matching
     schedule = model.schedule if theirs.schedule == recipe.schedule else other.schedule

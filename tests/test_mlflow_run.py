@@ -56,6 +56,7 @@ def test_a_whole_run_arrives(look: Look, caplog: pytest.LogCaptureFixture) -> No
     caplog.set_level(logging.INFO, "dmf")
     tree = {"name": "r", "train": {"lr": 1e-4, "betas": [0.9, 0.99], "clip": None}, "note": "é" * 7000, "off": {}}
     facts = {"dataset.name": "digits", "dataset.fingerprint": "f" * 64, "t": "x" * 9000, "network.scan": "torch"}
+    facts["codec.weights"] = "w" * 64
     run = make(recipe=FakeRecipe(tree), facts=facts)
     run.start()
     run.log(*range(0, 50, 10))
@@ -80,6 +81,7 @@ def test_a_whole_run_arrives(look: Look, caplog: pytest.LogCaptureFixture) -> No
         "train.clip": "null",
         "off": "{}",
         "network.scan": "torch",
+        "codec.weights": "w" * 64,
     }
     tags = found.data.tags
     assert tags["dmf.run_dir"] == str(Path("runs/r").resolve()) and tags["dmf.checkpoint"] == "step-50"

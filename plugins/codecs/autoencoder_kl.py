@@ -76,8 +76,8 @@ class AutoencoderKL(Codec):
         return self._scaled(mean + torch.exp(log_variance / 2) * eps)
 
     def facts(self) -> dict[str, str]:
-        """The sha256 of the weights' files and of the settings, and what is drawn."""
-        return {**self._digests, "posterior": self.posterior}
+        """The sha256 of the weights and of the settings."""
+        return dict(self._digests)
 
     @torch.no_grad()
     def _mean_and_log_variance(self, images: Tensor) -> Tensor:

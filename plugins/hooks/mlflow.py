@@ -178,13 +178,13 @@ class _Session:
 def _facts(run: "RunInfo", experiment: str) -> Facts:
     history = run.folder / "history.jsonl"
     name = run.facts.get("dataset.name")
-    network = {key: value for key, value in run.facts.items() if key.startswith("network.")}
+    built = {key: value for key, value in run.facts.items() if key.startswith(("codec.", "network."))}
     return Facts(
         name=run.name,
         folder=run.folder,
         experiment=experiment,
-        params=flatten({**run.recipe.as_dict(), **network}),
-        tags={key: value for key, value in run.facts.items() if key not in network},
+        params=flatten({**run.recipe.as_dict(), **built}),
+        tags={key: value for key, value in run.facts.items() if key not in built},
         dataset=None if name is None else (name, run.facts.get("dataset.fingerprint", "")),
         start_step=run.start_step,
         history_bytes=history.stat().st_size if history.exists() else 0,

@@ -100,7 +100,7 @@ class Filler:
             for shard in store.missing():
                 if store.claim(shard):
                     self._claimed.append((store, shard))
-                    yield from torch.tensor(store.numbers(shard)).split(PIECE)
+                    yield from torch.split(torch.tensor(store.numbers(shard)), PIECE)
 
     @torch.no_grad()
     def _moments(self, images: Tensor, store: Store) -> Tensor:
