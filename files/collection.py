@@ -18,6 +18,7 @@ from ..registry import UserError
 from .archive import Archive
 from .folder import Folder
 from .labels import Labels, folder_classes, read_class_names, read_labels
+from .prepared import pictures_of
 from .search import Listing, a_line_each, counted, few, inside, natural, printable
 
 LABEL_FILE, NAMES_FILE = "dataset.json", "classes.json"
@@ -111,7 +112,7 @@ def open_collection(root: Path, labels: str = "auto") -> Collection:
     """The pictures below a folder or in a zip, with their labels.
 
     Args:
-        root: The folder or the zip.
+        root: The folder or the zip; a folder that `dmf data prepare` made stands for the pictures in it.
         labels: ``folders``: each folder in the root is a class. ``none``. A path: of a JSON file with labels, below
             the root or absolute. ``auto``: by ``dataset.json`` in the root where there is one, else ``folders`` where
             two or more have pictures, else ``none``.
@@ -119,7 +120,7 @@ def open_collection(root: Path, labels: str = "auto") -> Collection:
     Raises:
         UserError: It cannot be looked at, has no picture that can be used, or its labels cannot be made out.
     """
-    root = root.expanduser().absolute()
+    root = pictures_of(root.expanduser().absolute())
     place = Archive(root, classes=labels == "folders") if os.path.isfile(root) else Folder(root)
     found = place.listing()
     source = printable(str(root))
