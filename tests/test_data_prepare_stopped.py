@@ -51,14 +51,9 @@ def again(dmf_command: Command, *words: object, code: int = 0) -> str:
 
 @pytest.mark.slow
 def test_killed_at_random_moments(workdir: Path) -> None:
-    paint(workdir / "zoo/cat/0.png", 700, 700, compress_level=1)
-    for k in range(1, PICTURES):  # every other one is a duplicate
-        name = f"zoo/{'cat' if k % 3 else 'dog'}/{k}.png"
-        if k % 2:
-            (workdir / name).parent.mkdir(exist_ok=True)
-            os.link(workdir / f"zoo/{'cat' if (k - 1) % 3 else 'dog'}/{k - 1}.png", workdir / name)
-        else:
-            paint(workdir / name, 500, 300 + k % 50, seed=k, compress_level=1)
+    for k in range(0, PICTURES, 2):  # every other one is a duplicate
+        folder = workdir / "zoo" / ("cat" if k % 3 else "dog")
+        os.link(paint(folder / f"{k}.png", 500, 300 + k % 50, seed=k, compress_level=1), folder / f"{k + 1}.png")
     moment, kills = random.Random(0), 0
     for _ in range(KILLS):
         process = start(*WORDS)

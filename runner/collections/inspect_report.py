@@ -26,7 +26,7 @@ def lines(found: Findings) -> Iterator[str]:
     usable = found.usable
     classes = counted(len(found.classes), "class", "classes") if found.classes else "no labels"
     files = f", {size_told(found.bytes)} of files" if found.bytes else ""
-    yield f"{printable(found.what)}: {counted(len(usable), 'picture')}, {classes}{files}"
+    yield f"{printable(found.what)}: {len(usable):,} {'picture' if len(usable) == 1 else 'pictures'}, {classes}{files}"
     if usable:
         yield from _sizes(found)
         if found.classes:
@@ -42,8 +42,9 @@ def _sizes(found: Findings) -> Iterator[str]:
         yield f"  all {sides[0, 0]} x {sides[0, 1]} (width x height)"
     else:
         yield from _spread(sides)
-    yield from _kinds("formats", [look.format for look in found.usable])
-    yield from _kinds("modes", [look.mode for look in found.usable])
+    kinds = {"formats": [one.format for one in found.usable], "modes": [one.mode for one in found.usable]}
+    told = [f"{what.ljust(7)}  {', '.join(_counted(some))}" for what, some in kinds.items() if any(some)]
+    yield from ["", *told] if told else []
 
 
 def _spread(sides: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> Iterator[str]:
@@ -64,10 +65,8 @@ def _histogram(shorter: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, int]:
     return dict(list(rows.items())[used[0] : used[-1] + 1])
 
 
-def _kinds(what: str, kinds: Sequence[str]) -> Iterator[str]:
-    counts = Counter(kind for kind in kinds if kind)
-    if counts:
-        yield from ("", f"{what}  " + ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common()))
+def _counted(kinds: Sequence[str]) -> list[str]:
+    return [f"{kind} {count:,}" for kind, count in Counter(kind for kind in kinds if kind).most_common()]
 
 
 def _pixels(found: Findings) -> Iterator[str]:
@@ -115,6 +114,8 @@ def _findings(found: Findings) -> Iterator[str]:
         yield f"{counted(found.others.total(), 'other file')}, left out: {rest}"
     if not (groups or flat or bad):
         yield "no duplicates, no picture of one colour, nothing unreadable"
+    elif found.bytes and (groups or bad):
+        yield "dmf data prepare makes a set without duplicates and without what cannot be used"
 
 
 def _examples(what: str, some: Sequence[str]) -> Iterator[str]:

@@ -56,16 +56,16 @@ class Look:
 def look_at_file(item: Item, size: int) -> Look:
     """A file: decoded whole, then scaled and cut to ``size`` for its means."""
     if item.entry is None:
-        return Look(item.name, trouble=item.trouble)
+        return Look(item.below, trouble=item.trouble)
     try:
         content = item.collection.read(item.entry)
         found = decode(content, item.name, "RGB")
     except UserError as error:
-        return Look(item.name, item.label, trouble=told(error, item.name))
+        return Look(item.below, item.label, trouble=told(error, item.name))
     ((means, squares),) = _moments(square(found.picture, size)[None])
     with Image.open(io.BytesIO(content)) as opened:
         kind = opened.format or ""
-    return Look(item.name, item.label, "", kind, found.mode, found.picture.size, digest(found.picture), means, squares)
+    return Look(item.below, item.label, "", kind, found.mode, found.picture.size, digest(found.picture), means, squares)
 
 
 def look_at_images(dataset: Dataset, numbers: Sequence[int]) -> list[Look]:

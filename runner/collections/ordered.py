@@ -29,10 +29,14 @@ def in_order(work: Callable[[T], R], things: Sequence[T], workers: int, together
     try:
         for start in range(0, len(things), together):
             some = things[start : start + together]
-            waiting.append(pool.submit(lambda some=some: [work(one) for one in some]))
+            waiting.append(pool.submit(_all, work, some))
             if len(waiting) >= workers * AHEAD:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)  # whoever stops waits for what is in hand, not for the rest
+
+
+def _all(work: Callable[[T], R], some: Sequence[T]) -> list[R]:
+    return [work(one) for one in some]

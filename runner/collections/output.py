@@ -17,16 +17,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from ...files.prepared import BEGUN, MANIFEST, PART
 from ...files.writing import set_aside
 from ...registry import UserError
 from .manifest import Record, head_of, line, record_line, records
 
-BEGUN = ".begun.json"  # what was begun: the manifest's head, and stamps that tell whether a source has changed since
 MANY = 1024  # records checked at a time
 
 
 class Output:
     """A folder that a set is made in.
+
+    What was begun is kept beside the manifest: its head, and stamps that tell whether a source has changed since.
 
     Args:
         folder: May be there, if it is empty or was begun by this command.
@@ -38,8 +40,8 @@ class Output:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest = folder / "manifest.jsonl"
-        self.part = folder / "manifest.part.jsonl"
+        self.manifest = folder / MANIFEST
+        self.part = folder / PART
         self._begun: TextIO | None = None
         self._lines: TextIO | None = None
 

@@ -16,6 +16,7 @@ import PIL
 from PIL import features
 
 from ... import __version__
+from ...files.prepared import IMAGES
 from ...registry import UserError
 from ..console import Progress, log
 from ..signals import Interrupted, Signals
@@ -26,7 +27,6 @@ from .output import Output
 from .samples import write_samples
 from .sources import Item, Sources
 
-IMAGES = "images"
 DIGITS = 6  # of a number, at least
 DUPLICATE, CONFLICT = "duplicate", "duplicate of another class"
 

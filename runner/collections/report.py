@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...files.collection import open_collection
+from ...files.prepared import IMAGES
 from ...files.search import counted
 from ...registry import UserError
 from ...registry.yaml12 import written
 from .manifest import Record, records
 from .one_picture import SMALL, UNUSABLE, Options
-from .prepare import CONFLICT, DUPLICATE, IMAGES, Prepared
+from .prepare import CONFLICT, DUPLICATE, Prepared
 from .tables import bars, size_told
 
 log = logging.getLogger("dmf")
@@ -66,7 +67,7 @@ def recipe(options: Options, out: Path, classes: Sequence[str]) -> dict[str, str
 def _labels(out: Path, classes: Sequence[str]) -> dict[str, str | int]:
     """What the folders must be called, where they do not say it: one class alone, or classes called train and test."""
     try:
-        seen = open_collection(out / IMAGES).classes
+        seen = open_collection(out).classes
     except ValueError:
         seen = ()
     return {} if bool(seen) == bool(classes) else {"labels": "folders" if classes else "none"}

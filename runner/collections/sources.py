@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...files.collection import Collection, Entry, open_collection
-from ...files.search import counted, natural
+from ...files.search import counted, natural, printable
 from ...registry import UserError
 
 
@@ -29,6 +29,11 @@ class Item:
     entry: Entry | None
     label: str | None = None
     trouble: str = ""
+
+    @property
+    def below(self) -> str:
+        """Its name without the source's."""
+        return self.name[len(printable(str(self.collection.root))) + 1 :]
 
 
 class Sources:
@@ -117,7 +122,7 @@ def _items(collection: Collection) -> list[Item]:
 
 
 def _place(collection: Collection, name: str) -> str:
-    return f"{collection.root}{':' if collection.root.is_file() else '/'}{name}"
+    return f"{printable(str(collection.root))}{':' if collection.root.is_file() else '/'}{name}"
 
 
 def _names(collection: Collection) -> list[str]:

@@ -12,7 +12,7 @@ HELP = "merge folders and zips of pictures into one clean, square, numbered set;
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("sources", nargs="+", type=Path, metavar="SRC", help="folder or zip with pictures")
+    parser.add_argument("words", nargs="+", metavar="SRC", help="folder or zip with pictures")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the set, new or empty")
     parser.add_argument("--size", type=positive, required=True, metavar="N", help="side of its images in pixels")
     parser.add_argument("--channels", type=int, choices=(3, 1), default=3, help="3 for colour (default), 1 for grey")
@@ -47,8 +47,9 @@ def execute(args: argparse.Namespace) -> int:
     from ..console import log, start_console
 
     start_console(0)
-    check_apart(args.sources, args.out)
-    sources = Sources(args.sources, args.labels)
+    roots = [Path(word) for word in args.words]
+    check_apart(roots, args.out)
+    sources = Sources(roots, args.labels)
     min_side = args.min_side or (args.size + 1) // 2
     options = Options(args.size, args.channels, args.labels, args.background, min_side)
     if args.fresh:
