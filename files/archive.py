@@ -211,7 +211,7 @@ def _files(members: Sequence[zipfile.ZipInfo], root: Path) -> list[tuple[str, zi
                 "it, pack it anew with names below one folder"
             )
         parts = name.split("/")
-        if written[-1:] not in ("/", "\\", "") and parts[0] != MAC_FORKS and not any(p[:1] == "." for p in parts):
+        if written[-1:] not in ("/", "\\", "") and MAC_FORKS not in parts and not any(p[:1] == "." for p in parts):
             files.append((name, one))
     return files
 
