@@ -26,17 +26,18 @@ class Index:
         treatment: What is made of them.
         cache: Take what an earlier start has kept, and keep what this one finds. Sets that are read in a second or two
             are not kept.
+        part: Of the pictures in the root, for example "train": each part is kept apart.
 
     Attributes:
         seen: What is known of each; None for nothing.
         worth: Whether anything is kept.
     """
 
-    def __init__(self, collection: Collection, treatment: Treatment, *, cache: bool) -> None:
+    def __init__(self, collection: Collection, treatment: Treatment, *, cache: bool, part: str = "") -> None:
         entries = collection.entries
-        self.collection, self.treatment = collection, treatment
+        self.collection, self.treatment, self.part = collection, treatment, part
         self.worth = cache and (len(entries) > WORTH_PICTURES or sum(entries.sizes) > WORTH_BYTES)
-        self._file = cache_file("index", collection.root, treatment.decides())
+        self._file = cache_file("index", collection.root, f"{treatment.decides()}, {part}")
         self.seen: list[Seen | None] = _known(self._file, entries) if self.worth else [None] * len(entries)
         self._as_kept = list(self.seen)
 

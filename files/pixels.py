@@ -21,7 +21,7 @@ def pixels_of(index: Index) -> Tensor:
 
     Those that were decoded before are mapped from the disk; of others the new ones are decoded, on all cores.
     """
-    file = cache_file("pixels", index.collection.root, index.treatment.makes())
+    file = cache_file("pixels", index.collection.root, f"{index.treatment.makes()}, {index.part}")
     digests, old = _rows(kept(file) if index.worth else None, index)
     if all(one is not None and one.decoded for one in index.seen) and digests == _digests(index):
         log.info("the pictures were decoded before: %s, %s", told_size(old.nbytes), file)

@@ -39,6 +39,7 @@ class PictureSet(Dataset):
             in ``left_out``; where the images are not kept in memory, all files are decoded once to know.
         memory_gib: Keep the decoded images in memory if they need at most so many GiB; 0 reads file by file.
         cache: Keep what is known of the files, and the decoded images, on disk for the next start.
+        part: Of the pictures in the collection's root, where a set has several: they are kept apart.
 
     Raises:
         UserError: For ``raise``, files that cannot be used: of those known without opening them, and where the images
@@ -53,17 +54,18 @@ class PictureSet(Dataset):
         on_error: OnError = "raise",
         memory_gib: float = 2.0,
         cache: bool = True,
+        part: str = "",
     ) -> None:
         shape = (treatment.channels, treatment.size, treatment.size)
         self.spec, self.treatment = DataSpec(shape, collection.classes), treatment
-        index, images = Index(collection, treatment, cache=cache), None
+        index, images = Index(collection, treatment, cache=cache, part=part), None
         if len(collection.entries) * shape[0] * shape[1] * shape[2] <= memory_gib * 2**30:
             images = pixels_of(index)
         elif on_error == "skip":
             index.check_all()
         self.left_out = _left_out(index, on_error)
         self._collection, self._digests = _usable(index)
-        self._images, self._cache = images, cache
+        self._images, self._cache, self._part = images, cache, part
         labels = self._collection.entries.labels
         self._labels = None if labels is None else torch.tensor(labels, dtype=torch.int64)
 
@@ -110,7 +112,7 @@ class PictureSet(Dataset):
     def _contents(self) -> list[str]:
         """The digest of each file, read now where it is not known yet."""
         if self._digests is None:
-            index = Index(self._collection, self.treatment, cache=self._cache)
+            index = Index(self._collection, self.treatment, cache=self._cache, part=self._part)
             index.read_all()
             bad = _bad(index)
             if bad:
