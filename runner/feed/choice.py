@@ -7,6 +7,7 @@ import os
 import torch
 
 from ...core import Dataset
+from ...files.cache import told_size
 from ...registry.recipe_types import Loading
 from .host import Host, gather_from
 from .resident import Resident, bytes_of
@@ -36,7 +37,7 @@ def source_of(dataset: Dataset, device: torch.device, loading: Loading | None = 
     size = bytes_of(images, cond)
     if size <= loading.device_gib * GIB:
         return Resident(images, cond, device)
-    return Host(gather_from(images, cond), len(images), device, loading.ahead, f"in memory ({size / GIB:.2f} GiB)")
+    return Host(gather_from(images, cond), len(images), device, loading.ahead, f"in memory ({told_size(size)})")
 
 
 def auto_workers() -> int:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ...files.cache import told_size
 from .moving import there
-from .source import GIB, Rows, Source
+from .source import Rows, Source
 
 
 class Resident(Source):
@@ -35,7 +36,7 @@ class Resident(Source):
     def about(self) -> str:
         """Where and how large."""
         place = "in memory" if self.values.device.type == "cpu" else "on the GPU"
-        return f"{place} ({bytes_of(self.values, self.cond) / GIB:.2f} GiB)"
+        return f"{place} ({told_size(bytes_of(self.values, self.cond))})"
 
 
 def bytes_of(values: Tensor, cond: Mapping[str, Tensor]) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import multiprocessing
+import multiprocessing.context
 import pickle
 import signal
 import sys
 import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -63,15 +65,13 @@ class Streamed(Source):
         return f"read by {many}, {self.workers * self.each_ahead} batches ahead"
 
     def _read(self, order: Iterable[Tensor]) -> Generator[Rows]:
-        loader = self._loader(order)
         before = multiprocessing.active_children()
         with _deaf(), _no_advice():
-            found: Iterator[list[Any] | Failure] = iter(loader)
+            found: Iterator[list[Any] | Failure] = iter(self._loader(order))
         workers = [one for one in multiprocessing.active_children() if one not in before]
         try:
-            yield from map(_rows, found)
-        except RuntimeError as error:
-            raise _death_of(workers) or error from error
+            while (batch := _next(found, workers)) is not None:
+                yield batch
         finally:
             del found  # tells the workers to end
             for one in workers:
@@ -136,15 +136,31 @@ def _no_advice() -> Iterator[None]:
         yield
 
 
-def _rows(found: list[Any] | Failure) -> Rows:
-    if isinstance(found, Failure):
-        raise found.error()
-    images, cond = found
+def _next(found: Iterator[list[Any] | Failure], workers: Sequence[BaseProcess]) -> Rows | None:
+    """The next batch; None after the last.
+
+    Raises:
+        UserError: An image cannot be read, or a worker was killed.
+    """
+    try:
+        batch = next(found, None)
+    except (
+        RuntimeError,
+        OSError,
+        EOFError,
+    ) as error:  # by the pipe that breaks off, a death is seen before it is known
+        raise _death_of(workers) or error from error
+    if batch is None:
+        return None
+    if isinstance(batch, Failure):
+        raise batch.error()
+    images, cond = batch
     return images, cond
 
 
-def _death_of(workers: Iterable[BaseProcess]) -> UserError | None:
-    """What to say of the first worker that has ended by itself; None where none has."""
+def _death_of(workers: Sequence[BaseProcess]) -> UserError | None:
+    """What to say of a worker that has ended by itself; None where none has."""
+    wait([one.sentinel for one in workers], LAST_WORDS_S)
     codes = [one.exitcode for one in workers if one.exitcode]
     if not codes:
         return None
