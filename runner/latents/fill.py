@@ -60,6 +60,8 @@ class Filler:
         finally:
             if self._stream is not None:
                 self._stream.close()
+            for store, shard in self._claimed:
+                store.release(shard)
 
     def _more(self) -> bool:
         """Whether any rank lacks a shard.
