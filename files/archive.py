@@ -122,9 +122,8 @@ class Archive:
         if name in self._twice:
             return "is in the zip more than once; pack it anew"
         if kind not in (0, stat.S_IFREG):
-            return (
-                f"is {'a link' if kind == stat.S_IFLNK else 'no file'}, which no zip is asked for; pack a file instead"
-            )
+            link = kind == stat.S_IFLNK
+            return "is a link, not a file; pack the file that it leads to" if link else "is no file; take it out"
         if self._flags[row] & 1:
             return "is encrypted; pack it anew without a password"
         if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -192,7 +191,9 @@ def _check_bytes(members: Sequence[zipfile.ZipInfo], root: Path) -> None:
             )
         above = one.header_offset + HEAD.size + one.compress_size
     if above > end:
-        raise UserError(f"{printable(str(root))} is cut short: {above:,} bytes of {end:,} are needed; copy it anew")
+        raise UserError(
+            f"{printable(str(root))} is cut short: it has {end:,} bytes of at least {above:,}; copy it anew"
+        )
 
 
 def _files(members: Sequence[zipfile.ZipInfo], root: Path) -> list[tuple[str, zipfile.ZipInfo]]:
