@@ -144,12 +144,11 @@ def _next(found: Iterator[list[Any] | Failure], workers: Sequence[BaseProcess]) 
     """
     try:
         batch = next(found, None)
-    except (
-        RuntimeError,
-        OSError,
-        EOFError,
-    ) as error:  # by the pipe that breaks off, a death is seen before it is known
-        raise _death_of(workers) or error from error
+    except (RuntimeError, OSError, EOFError) as error:  # a pipe that breaks off may be seen before the death is known
+        death = _death_of(workers)
+        if death is None:
+            raise
+        raise death from error
     if batch is None:
         return None
     if isinstance(batch, Failure):
