@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import wrong_augmentations
 import wrong_functions
 import wrong_gradients
 import wrong_hooks
@@ -14,6 +15,7 @@ from refusal_kit import Check, Refused, everything, lacking, name_of, refuse
 from dmf.testing import CHECKS
 
 REFUSED: dict[str, Refused] = {
+    **wrong_augmentations.REFUSED,
     **wrong_functions.REFUSED,
     **wrong_hooks.REFUSED,
     **wrong_images.REFUSED,
@@ -21,6 +23,7 @@ REFUSED: dict[str, Refused] = {
     **wrong_scans.REFUSED,
 }
 RIGHT: list[tuple[str, Any]] = [
+    *wrong_augmentations.RIGHT,
     *wrong_functions.RIGHT,
     *wrong_hooks.RIGHT,
     *wrong_images.RIGHT,

@@ -7,9 +7,9 @@ appendix F.2 and table 6. The paper takes probability 0.12 for CIFAR-10 and 0.15
 |---|---|---|---|
 | mirror left to right, always a half | a0 in {0, 1} | SCALE(1 - 2 a0, 1) | a0 |
 | mirror top to bottom | a1 in {0, 1} | SCALE(1, 1 - 2 a1) | a1 |
-| scaling | a2 ~ N(0, 1) | SCALE(s, s), s = 2^(0.2 a2) | a2 |
+| scaling | a2 ~ N(0, 1) | SCALE(s, s), s = 2^(a2 / 5) | a2 |
 | rotation | a3 ~ U(-pi, pi) | ROTATE(-a3) | cos a3 - 1, sin a3 |
-| anisotropy | a4 ~ U(-pi, pi), a5 ~ N(0, 1) | ROTATE(a4) SCALE(r, 1/r) ROTATE(-a4), r = 2^(0.2 a5) | a5 (cos a4, sin a4) |
+| anisotropy | a4 like a3, a5 ~ N(0, 1) | ROTATE(a4) SCALE(r, 1/r) ROTATE(-a4), r = 2^(a5 / 5) | a5 (cos a4, sin a4) |
 | translation | a6, a7 ~ N(0, 1) | TRANSLATE(W a6 / 8, H a7 / 8) | a6, a7 |
 
 Each is done with the probability given, or else its parameters are 0; in this order, and about the middle of the image.
