@@ -7,28 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..core import DataSpec
+from ..files.folder import read_file
+from ..files.pictures import decode
+from ..files.search import printable
 from ..registry import UserError
-
-EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
-WHITE = (255, 255, 255, 255)
 
 
 def read_images(paths: Sequence[Path], spec: DataSpec) -> Tensor:
     """Pictures of the model's size, uint8 (n, C, H, W).
 
-    A model of one channel gets the luma of a coloured picture (ITU-R 601-2), one of three a grey picture three times;
-    transparent parts are laid on white.
+    Decoded as pictures of a data set are (`dmf.files.pictures.decode`), transparent parts laid on white. A model of one
+    channel gets the luma of a coloured picture (ITU-R 601-2), one of three a grey picture three times.
 
     Args:
         paths: Of the files, at least one.
         spec: Of the data in pixels.
 
     Raises:
-        UserError: Naming the file: unreadable, of another size, not 8-bit; or a model of neither 1 nor 3 channels.
+        UserError: Naming the file: unreadable, or of another size; or a model of neither 1 nor 3 channels.
     """
     if len(spec.shape) != 3 or spec.shape[0] not in (1, 3):
         raise UserError(
@@ -53,31 +52,13 @@ def read_masks(paths: Sequence[Path], spec: DataSpec) -> Tensor:
 
 def _pixels(path: Path, shape: tuple[int, ...]) -> Tensor:
     channels, height, width = shape
-    picture = _opened(path)
+    picture = decode(read_file(path), printable(str(path)), "L" if channels == 1 else "RGB").picture
     if picture.size != (width, height):
         raise UserError(
             f"{path} is {picture.width} x {picture.height} pixels (width x height), this run's images are {width} x "
             f"{height}; cut or scale it first"
         )
-    if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, WHITE), picture.convert("RGBA"))
-    array = np.array(picture.convert("L" if channels == 1 else "RGB"))
-    return torch.from_numpy(array).reshape(height, width, channels).permute(2, 0, 1).contiguous()
-
-
-def _opened(path: Path) -> Image.Image:
-    """The picture, the right way up."""
-    try:
-        with Image.open(path) as file:
-            picture: Image.Image = ImageOps.exif_transpose(file)
-            picture.load()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path} is no picture that can be read ({error}); write it as PNG or JPEG") from None
-    if picture.mode not in EIGHT_BIT:
-        raise UserError(f"{path} has pixels of the kind {picture.mode}, not of 8 bits; write it as 8-bit grey or RGB")
-    return picture
+    return torch.from_numpy(np.array(picture)).reshape(height, width, channels).permute(2, 0, 1).contiguous()
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -106,6 +106,8 @@ def begin(session: Session, dataset: Dataset, model: Model, feed: Feed) -> None:
         "network.txt": network_summary(model.backbone, model.codec.spec),
         "spec.json": json.dumps(spec_as_dict(dataset.spec), indent=2) + "\n",
     }
+    if dataset.left_out:
+        files["left_out.txt"] = "".join(f"{one.name} {one.reason}\n" for one in dataset.left_out)
     log.info("%s: %s", session.name, what_is_run(session, facts))
     log.info(
         "data: %s images of %s %s", f"{len(dataset):,}", "x".join(map(str, dataset.spec.shape)), feed.source.about()

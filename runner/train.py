@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..core import Backbone, checkpoint_activations
+from ..core import Backbone, Dataset, checkpoint_activations
 from ..registry import UserError
 from . import checkpoint, ema
 from . import state as states
@@ -162,10 +162,10 @@ class Trainer:
 
     def _diverged(self) -> str:
         _, _, row, first = self.state.guard.counts()
-        numbers = self.feed.numbers(first)[:16].tolist()
+        images = ", ".join(_called(self.feed.dataset, i) for i in self.feed.numbers(first)[:16].tolist())
         return (
             f"the loss was not finite in {row} steps in a row, first on the batch that starts after {first} images "
-            f"(images {', '.join(map(str, numbers))}, ...); look at those; or start again with a lower "
+            f"(images {images}, ...); look at those; or start again with a lower "
             "train.lr, under another name=... or with --fresh"
         )
 
@@ -196,6 +196,12 @@ class Trainer:
         if asked:
             self.save()
             raise Interrupted(asked)
+
+
+def _called(dataset: Dataset, i: int) -> str:
+    """17 (cat/3.png), or 17 where the data set knows no better name."""
+    name = dataset.name_of(i)
+    return str(i) if name == f"image {i}" else f"{i} ({name})"
 
 
 def _checkpoint_activations(backbone: Backbone) -> None:

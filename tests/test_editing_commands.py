@@ -38,7 +38,7 @@ def files(workdir: Path) -> Path:
     for name, pixels in (("lower", lower), ("right", right), ("black", 0 * lower), ("white", 0 * lower + 255)):
         Image.fromarray(pixels).save(f"{name}.png")
     Image.fromarray(np.zeros((9, 8), np.uint8)).save("large.png")
-    Image.fromarray(np.zeros((8, 8), np.uint16)).save("deep.png")
+    Image.fromarray(np.zeros((8, 8), np.float32)).save("deep.tiff")
     Path("text.png").write_text("no picture")
     return workdir
 
@@ -164,9 +164,9 @@ def test_pictures_of_other_kinds_are_converted(files: Path, mode: str, exact: bo
     ("words", "said"),
     [
         (["--from", "nowhere.png"], "no such file"),
-        (["--from", "text.png"], "no picture that can be read"),
+        (["--from", "text.png"], "text.png cannot be read as a picture"),
         (["--from", "large.png"], "8 x 9 pixels (width x height), this run's images are 8 x 8"),
-        (["--from", "deep.png"], "write it as 8-bit"),
+        (["--from", "deep.tiff"], "deep.tiff has pixels of the kind F, whose range is not known"),
         (["--from", "0.png", "--mask", "large.png"], "large.png is 8 x 9"),
         (["--from", "0.png", "--mask", "black.png"], "nothing would be made anew"),
         (["--from", "0.png", "--mask", "white.png"], "nothing would be kept"),

@@ -55,16 +55,10 @@ class ImageFolder(PictureSet):
         memory_gib: MemoryGiB = 2.0,
         cache: bool = True,
     ) -> None:
-        collection = open_collection(_pictures_in(Path(root).expanduser().absolute()), labels)
+        collection = open_collection(Path(root), labels)
         treatment = Treatment(size, channels, background)
         super().__init__(collection, treatment, on_error=on_error, memory_gib=memory_gib, cache=cache)
         _tell(self, collection)
-
-
-def _pictures_in(root: Path) -> Path:
-    """The folder itself, or the one where `dmf data prepare` puts the pictures."""
-    prepared = (root / "manifest.jsonl").is_file() and (root / "images").is_dir()
-    return root / "images" if prepared else root
 
 
 def _tell(data: PictureSet, collection: Collection) -> None:
