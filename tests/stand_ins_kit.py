@@ -156,6 +156,7 @@ def celeba(root: Path, patch: pytest.MonkeyPatch) -> None:
     )
     known = [(file_id, md5_of(folder / name), name) for file_id, _, name in Theirs.file_list]
     patch.setattr(Theirs, "file_list", known)
+    patch.setattr("dmf.plugins.datasets._celeba_files.PICTURES", FACES)
 
 
 def faces() -> list[bytes]:

@@ -86,7 +86,7 @@ def test_cifar_says_what_it_looked_for_and_tried(tmp_path: Path) -> None:
     text = complaint(root=str(tmp_path))
     assert f"not (whole) in {tmp_path}/cifar-10-batches-py" in text
     for name, md5 in (("data_batch_1", "c99cafc152244af753f735de768cd75f"), ("test_batch", "40351d587109b95175f43a")):
-        line = next(line for line in text.splitlines() if name in line)
+        line = next(line for line in text.splitlines() if line.startswith(f"  {name} "))
         assert md5 in line and line.endswith("missing")
     assert states(text)["cifar-10-python.tar.gz"] == "missing"
     assert "cifar-10-python.tar.gz did not come\n  https://" in text and "Name or service not known" in text

@@ -1,40 +1,41 @@
 """Oxford 102 Flowers, on files of its layout with other contents: splits, labels, missing and damaged files."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import stand_ins_kit
 import torch
-from data_kit import md5_of, paint, same_item_by_item
 from data_kit import no_network_fixture as no_network_fixture
+from data_kit import same_item_by_item
+from host_kit import Host
+from host_kit import host_fixture as host_fixture
 from PIL import Image
-from scipy.io import savemat
+from stand_ins_kit import FLOWER_LABELS
 
+from dmf.core import Dataset
 from dmf.plugins.datasets.flowers102 import Flowers102
 from dmf.registry import UserError
 from dmf.testing import check_dataset
-
-LABELS = [3, 1, 102, 1, 7, 50, 3]  # of pictures 1 ... 7; from 1, as in the file
-SPLITS = {"trnid": [6, 2], "valid": [4, 1], "tstid": [3, 7, 5]}  # pictures, from 1
 
 
 @pytest.fixture
 def like_flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Seven pictures of different sizes, their labels and splits, with their md5s."""
-    from torchvision.datasets import Flowers102 as Theirs
-
-    folder = tmp_path / "flowers-102"
-    for number in range(1, 8):
-        paint(folder / f"jpg/image_{number:05d}.jpg", width=20 + number, height=30 - number, seed=number)
-    savemat(folder / "imagelabels.mat", {"labels": np.array([LABELS], np.uint8)})
-    savemat(folder / "setid.mat", {name: np.array([rows], np.uint16) for name, rows in SPLITS.items()})
-    known = dict(Theirs._file_dict)
-    for key in ("label", "setid"):
-        name = known[key][0]
-        known[key] = (name, md5_of(folder / name))
-    monkeypatch.setattr(Theirs, "_file_dict", known)
+    stand_ins_kit.flowers102(tmp_path, monkeypatch)
     return tmp_path
+
+
+def images_of(data: Dataset) -> torch.Tensor:
+    held = data.tensors()
+    assert held is not None
+    return held[0]
+
+
+def labels_of(data: Dataset) -> list[int]:
+    return [int(data[i].cond["class"]) for i in range(len(data))]
 
 
 def middle(file: Path, size: int) -> torch.Tensor:
@@ -60,10 +61,10 @@ def middle(file: Path, size: int) -> torch.Tensor:
 def test_the_splits_and_their_labels(like_flowers: Path, split: Any, pictures: list[int]) -> None:
     data = Flowers102(root=str(like_flowers), split=split, size=8)
     assert data.spec.shape == (3, 8, 8) and len(data.spec.classes) == 102
-    assert data.cond["class"].tolist() == [LABELS[number - 1] - 1 for number in pictures]
+    assert labels_of(data) == [FLOWER_LABELS[number - 1] - 1 for number in pictures]
     same_item_by_item(data, range(len(pictures)))
     check_dataset(data)
-    for image, number in zip(data.images, pictures, strict=True):
+    for image, number in zip(images_of(data), pictures, strict=True):
         wanted = middle(like_flowers / f"flowers-102/jpg/image_{number:05d}.jpg", 8)
         assert (image.int() - wanted.int()).abs().max() <= 24, "of noise, half a pixel beside the cut may shine through"
         assert (image.float() - wanted.float()).abs().mean() < 6
@@ -100,17 +101,31 @@ def test_it_says_what_it_looked_for_and_tried(tmp_path: Path) -> None:
     rows = [line.split() for line in text.splitlines() if "  md5 " in line]
     assert [row[0] for row in rows] == ["102flowers.tgz", "imagelabels.mat", "setid.mat"]
     assert rows[0][2] == "52808999861908f626f3c1f4e79d11fa" and {row[-1] for row in rows} == {"missing"}
-    assert "download from https://www.robots.ox.ac.uk" in text and "failed: URLError" in text
-    assert f"tar -xzf 102flowers.tgz -C {tmp_path}/flowers-102" in text
+    assert "102flowers.tgz did not come\n  https://www.robots.ox.ac.uk" in text
+    assert f"put them into {tmp_path}/flowers-102, packed as they are" in text
 
 
-def test_lost_pictures_are_counted(like_flowers: Path) -> None:
+def test_lost_pictures_are_unpacked_again_and_without_the_archive_counted(like_flowers: Path) -> None:
     lost = like_flowers / "flowers-102/jpg/image_00004.jpg"
+    held = images_of(Flowers102(root=str(like_flowers), size=8))
     lost.unlink()
+    assert torch.equal(images_of(Flowers102(root=str(like_flowers), size=8, download=False)), held) and lost.exists()
+    lost.unlink()
+    (like_flowers / "flowers-102/102flowers.tgz").unlink()
     text = complaint(like_flowers, download=False)
-    assert "unpacked, 6 pictures in jpg" in text and "download is false" in text
-    text = complaint(like_flowers)  # all that torchvision asks for is there, so it fetches nothing
-    assert f"1 pictures are not there, the first of them {lost}" in text
+    assert "download is false" in text and "1 of 7 pictures are not in" in text and "the first image_00004.jpg" in text
+    assert len(Flowers102(root=str(like_flowers), split="train", size=8)) == 2, "another part is whole"
+
+
+def test_it_is_fetched_and_unpacked(like_flowers: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = like_flowers / "flowers-102"
+    held = images_of(Flowers102(root=str(like_flowers), size=8))
+    for name in ("102flowers.tgz", "imagelabels.mat", "setid.mat"):
+        host.give(f"/{name}", (inside / name).read_bytes())
+    shutil.rmtree(inside)
+    monkeypatch.setattr("torchvision.datasets.Flowers102._download_url_prefix", f"{host.address}/")
+    assert torch.equal(images_of(Flowers102(root=str(like_flowers), size=8)), held)
+    assert host.asked == ["/102flowers.tgz", "/imagelabels.mat", "/setid.mat"]
 
 
 def test_a_damaged_picture_is_named(like_flowers: Path) -> None:

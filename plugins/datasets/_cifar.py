@@ -74,7 +74,7 @@ def _unpickled(one: Remote) -> dict[str, Any]:
         RuntimeError: It is not there, or damaged.
     """
     if not one.whole:
-        raise RuntimeError(f"{one.file} is not there, or damaged")
+        raise RuntimeError(f"{one.file.name} is not there, or damaged")
     with open(one.file, "rb") as file:
         content: dict[str, Any] = pickle.load(file, encoding="latin1")
     return content

@@ -35,7 +35,7 @@ def read_idx(folder: Path, name: str, md5: str) -> Tensor:
         return _parsed(unpacked.read_bytes(), unpacked)
     if check_integrity(str(packed), md5):
         return _parsed(gzip.decompress(packed.read_bytes()), packed)
-    raise RuntimeError(f"{packed} is not there, or damaged")
+    raise RuntimeError(f"{name} is not there, or damaged")
 
 
 def _parsed(content: bytes, file: Path) -> Tensor:

@@ -6,7 +6,6 @@ bicubic filter. At the size that it has, an image stays as it is, bit for bit.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, TypeAlias
 
 import torch
@@ -14,12 +13,11 @@ from annotated_types import Ge
 from PIL import Image
 from torch import Tensor
 
-from ...files.machine import cores
 from ...files.pictures import square
-from ...files.progress import Progress
+from ...files.reading import each
 
-Size: TypeAlias = Annotated[int, Ge(1)] | None
-AT_ONCE = 500  # images that a thread takes
+Side: TypeAlias = Annotated[int, Ge(1)]
+Size: TypeAlias = Side | None
 
 
 def resized(images: Tensor, size: int | None) -> Tensor:
@@ -35,14 +33,11 @@ def resized(images: Tensor, size: int | None) -> Tensor:
     if size is None or images.shape[2:] == (size, size):
         return images
     out = torch.empty(*images.shape[:2], size, size, dtype=torch.uint8)
+    rows = images.permute(0, 2, 3, 1).squeeze(-1).numpy()  # (N, H, W, 3) or (N, H, W): what Pillow takes
 
-    def work(start: int) -> int:
-        rows = images[start : start + AT_ONCE]
-        for i, pixels in enumerate(rows.permute(0, 2, 3, 1).squeeze(-1).numpy(), start):  # (H, W, 3) or (H, W)
-            out[i] = square(Image.fromarray(pixels), size)
-        return len(rows)
+    def work(i: int) -> None:
+        out[i] = square(Image.fromarray(rows[i]), size)
 
-    with ThreadPoolExecutor(cores()) as pool, Progress("resize", len(images)) as progress:
-        for done in pool.map(work, range(0, len(images), AT_ONCE)):
-            progress.step(done)
+    for _ in each(work, range(len(images)), "resize"):
+        pass
     return out

@@ -13,11 +13,12 @@ import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from ...files.collection import Collection
 from ...files.progress import Progress
 from ._download import PIECE, fetch, looks_like_a_page
 
@@ -106,13 +107,15 @@ class Source:
         Raises:
             ValueError: It is not to be had: what was looked for and tried, and what to do.
         """
-        with contextlib.suppress(*FAILURES):
+        try:
             return read()
+        except FAILURES as error:
+            found = str(error)
         try:
             self._complete(download)
             return read()
         except FAILURES as error:
-            raise ValueError(self._missing(str(error))) from error
+            raise ValueError(self._missing(found, str(error))) from error
 
     def _complete(self, download: bool) -> None:
         """Fetch and unpack what is not there; of several processes one does, the others wait for it."""
@@ -130,16 +133,29 @@ class Source:
                     log.info("unpack %s", one.file)
                     one.unpack()
 
-    def _missing(self, tried: str) -> str:
-        """What was looked for, what was tried, what to do."""
+    def _missing(self, found: str, tried: str) -> str:
+        """What is the matter, what was looked for, what was tried, what to do."""
         known = (*self.files, *self.inside)
         width = max(len(one.file.name) for one in known)
         files = "".join(f"\n  {one.file.name:{width}}  md5 {one.md5}  {one.state()}" for one in known)
         return (
-            f"{self.title} is not (whole) in {self.folder}; looked for{files}\n{tried}\n"
+            f"{self.title} is not (whole) in {self.folder}: {found}\nlooked for{files}\n{tried}\n"
             f"to place it by hand: {self.by_hand};\n"
             f"or set dataset.root or DMF_DATA to the folder that holds {self.parent}"
         )
+
+
+def rows_of(names: Sequence[str], collection: Collection) -> list[int]:
+    """Where in a collection the pictures of these names are.
+
+    Raises:
+        RuntimeError: Some are not in it.
+    """
+    row = {name: i for i, name in enumerate(collection.entries.names)}
+    lost = [name for name in names if name not in row]
+    if lost:
+        raise RuntimeError(f"{len(lost)} of {len(names)} pictures are not in {collection.root}, the first {lost[0]}")
+    return [row[name] for name in names]
 
 
 def unpack_tar(archive: Path, into: Path) -> None:
