@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..registry import UserError
-from .search import a_line_each, counted, few, inside, natural, printable
+from .search import a_line_each, brief, counted, few, inside, natural, printable
 
 SPLITS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 SHAPES = '{"a.png": 0, ...}, {"a.png": "cat", ...} or {"labels": [["a.png", 0], ...]}'
@@ -85,11 +85,11 @@ def read_labels(content: bytes, source: str, names: tuple[str, ...] | None) -> L
     for file, label in rows:
         name = inside(file)
         if name is None:
-            bad.append(f"{printable(file)!r} leads out of the set; write it as a path below the root")
+            bad.append(f"{brief(file)!r} leads out of the set; write it as a path below the root")
         elif name in number:
-            bad.append(f"{printable(file)!r} is named twice; leave one of the two")
+            bad.append(f"{brief(file)!r} is named twice; leave one of the two")
         elif why := _no_label(label):
-            bad.append(f"{printable(file)!r} has the label {_shown(label)}, {why}")
+            bad.append(f"{brief(file)!r} has the label {_shown(label)}, {why}")
         number[name or ""] = label
     _refuse(bad, source, "entry", "entries")
     labels = [label for label in number.values() if label is not None]

@@ -12,6 +12,7 @@ SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 )
 MOST_NAMED = 10  # lines in one message
+LONG_NAME = 256  # characters; most systems allow a file so many bytes
 MAC_FORKS = "__MACOSX"  # what a Mac puts into a zip beside the files
 MOST_BYTES = 2**30  # of a picture's file: it is read whole
 
@@ -54,6 +55,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def brief(text: str) -> str:
+    """The same for a message: of a name that is longer than names are, its beginning and its end."""
+    shown = printable(text)
+    return shown if len(shown) <= LONG_NAME else f"{shown[: LONG_NAME // 2]} ... {shown[-LONG_NAME // 4 :]}"
+
+
 def inside(name: str) -> str | None:
     """A path below a root as it is written here, ``\\`` being ``/``; None when it is absolute or climbs out."""
     name = name.replace("\\", "/")
@@ -63,7 +70,7 @@ def inside(name: str) -> str | None:
 
 def few(names: Sequence[str]) -> str:
     """The first four, in one line."""
-    return ", ".join(map(printable, names[:4])) + (", ..." if len(names) > 4 else "")
+    return ", ".join(map(brief, names[:4])) + (", ..." if len(names) > 4 else "")
 
 
 def a_line_each(lines: Sequence[str]) -> str:
