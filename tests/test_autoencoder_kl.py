@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from data_kit import paint
+from latents_kit import WEIGHTS, make_autoencoder
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -20,26 +21,12 @@ from dmf.plugins.codecs.autoencoder_kl import AutoencoderKL
 from dmf.testing import cases
 from dmf.testing.codecs import check_extremes, check_round_trip
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 SPEC = DataSpec((3, 16, 24), ("cat", "dog"), {"look": CondSpec("vector", (2,))})
-SETTINGS: dict[str, Any] = {"block_out_channels": (8, 16), "norm_num_groups": 4, "latent_channels": 4}
-
-
-def make(folder: Path, **settings: Any) -> Path:
-    """A network with weights of chance."""
-    import diffusers
-
-    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = diffusers.AutoencoderKL(**{**SETTINGS, **blocks, **settings})  # type: ignore[no-untyped-call]
-    network.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("vae"), scaling_factor=0.5, shift_factor=0.25)
+    return make_autoencoder(tmp_path_factory.mktemp("vae"), scaling_factor=0.5, shift_factor=0.25)
 
 
 @pytest.fixture
@@ -126,7 +113,7 @@ def test_the_spec_is_that_of_the_latents(folder: Path) -> None:
 @torch.no_grad()
 def test_each_channel_may_have_its_own_mean_and_deviation(tmp_path: Path) -> None:
     mean, std = [0.1, -0.2, 0.3, 0.4], [0.5, 1.0, 2.0, 4.0]
-    path = make(tmp_path, scaling_factor=0.5, latents_mean=mean, latents_std=std)
+    path = make_autoencoder(tmp_path, scaling_factor=0.5, latents_mean=mean, latents_std=std)
     codec = AutoencoderKL(SPEC, path=str(path))
     x, z = codec.encode(images()), theirs(path).encode(images() / 127.5 - 1).latent_dist.mode()
     for channel in range(4):  # as diffusers' pipelines of Stable Diffusion XL encode

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ...files.cache import told_size
 from ...registry.recipe_types import Loading
 from ..feed import Batch, Feed, Resident
 from ..feed.host import Host
@@ -61,7 +62,7 @@ def latent_source(stores: Sequence[Store], device: torch.device, loading: Loadin
         return Resident(
             *_joined([_tensors(store, shard) for store in stores for shard in range(len(store.shards))]), device
         )
-    return Host(_Gather(stores), rows, device, loading.ahead, f"read from disk ({size / GIB:.2f} GiB)")
+    return Host(_Gather(stores), rows, device, loading.ahead, f"read from disk ({told_size(size)})")
 
 
 class _Gather:

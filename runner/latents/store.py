@@ -170,6 +170,8 @@ class Store:
 
     def claim(self, shard: int) -> bool:
         """Hold a shard to make it, until `release` or the end of the process; not where another makes it or has."""
+        if self._locks is None:
+            return True  # a damaged one, which cannot be written: that is told when it is tried
         if not self._lock(shard):
             return False
         if self.path(shard).exists():
