@@ -4,22 +4,27 @@ from typing import Any
 
 import backbones_kit
 import pytest
+from stand_ins_kit import stand_ins_fixture as stand_ins_fixture
 
 from dmf.registry import KINDS, parts
 from dmf.testing import CHECKS, Case, cases
 from dmf.testing.contracts import IN_EVERY_SETTING
 from dmf.testing.smoke import SMOKE
 
+NAMED = ("celeba", "cifar10", "cifar100", "fashion_mnist", "flowers102", "mnist")  # read from stand-ins
 # networks small enough for a test; nothing is downloaded; a grid that is a list has no default
 SMALL: dict[tuple[str, str], dict[str, Any]] = {
     **{("backbone", name): dict(options) for name, options in backbones_kit.SMALL.items()},
-    **{("dataset", name): {"download": False} for name in ("cifar10", "fashion_mnist", "flowers102", "mnist")},
+    **{("dataset", name): {"download": False} for name in NAMED},
     ("grid", "explicit"): {"values": [0.9, 0.6, 0.4, 0.2, 0.1]},
 }
 FEW: dict[str, Any] = {"base": 8, "groups": 4, "multipliers": [1, 2], "blocks": 1}
 OTHERWISE: dict[str, Any] = {"resample": "block", "scale_shift": True, "half_sums": True}
 # where a number changes what a part is: noise, lists, another order; and other layers of each backbone
 FURTHER: list[tuple[str, str, dict[str, Any]]] = [
+    ("dataset", "celeba", {"download": False, "label": "Smiling", "size": 16, "crop": 178, "memory_gib": 0}),
+    ("dataset", "cifar100", {"download": False, "labels": "coarse", "size": 24}),
+    ("dataset", "flowers102", {"download": False, "split": "train", "size": 16, "memory_gib": 0}),
     ("sampler", "ddim", {"eta": 0.5}),
     ("sampler", "euler", {"churn": 10.0}),
     ("sampler", "heun", {"churn": 10.0, "churn_min": 0.05, "churn_max": 50.0, "churn_noise": 1.003}),
@@ -68,5 +73,7 @@ def test_checks_have_names_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.setting.name}-{case.name}")
-def test_contract(case: Case) -> None:
+def test_contract(case: Case, request: pytest.FixtureRequest) -> None:
+    if case.setting.part_name in NAMED:
+        request.getfixturevalue("stand_ins")
     case.run()
