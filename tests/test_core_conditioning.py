@@ -139,3 +139,67 @@ def test_specs_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="names its classes"):
         DataSpec((1, 2), (), {"class": CondSpec("class")})
     assert DataSpec((1, 2)).cond == {} and list(RICH.cond) == ["class", "pose", "text"]
+
+
+# neutral conditions: zeros say that there is nothing special
+
+NEUTRAL = DataSpec((1, 2), ("cat", "dog", "owl"), {"turned": CondSpec("vector", (2,), neutral=True)})
+UNLABELLED = DataSpec((1, 2), (), {"turned": CondSpec("vector", (2,), neutral=True)})
+
+
+def test_a_neutral_condition_is_filled_in_with_zeros() -> None:
+    got = complete(labels_cond([0, 2], NEUTRAL), NEUTRAL)
+    assert got["turned"].tolist() == [[0, 0], [0, 0]] and got["turned"].dtype == torch.float32
+    assert got["turned_given"].tolist() == [True, True]
+    given = {**labels_cond([0], NEUTRAL), "turned": torch.ones(1, 2)}
+    assert complete(given, NEUTRAL)["turned"].tolist() == [[1, 1]]
+    assert complete({}, UNLABELLED, 3, torch.device("meta"))["turned"].shape == (3, 2)
+    assert complete({}, UNLABELLED, 3, torch.device("meta"))["turned"].device.type == "meta"
+    with pytest.raises(ValueError, match="say so by `batch`"):
+        complete({}, UNLABELLED)
+    with pytest.raises(ValueError, match="conditioned on class, but no value"):
+        complete({"turned": torch.ones(1, 2)}, NEUTRAL)
+
+
+def test_a_neutral_condition_is_never_dropped() -> None:
+    given = {**labels_cond([0, 1], NEUTRAL), "turned": torch.tensor([[1.0, 2.0], [0.0, 3.0]])}
+    for got in (drop(given, NEUTRAL, torch.tensor([True, True])), null_cond(given, NEUTRAL)):
+        assert got["class"].tolist() == [3, 3]
+        assert torch.equal(got["turned"], given["turned"]) and got["turned_given"].tolist() == [True, True]
+    assert drop({}, UNLABELLED, torch.tensor([True, False]))["turned"].tolist() == [[0, 0], [0, 0]]
+
+
+def test_a_neutral_condition_gives_guidance_nothing_to_lead_away_from() -> None:
+    assert NEUTRAL.droppable and RICH.droppable and not UNLABELLED.droppable and not DataSpec((1, 2)).droppable
+    with pytest.raises(ValueError, match="guidance needs a conditional model"):
+        null_cond({"turned": torch.ones(1, 2)}, UNLABELLED)
+    denoiser = Denoiser(lambda x, noise, cond: x, Straight(), predictions.x0)
+    with pytest.raises(ValueError, match="guidance needs a conditional model"):
+        bind(denoiser, {}, UNLABELLED, CFG(scale=2.0))
+
+
+@pytest.mark.parametrize("scale", [None, 1.0, 2.0])
+@pytest.mark.parametrize("spec", [NEUTRAL, UNLABELLED], ids=["labelled", "unlabelled"])
+def test_samples_are_told_zeros_of_it(spec: DataSpec, scale: float | None) -> None:
+    """In both halves of a guided batch, and where nothing is given at all."""
+    asked: list[Cond] = []
+
+    def network(x: Tensor, noise: Tensor, cond: Cond) -> Tensor:
+        asked.append(cond)
+        return x
+
+    if scale == 2.0 and spec is UNLABELLED:
+        return
+    cond = labels_cond([0, 2], spec) if spec.classes else {}
+    guidance = None if scale is None else CFG(scale=scale)
+    denoise = bind(Denoiser(network, Straight(), predictions.x0), cond, spec, guidance)
+    for batch in (2, 2) if spec.classes else (2, 5):
+        denoise(torch.zeros(batch, 1, 2), Straight().at(0.5))
+        seen = asked[-1]
+        many = 2 * batch if scale == 2.0 else batch
+        assert seen["turned"].tolist() == [[0, 0]] * many and seen["turned_given"].tolist() == [True] * many
+
+
+def test_a_class_is_not_neutral() -> None:
+    with pytest.raises(ValueError, match="index 0 is the first class; make it a vector"):
+        CondSpec("class", neutral=True)
