@@ -19,6 +19,7 @@ RESIDENT_RATIO, STREAMED_RATIO, WAIT_PERCENT = 20.0, 1.0, 1.0  # what is wanted
 WORKERS = data_theirs.WORKERS
 DATALOADER = f"`DataLoader`, {WORKERS} workers, torchvision `CIFAR10`"
 AUGMENTATIONS: dict[str, dict[str, Any]] = {"flip": {}, "crop": {}, "edm": {"probability": 0.12}}
+RECIPE, EDM_RECIPE = "cifar10_unet", "cifar10_edm_unet"
 EDM_STEP_SHARE = 4  # its network costs more: a step has so many times fewer images
 
 
@@ -56,11 +57,11 @@ def wait(shop: Workshop, tick: Tick) -> Result:
     kinds = {"`cifar10`, on the device": held, f"`image_folder`, PNG files, {WORKERS} workers": files}
     rows, claims = [], []
     for name, words in kinds.items():
-        times = _steps(shop, "cifar10_unet", words, 1, tick)
+        times = _steps(shop, RECIPE, words, 1, tick)
         step, waited = times.ms()
         rows.append(Row(name, {"a step, ms": step, "wait for its batch, ms": waited}))
         claims.append(Claim(f"{name}: the wait in the step", times.share(), " %", most=WAIT_PERCENT))
-    title = f"{shop.sizes.steps} training steps of `cifar10_unet`, {_conditions(shop, times)}"
+    title = f"{shop.sizes.steps} training steps of `{RECIPE}`, {_conditions(shop, times)}"
     return Result("wait", title, rows, claims)
 
 
@@ -70,9 +71,9 @@ def edm(shop: Workshop, tick: Tick) -> Result:
     sides = [Side(f"`{name}`", partial(_changed, shop, one)) for name, one in parts.items()]
     rows, rates = race(sides, shop.under, tick)
     held = {"dataset": {"name": "cifar10", "root": str(shop.root), "download": False}}
-    times = _steps(shop, "cifar10_edm_unet", held, EDM_STEP_SHARE, tick)
+    times = _steps(shop, EDM_RECIPE, held, EDM_STEP_SHARE, tick)
     step = spread([times.batch / seconds for seconds in times.step_s])
-    rows.append(Row(f"a training step of `cifar10_edm_unet`, {_conditions(shop, times)}", {"images/s": step}))
+    rows.append(Row(f"a training step of `{EDM_RECIPE}`, {_conditions(shop, times)}", {"images/s": step}))
     share = spread([100 * step.median / rate for rate in rates[-1]])
     claim = Claim("what `edm` adds to that step", share, " %")
     return Result("edm", "augmentations alone, on a batch that lies on the device", rows, [claim])
