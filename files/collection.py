@@ -120,7 +120,7 @@ def open_collection(root: Path, labels: str = "auto") -> Collection:
     Raises:
         UserError: It cannot be looked at, has no picture that can be used, or its labels cannot be made out.
     """
-    root = pictures_of(root.expanduser().absolute())
+    root = pictures_of(_home(root).absolute())
     place = Archive(root, classes=labels == "folders") if os.path.isfile(root) else Folder(root)
     found = place.listing()
     source = printable(str(root))
@@ -135,6 +135,11 @@ def open_collection(root: Path, labels: str = "auto") -> Collection:
     entries = Entries(found.names, found.sizes, found.stamps, numbers)
     _tell_empty(classes, numbers, source)
     return Collection(root, entries, tuple(map(printable, classes)), trouble, found.others, place)
+
+
+def _home(path: Path) -> Path:
+    """The path with ~ as the home folder, where there is one of that name."""
+    return Path(os.path.expanduser(path))
 
 
 def _nothing(found: Listing, source: str) -> str:
@@ -176,7 +181,7 @@ def _labelled(place: Folder | Archive, found: Listing, labels: str) -> tuple[tup
 
 def _label_file(place: Folder | Archive, file: str) -> tuple[Folder | Archive, str]:
     """What holds a label file, and its name there."""
-    path = Path(file).expanduser()
+    path = _home(Path(file))
     if path.is_absolute() and path.is_relative_to(place.root):
         path = path.relative_to(place.root)
     if path.is_absolute() and os.path.isfile(path):
@@ -212,7 +217,9 @@ def _matched(found: Listing, told: Labels, source: str) -> array[int]:
         )
     missing = told.number.keys() - set(keys) - {key(name) for name, _ in found.trouble}
     file = source.rpartition("/")[2]
-    found.trouble += [(name, f"is in {file}, but not there; put it there, or take it off the list") for name in missing]
+    found.trouble += [
+        (name, f"is in {file}, but there is no such picture; put it there, or take it off the list") for name in missing
+    ]
     found.trouble += [
         (name, f"has no label in {file}; give it one, or take it away")
         for name, label in zip(found.names, labels, strict=True)

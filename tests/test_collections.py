@@ -77,6 +77,11 @@ def test_pictures_without_classes_are_found_below(tmp_path: Path, where: str) ->
     assert held.classes == () and labelled(held) == {f"{where}{n}.png": None for n in (1, 2, 10)}
 
 
+def test_the_home_folder_may_be_written_short(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(pets.parent))
+    assert opened(Path("~/pets")).root == pets
+
+
 def test_one_image(tmp_path: Path) -> None:
     held = opened(files(tmp_path, "only.png"))
     stamp = str((tmp_path / "only.png").stat().st_mtime_ns)
@@ -141,6 +146,7 @@ def test_no_pictures(tmp_path: Path) -> None:
 def test_no_folder(tmp_path: Path) -> None:
     assert f"{tmp_path / 'none'} is not there; give the folder or the zip" in complaint(tmp_path / "none")
     assert "is not there" in complaint(tmp_path / ("x" * 300)) and "is not there" in complaint(tmp_path / "a\0b")
+    assert "is not there" in complaint(Path("~nobody-of-that-name/pets"))
     os.mkfifo(tmp_path / "pipe")
     assert "pipe is neither a folder nor a zip" in complaint(tmp_path / "pipe")
 

@@ -122,6 +122,7 @@ def test_a_label_file_that_is_not_there(flat: Path) -> None:
     assert f"no file {flat}/labels.json; write auto, folders, none or the path" in complaint(flat, "labels.json")
     assert "no file /none/labels.json" in complaint(flat, "/none/labels.json")
     assert "no file" in complaint(flat, str(flat / "none.json")) and "no file" in complaint(flat, str(flat.parent))
+    assert "no file" in complaint(flat, "~nobody-of-that-name/labels.json")
     assert "sub is a folder, not a file" in complaint(flat, "sub") and "is a folder, not a file" in complaint(flat, "")
 
 
@@ -142,7 +143,10 @@ def test_a_name_with_a_backslash_of_its_own(tmp_path: Path) -> None:
 def test_labels_for_missing_files_are_trouble(flat: Path) -> None:
     held = opened(write(flat, {**dict.fromkeys(ABC, 0), "gone.png": 1, "sub/gone10.png": 0, "sub/gone9.png": 0}))
     assert names(held) == list(ABC) and list(trouble(held)) == ["gone.png", "sub/gone9.png", "sub/gone10.png"]
-    assert trouble(held)["gone.png"] == "is in dataset.json, but not there; put it there, or take it off the list"
+    assert (
+        trouble(held)["gone.png"]
+        == "is in dataset.json, but there is no such picture; put it there, or take it off the list"
+    )
     assert held.classes == ("0", "1"), "classes are of the file"
 
 
