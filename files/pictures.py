@@ -12,24 +12,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
-import os
 import struct
-import sys
-import time
 import zlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image, ImageChops, UnidentifiedImageError
 from torch import Tensor
-from tqdm import tqdm
 
 from ..registry import UserError
 from .quiet import NO_NOISE, no_warnings
@@ -40,9 +33,7 @@ LEVEL = {"white": 255, "black": 0, "grey": 128}
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000")  # none runs a program
 DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # more than 8 bits a channel
 PNG = b"\x89PNG\r\n\x1a\n"
-MOST_NAMED = 10  # bad files in one message
-PLAIN_LINE_EVERY_S = 10.0
-log = logging.getLogger("dmf")
+HEADS = (PNG[:4], b"\xff\xd8", b"GIF8", b"RIFF", b"BM", b"II*", b"MM\0*")
 ORIENTATION, BITS = 0x0112, 0x0102  # tags of EXIF and TIFF
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -102,6 +93,7 @@ def decode(content: bytes, source: str, mode: Mode, background: Background = "wh
         raise
     except UnidentifiedImageError:
         said = f"it begins with {content[:12]!r}, as no format does that is known here"
+        said = "its head is damaged" if content.startswith(HEADS) else said
     except Image.DecompressionBombError:
         raise UserError(_too_many(source, "more than twice as many")) from None
     except Exception as error:  # whatever a decoder says of bytes that it cannot make out; they have no common base
@@ -147,16 +139,14 @@ def _too_many(source: str, pixels: str) -> str:
 
 
 def _check_sums(content: bytes) -> None:
-    """Hold the parts of a PNG that make its pixels to their checksums, which Pillow passes over in most of them.
+    """Hold the parts of a PNG to their checksums, which Pillow passes over in those that hold the pixels.
 
     Raises:
-        ValueError: One differs, or ends before its time.
+        ValueError: One differs, or the end is missing.
     """
     for kind, start, length in _png_parts(content):
-        if kind[0] & 32 and kind != b"tRNS":  # a small first letter: not needed to show the picture
-            continue
-        whole = content[start + length : start + length + 4]
-        if zlib.crc32(memoryview(content)[start - 4 : start + length]) != int.from_bytes(whole, "big"):
+        told = content[start + length : start + length + 4]
+        if zlib.crc32(memoryview(content)[start - 4 : start + length]) != int.from_bytes(told, "big"):
             raise ValueError(f"damaged: the checksum of its part {kind.decode('latin-1')} does not fit")
 
 
@@ -215,73 +205,3 @@ def _eight_bit(picture: Image.Image, source: str) -> Image.Image:
     if clear is not None:
         grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
     return grey
-
-
-# until reading.py is there
-def read_picture(file: Path, size: int, channels: int) -> Tensor:
-    """One picture as uint8 (channels, size, size).
-
-    The first frame of an animation; transparent parts are laid on white; 16 bits become 8; of a coloured picture one
-    channel is its luma (ITU-R 601-2).
-
-    Args:
-        file: In any format that Pillow reads.
-        size: Side in pixels. A smaller picture is enlarged.
-        channels: 3 for RGB, 1 for grey.
-
-    Raises:
-        UserError: The file is not there, is no picture or a damaged one.
-    """
-    if not file.exists():
-        raise UserError(f"{file}: no such file; put it there, or take it off the list")
-    return square(decode(file.read_bytes(), str(file), "L" if channels == 1 else "RGB").picture, size)
-
-
-def read_pictures(files: Sequence[Path], size: int, channels: int) -> Tensor:
-    """Many pictures, uint8 (N, channels, size, size), on all cores and with a progress bar.
-
-    Raises:
-        UserError: Some cannot be read; all of them are looked at first, and those are named together.
-    """
-    images = torch.empty(len(files), channels, size, size, dtype=torch.uint8)
-    bad: list[str] = []
-
-    def read(i: int) -> None:
-        images[i] = read_picture(files[i], size, channels)
-
-    pool = ThreadPoolExecutor(_cores())  # threads: Pillow decodes and scales without the interpreter's lock
-    try:
-        work = [pool.submit(read, i) for i in range(len(files))]
-        for one in _watched(work):
-            error = one.exception()
-            if isinstance(error, UserError):
-                bad.append(str(error))
-            elif error is not None:
-                raise error
-    finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody waits for the rest
-    if bad:
-        raise UserError(f"{len(bad)} of {len(files)} pictures cannot be used:{a_line_each(bad)}")
-    return images
-
-
-def a_line_each(bad: Sequence[str]) -> str:
-    """The first of them, and how many more there are; each line after a break."""
-    more = [f"and {len(bad) - MOST_NAMED} more"] if len(bad) > MOST_NAMED else []
-    return "".join(f"\n  {line}" for line in [*bad[:MOST_NAMED], *more])
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _watched(work: Sequence[Future[None]]) -> Iterator[Future[None]]:
-    """Each piece of work as it ends, in order; a bar on a terminal, a plain line now and then elsewhere."""
-    tty, last_line = sys.stderr.isatty(), time.monotonic()
-    first = os.environ.get("RANK", "0") == "0"  # of several processes one shows it
-    for done, one in enumerate(tqdm(work, "read pictures", unit="", leave=False, disable=not (tty and first)), 1):
-        one.exception()
-        yield one
-        if not tty and time.monotonic() - last_line > PLAIN_LINE_EVERY_S:
-            last_line = time.monotonic()
-            log.info("read pictures %d/%d", done, len(work))

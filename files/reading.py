@@ -158,4 +158,5 @@ def rows_of(place: Readable, numbers: Sequence[int], treatment: Treatment) -> Te
 
 
 def _reason(error: UserError, source: str) -> str:
-    return str(error).removeprefix(source).lstrip(": ")
+    said = str(error).removeprefix(source)
+    return f"is gone{said}" if said.startswith(":") else said.strip()
