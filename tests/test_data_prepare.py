@@ -106,7 +106,7 @@ def test_what_is_left_out_is_told_with_its_reason(pets: Path, prepared: Prepared
         "dog/5.jpg": "cannot be used",
         "dog/6.png": "cannot be used",
     }
-    assert lines["cat/4.png"]["reason"] == f"the same pixels as {pets / 'cat/1.png'}"
+    assert lines["cat/4.png"]["reason"] == f"has the same pixels as {pets / 'cat/1.png'}"
     assert lines["dog/2.png"]["reason"].endswith("which is 'cat', and this one 'dog'")
     assert lines["dog/3.png"]["reason"] == "has 9 x 50 pixels; --min-side is 16"
     assert "7 of 14 pictures, 32x32, colour" in said and "left out 7" in said
@@ -227,7 +227,7 @@ def test_real_flowers_have_one_duplicate(workdir: Path, prepared: Prepared) -> N
     flat = Path(real_data("flowers12_224_flat")) / "flowers12_224_flat/train"
     said = prepared(flat, "--out", "set", "--size", 64)
     twin = by_source(Path("set"))["image_0469.jpg"]
-    assert twin["reason"] == f"the same pixels as {flat / 'image_0422.jpg'}"
+    assert twin["reason"] == f"has the same pixels as {flat / 'image_0422.jpg'}"
     assert "left out 1" in said and len(named(said).spec.classes) == 12
 
 

@@ -26,7 +26,7 @@ class Record:
         file: Where it is now, below the folder of the manifest; None if it was left out.
         file_sha256: Of that file.
         left_out: Why not, in a word or two; the same for all of a kind.
-        reason: Why not, in full.
+        reason: Why not, in full, to be read after the source.
     """
 
     source: str

@@ -142,8 +142,8 @@ class _Set:
 
 def _duplicate(record: Record, first: Item) -> Record:
     if record.label == first.label:
-        return replace(record, left_out=DUPLICATE, reason=f"the same pixels as {first.name}", file_sha256=None)
-    reason = f"the same pixels as {first.name}, which is {first.label!r}, and this one {record.label!r}"
+        return replace(record, left_out=DUPLICATE, reason=f"has the same pixels as {first.name}", file_sha256=None)
+    reason = f"has the same pixels as {first.name}, which is {first.label!r}, and this one {record.label!r}"
     return replace(record, left_out=CONFLICT, reason=reason, file_sha256=None)
 
 

@@ -82,7 +82,7 @@ def _left_out(left_out: dict[str, list[Record]], out: Path) -> Iterator[str]:
         some = left_out.get(kind, [])
         if some:
             yield f"  {len(some):>7,}  {kind}"
-            yield from (f"           {record.source}: {record.reason}" for record in some[:EXAMPLES])
+            yield from (f"           {record.source} {record.reason}" for record in some[:EXAMPLES])
             if len(some) > EXAMPLES:
                 yield f"           ... all in {out / 'manifest.jsonl'}"
 

@@ -106,9 +106,16 @@ def _as_a_set(what: str, options: dict[str, Any], found: Findings, args: argpars
         return ["there is nothing to train on"]
     if _is_name(what):
         return ["", "in a recipe", f"  dataset: {written({'name': what, **options})}"]
-    value: dict[str, Any] = {"name": "image_folder", "root": what, "size": args.size}
+    value: dict[str, Any] = {"name": "image_folder", "root": what, "size": _side(found, args.size)}
     value |= {"channels": 1} if found.all_grey else {}
     value |= {"labels": args.labels} if args.labels != "auto" else {}
     value |= {"on_error": "skip"} if found.unusable else {}
     skip = " (it stops at what cannot be used, unless on_error is skip; then it leaves that out)"
     return ["", f"in a recipe{skip if found.unusable else ''}", f"  dataset: {written(value)}"]
+
+
+def _side(found: Findings, size: int) -> int:
+    """A side for training: as was asked for, or that of the pictures, if most of them are smaller."""
+    import numpy as np
+
+    return min(size, int(np.median(found.sides().min(1))))
