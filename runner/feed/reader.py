@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import pickle
 import signal
+import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,6 +73,15 @@ def as_is(rows: Any) -> Any:
 
 
 def begin_worker(number: int) -> None:
-    """Leave Ctrl-C and SIGTERM to the trainer."""
+    """Leave Ctrl-C and SIGTERM to the trainer, and die with it."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
+    threading.Thread(target=_die_with_the_trainer, name="dmf-trainer", daemon=True).start()
+
+
+def _die_with_the_trainer() -> None:
+    """However it ends. The DataLoader's own watch looks at the parent, which is the fork server, and that lives on."""
+    trainer = multiprocessing.parent_process()
+    assert trainer is not None
+    trainer.join()
+    os._exit(1)

@@ -9,6 +9,7 @@ import multiprocessing.context
 import pickle
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from multiprocessing import resource_tracker
@@ -71,12 +72,12 @@ class Streamed(Source):
         workers = [one for one in multiprocessing.active_children() if one not in before]
         try:
             while (batch := _next(found, workers)) is not None:
+                if isinstance(batch, Exception):
+                    raise batch
                 yield batch
         finally:
-            del found  # tells the workers to end
-            for one in workers:
-                one.join(LAST_WORDS_S)
-                one.kill()
+            del found  # tells the workers to end; nothing else may hold it, no traceback either
+            _see_off(workers)
 
     def _loader(self, order: Iterable[Tensor]) -> DataLoader[Any]:
         return DataLoader(
@@ -136,25 +137,28 @@ def _no_advice() -> Iterator[None]:
         yield
 
 
-def _next(found: Iterator[list[Any] | Failure], workers: Sequence[BaseProcess]) -> Rows | None:
-    """The next batch; None after the last.
-
-    Raises:
-        UserError: An image cannot be read, or a worker was killed.
-    """
+def _next(found: Iterator[list[Any] | Failure], workers: Sequence[BaseProcess]) -> Rows | Exception | None:
+    """The next batch, or why there is none: an image cannot be read, a worker was killed; None after the last."""
     try:
         batch = next(found, None)
     except (RuntimeError, OSError, EOFError) as error:  # a pipe that breaks off may be seen before the death is known
-        death = _death_of(workers)
-        if death is None:
-            raise
-        raise death from error
+        return _death_of(workers) or error
     if batch is None:
         return None
     if isinstance(batch, Failure):
-        raise batch.error()
+        return batch.error()
     images, cond = batch
     return images, cond
+
+
+def _see_off(workers: Sequence[BaseProcess]) -> None:
+    """Wait until they have ended; one that does not, in the middle of a long read, is killed: it only reads."""
+    until = time.monotonic() + LAST_WORDS_S
+    for one in workers:
+        one.join(max(0.0, until - time.monotonic()))
+        if one.is_alive():
+            one.kill()
+            one.join()
 
 
 def _death_of(workers: Sequence[BaseProcess]) -> UserError | None:
