@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import FULL
 from data_kit import paint
+from stand_ins_kit import stand_ins_fixture as stand_ins_fixture
 
 from dmf.registry import read
 from dmf.registry.shipped import headline, shipped, text
@@ -20,11 +21,14 @@ Command = Callable[..., tuple[int, str, str]]
 DATA = os.environ.get("DMF_TEST_DATA")
 FOLDERS = {"cifar10": "cifar-10-batches-py", "fashion_mnist": "FashionMNIST", "mnist": "MNIST"}
 SHAPES = {"cifar10": (3, 32), "fashion_mnist": (1, 28), "mnist": (1, 28), "flowers102": (3, 64)}
+STAND_INS = ("celeba", "cifar100")  # a few images in files of the real format
 PHOTOGRAPHS = ("anime_faces_unet", "flowers_dit")  # take flowers5_128, a folder a class, where it is
 NAMES = [
     *(f"{data}_{net}" for data in ("digits", "mnist", "fashion_mnist", "cifar10") for net in ("dim", "dit", "unet")),
     "mnist_context_unet",
     "cifar10_edm_unet",
+    "cifar100_dit",
+    "celeba64_unet",
     "anime_faces_unet",
     "flowers_dit",
     "imagenet64_adm_unet",
@@ -34,6 +38,7 @@ NAMES = [
 # their weights, averages and moments would be gigabytes in a checkpoint
 SMALLER: Mapping[str, Sequence[str]] = {
     "anime_faces_unet": ["backbone.base=16", "backbone.head_channels=16", "backbone.groups=16"],
+    "celeba64_unet": ["backbone.base=32"],
     "cifar10_edm_unet": ["backbone.base=32"],
     "imagenet64_adm_unet": ["backbone.base=32", "backbone.head_channels=32", "backbone.blocks=1"],
     "imagenet256_dit_b2": ["backbone.depth=1"],
@@ -44,6 +49,7 @@ SMALLER_IN_SMALL_COUNTS: Mapping[str, Sequence[str]] = {
     "cifar10_dim": ["backbone.depth=5", "backbone.hidden=128"],
     "cifar10_dit": ["backbone.depth=2"],
     "cifar10_unet": ["backbone.base=32"],
+    "cifar100_dit": ["backbone.depth=2"],
     "digits_dim": ["backbone.depth=2"],
     "flowers_dit": ["backbone.depth=2"],
 }
@@ -119,14 +125,21 @@ def test_recipes_are_listed_shown_and_copied(workdir: Path, dmf_command: Command
     assert code == 2 and "digits_dit" in err
 
 
-@pytest.mark.parametrize("name", [name for name in shipped() if name.startswith(("cifar10", "mnist", "fashion"))])
+@pytest.mark.parametrize("name", [name for name in shipped() if name.startswith(("c", "mnist", "fashion"))])
 def test_without_data_and_network_the_message_says_where_files_go(
     name: str, workdir: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DMF_DATA", raising=False)
     code, _, err = dmf_command("run", name, "dataset.download=false")
     assert code == 2
-    assert {"c": "cifar-10", "m": "MNIST", "f": "FashionMNIST"}[name[0]] in err
+    title = {
+        "cifar10": "CIFAR-10 ",
+        "cifar100": "CIFAR-100 ",
+        "celeba64": "CelebA ",
+        "mnist": "MNIST ",
+        "fashion": "FashionMNIST ",
+    }
+    assert title[name.partition("_")[0]] in err
     assert "data" in err and "Traceback" not in err
 
 
@@ -156,7 +169,7 @@ def autoencoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def data_of(recipe: str, name: str, pictures: Path) -> list[str]:
     """What makes a recipe find its data, or pictures in its place."""
-    if name == "digits":
+    if name == "digits" or name in STAND_INS:
         return []
     if DATA and name in FOLDERS and (Path(DATA) / FOLDERS[name]).is_dir():
         return [f"dataset.root={DATA}"]
@@ -183,6 +196,8 @@ def test_own_pictures_without_classes_train_by_the_words_in_the_head(
 def test_it_trains(name: str, workdir: Path, dmf_command: Command, request: pytest.FixtureRequest) -> None:
     recipe = read(name)
     smaller = [*SMALLER.get(name, ()), *(() if FULL else SMALLER_IN_SMALL_COUNTS.get(name, ()))]
+    if recipe.dataset.name in STAND_INS:
+        request.getfixturevalue("stand_ins")
     words = [*smaller, *data_of(name, recipe.dataset.name, request.getfixturevalue("pictures"))]
     if recipe.codec.name == "autoencoder_kl":
         words.append(f"codec.path={request.getfixturevalue('autoencoder')}")
