@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+
 import torch
 
 from ..core import Dataset, DataSpec, Example
-from .claims import called, cannot, hold, require
+from .claims import Broken, called, cannot, hold, require
 
 LOOKED_AT = 64
 MOST_HASHED = 60_000  # images; of more, a fingerprint takes longer than a test may
@@ -57,6 +59,45 @@ def check_tensors(dataset: Dataset) -> None:
         require(_same(dataset[i], together), f"{called(dataset)}[{i}] is not image {i} of tensors()")
 
 
+def check_rows(dataset: Dataset) -> None:
+    """Many items at once are the same as one by one, in the order that they are asked for, twice too."""
+    numbers = [*reversed(_some(dataset)), 0, 0]
+    images, cond = dataset.rows(numbers)
+    lengths = {len(images), *(len(value) for value in cond.values())}
+    require(
+        set(cond) == set(dataset.spec.cond) and lengths == {len(numbers)},
+        f"{called(dataset)}: rows of {len(numbers)} numbers are {len(images)} images with conditions"
+        f" { {name: len(value) for name, value in cond.items()} }; the spec names {sorted(dataset.spec.cond)}",
+    )
+    for row, i in enumerate(numbers):
+        together = Example(images[row], {name: value[row] for name, value in cond.items()})
+        require(_same(dataset[i], together), f"{called(dataset)}[{i}] is not what rows({numbers}) gives at place {row}")
+
+
+def check_names(dataset: Dataset) -> None:
+    """Each image has a name to call it by in one line, and what is left out has one too, with a reason."""
+    names = [dataset.name_of(i) for i in _some(dataset)]
+    texts = [*names, *(text for one in dataset.left_out for text in (one.name, one.reason))]
+    for text in texts:
+        one_line = isinstance(text, str) and text.strip() and text.isprintable()
+        require(one_line, f"{called(dataset)}: name_of and left_out are to give a line of text; got {text!r}")
+    require(
+        len(set(names)) == len(names), f"{called(dataset)}: {len(names)} images have {len(set(names))} names in all"
+    )
+
+
+def check_pickled(dataset: Dataset) -> None:
+    """Where it is read by worker processes, it can be sent to them, and is the same there."""
+    if dataset.tensors() is not None:
+        cannot(f"{called(dataset)} is in memory: no other process reads it")
+    try:
+        sent = pickle.loads(pickle.dumps(dataset))
+    except Exception as error:  # whatever its own parts raise
+        raise Broken(f"{called(dataset)} cannot be pickled, and other processes are to read it: {error}") from error
+    for i in _some(dataset):
+        require(_same(sent[i], dataset[i]), f"{called(dataset)}[{i}] is another one in another process")
+
+
 def check_held_out(dataset: Dataset) -> None:
     """Held-out images, where there are any, are of the same kind, and none of them is trained on."""
     held_out = dataset.held_out()
@@ -88,7 +129,16 @@ def check_fingerprint(dataset: Dataset) -> None:
     )
 
 
-DATASET_CHECKS = (check_items, check_repeats, check_tensors, check_held_out, check_fingerprint)
+DATASET_CHECKS = (
+    check_items,
+    check_repeats,
+    check_tensors,
+    check_rows,
+    check_names,
+    check_pickled,
+    check_held_out,
+    check_fingerprint,
+)
 
 
 def _some(dataset: Dataset) -> list[int]:

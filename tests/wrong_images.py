@@ -1,6 +1,7 @@
 """The contract kit must say no: checks of what images go through are shown parts that they have to refuse."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from dmf.core import (
     Example,
     FeatureExtractor,
     InMemory,
+    LeftOut,
     Metric,
     Pixels,
 )
@@ -266,6 +268,53 @@ class Shifted(Dots):
         return self.images.roll(1, 0), self.cond
 
 
+class Sorted(Dots):
+    """Gives rows in an order of its own."""
+
+    def rows(self, numbers: Sequence[int]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        return super().rows(sorted(numbers))
+
+
+class Deduplicating(Dots):
+    def rows(self, numbers: Sequence[int]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        return super().rows(list(dict.fromkeys(numbers)))
+
+
+class Nameless(Dots):
+    def name_of(self, i: int) -> str:
+        return f"image\n{i}"
+
+
+class Namesakes(Dots):
+    def name_of(self, i: int) -> str:
+        return "dot"
+
+
+class Unexplained(Dots):
+    left_out = (LeftOut("a.png", ""),)
+
+
+class Unsendable(Dots):
+    """Read by others, and holds what no other process can have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def tensors(self) -> None:  # type: ignore[override]
+        return None
+
+
+class Homesick(Dots):
+    """Forgets in another process what it is."""
+
+    def tensors(self) -> None:  # type: ignore[override]
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "images": self.images.flip(-1)}
+
+
 class Leaking(Dots):
     def held_out(self) -> Dataset | None:
         return Dots()
@@ -293,6 +342,13 @@ DATASETS: Refused = [
     (Mislabelled(), on_datasets.check_items, r"expected a 0-d int64 in 0 \.\.\. 1"),
     (Flipping(), on_datasets.check_repeats, "another one when asked again"),
     (Shifted(), on_datasets.check_tensors, r"is not image 0 of tensors\(\)"),
+    (Sorted(), on_datasets.check_rows, r"is not what rows\(.*\) gives at place 0"),
+    (Deduplicating(), on_datasets.check_rows, "rows of 22 numbers are 20 images"),
+    (Nameless(), on_datasets.check_names, r"a line of text; got 'image\\n0'"),
+    (Namesakes(), on_datasets.check_names, "20 images have 1 names in all"),
+    (Unexplained(), on_datasets.check_names, "a line of text; got ''"),
+    (Unsendable(), on_datasets.check_pickled, "cannot be pickled, and other processes are to read it: .*lock"),
+    (Homesick(), on_datasets.check_pickled, "another one in another process"),
     (Leaking(), on_datasets.check_held_out, "20 of 20 held-out images are trained on"),
     (Forgetting(), on_datasets.check_fingerprint, "of the same data changes"),
     (Alike(), on_datasets.check_fingerprint, "have the same fingerprint"),
