@@ -91,11 +91,25 @@ def kept(path: Path) -> Kept | None:
         if _checksum([head, *_pieces(body)]) != checksum:
             raise ValueError("its checksum does not fit")
         return Kept(json.loads(head), body)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, struct.error) as error:
+    except OSError as error:
+        log.warning("%s cannot be read (%s); what is in it is made anew", path, error.strerror)
+        return None
+    except (ValueError, struct.error) as error:
         log.warning("%s is damaged (%s) and is made anew", path, error)
         return None
+
+
+def head_of(path: Path) -> Mapping[str, Any] | None:
+    """What `keep` was told of a file, which is not looked at further; None of one that it did not write."""
+    try:
+        with open(path, "rb") as file:
+            mark, head_bytes, *_ = START.unpack(file.read(START.size))
+            head = json.loads(file.read(head_bytes)) if mark == MARK else None
+    except (OSError, ValueError, struct.error):
+        return None
+    return head if isinstance(head, dict) else None
 
 
 def told_size(length: int) -> str:

@@ -22,7 +22,7 @@ from PIL import Image
 from dmf.files.pictures import decode, square
 from dmf.registry import UserError
 
-DAMAGES = 4000 if FULL else 250  # of each format
+DAMAGES = 20_000 if FULL else 250  # of each format
 KINDS = {
     "png": ("PNG", {}),
     "palette.png": ("PNG", {}),

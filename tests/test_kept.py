@@ -63,6 +63,11 @@ def test_what_was_never_kept_is_no_damage(tmp_path: Path, caplog: pytest.LogCapt
     assert kept(tmp_path / "none") is None and not caplog.text
 
 
+def test_what_cannot_be_read_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a").mkdir()
+    assert kept(tmp_path / "a") is None and "a cannot be read (Is a directory)" in caplog.text
+
+
 def test_where_nothing_can_be_kept_there_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way of a folder")
     assert not keep(tmp_path / "file/a", HEAD, [b"abc"])
