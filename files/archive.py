@@ -170,10 +170,11 @@ def _members(root: Path) -> list[zipfile.ZipInfo]:
     except Exception as error:  # whatever zipfile says of bytes that it cannot make out; they have no common base
         with open(root, "rb") as file:
             begun = file.read(len(MARK)) == MARK
-        what = "is a zip that is cut short or damaged" if begun else "is a file, but no zip"
-        raise UserError(
-            f"{printable(str(root))} {what} ({error}); {'copy it anew' if begun else 'give a folder or a zip'}"
-        ) from error
+        said = "" if "not a zip" in str(error) else f" ({error})"
+        what = f"is a zip that is cut short or damaged{said}; copy it anew"
+        if not begun:
+            what = f"is a file, but no zip{said}; give a folder or a zip"
+        raise UserError(f"{printable(str(root))} {what}") from error
 
 
 def _check_bytes(members: Sequence[zipfile.ZipInfo], root: Path) -> None:
