@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Mapping
 from types import ModuleType
 
-from . import data_inspect, data_prepare
+from . import data_cache, data_inspect, data_prepare
 
-HELP = "make a clean set out of pictures of any sizes and formats; look through one"
-VERBS: Mapping[str, ModuleType] = {"prepare": data_prepare, "inspect": data_inspect}
+HELP = "make a clean set out of pictures of any sizes and formats; look through one; what is kept of sets"
+VERBS: Mapping[str, ModuleType] = {"prepare": data_prepare, "inspect": data_inspect, "cache": data_cache}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
