@@ -223,9 +223,9 @@ def test_streamed(shop: Workshop) -> None:
     files, gathered, their_files, their_memory = (row.values["images/s"] for row in result.rows)
     named = {claim.what: claim.value for claim in result.claims}
     for what, a, b in [
-        ("our files over their files", files, their_files),
-        ("our files over their images in memory", files, their_memory),
-        ("our host's memory over theirs", gathered, their_memory),
+        ("PNG files: ours over `ImageFolder`", files, their_files),
+        ("our PNG files over their `CIFAR10` in memory", files, their_memory),
+        ("in the host's memory: ours over their `CIFAR10`", gathered, their_memory),
     ]:
         assert a.low / b.high <= named[what].median * 2 and named[what].median <= 2 * a.high / b.low
 

@@ -43,9 +43,9 @@ def streamed(shop: Workshop, tick: Tick) -> Result:
     ]
     rows, (files, gathered, their_files, their_memory) = race(sides, shop.under, tick)
     claims = [
-        Claim("our files over their files", over(files, their_files), least=STREAMED_RATIO),
-        Claim("our files over their images in memory", over(files, their_memory), least=STREAMED_RATIO),
-        Claim("our host's memory over theirs", over(gathered, their_memory), least=STREAMED_RATIO),
+        Claim("PNG files: ours over `ImageFolder`", over(files, their_files), least=STREAMED_RATIO),
+        Claim("our PNG files over their `CIFAR10` in memory", over(files, their_memory), least=STREAMED_RATIO),
+        Claim("in the host's memory: ours over their `CIFAR10`", over(gathered, their_memory), least=STREAMED_RATIO),
     ]
     return Result("streamed", "sets that do not lie on the device, to the same batches", rows, claims)
 
