@@ -218,6 +218,12 @@ def test_a_damaged_member_is_named(tmp_path: Path) -> None:
         assert held.read(held.entries[1]) == b"two"
 
 
+def test_bytes_that_cannot_be_unpacked(tmp_path: Path) -> None:
+    path = packed(tmp_path / "a.zip", {"1.png": b"\xff" * 99}, zipfile.ZIP_STORED)
+    text = read_error(opened(patched(path, "1.png", method=8)))
+    assert f"{path}:1.png is damaged" in text and "invalid block type" in text
+
+
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
@@ -313,8 +319,13 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
     assert (
         "unpacks from 130," in trouble(held)["bomb.png"] and "like a zip bomb; take it out" in trouble(held)["bomb.png"]
     )
-    patched(path, "good.png", size=2**30 + 1)
-    assert "to 1,073,741,825 bytes" in complaint(path)
+
+
+def test_a_member_beyond_what_a_picture_may_have(tmp_path: Path) -> None:
+    path = packed(tmp_path / "a.zip", {"a.png": random.Random(0).randbytes(11_000_000)}, zipfile.ZIP_STORED)
+    assert len(opened(path).entries) == 1
+    patched(path, "a.png", size=2**30 + 1, method=8)  # less than 100 times as much
+    assert "unpacks from 11,000,000 to 1,073,741,825 bytes" in complaint(path)
 
 
 def test_a_zip_bomb_that_lies_about_its_size_is_not_unpacked(tmp_path: Path) -> None:
