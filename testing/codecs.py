@@ -78,7 +78,43 @@ def check_batches(make: MakeCodec) -> None:
         require(off < 1e-4, f"codec for {spec.shape}: x changes by {off} with the batch that an image comes in")
 
 
-CODEC_CHECKS = (check_spec, check_round_trip, check_extremes, check_batches)
+def check_moments(make: MakeCodec) -> None:
+    """Moments are of the shape that it says and not random; x is drawn from them, and without noise is encode's."""
+    for spec, codec in _codecs(make):
+        images, shape = _images(spec), codec.moment_shape
+        moments = codec.moments(images)
+        gave = "none" if moments is None else "some"
+        agree = (moments is None) == (shape is None)
+        require(agree, f"codec for {spec.shape}: moment_shape is {shape}, and moments gave {gave}")
+        if moments is None or shape is None:
+            continue
+        want = (torch.float32, IMAGES, *shape)
+        require(
+            (moments.dtype, *moments.shape) == want,
+            f"codec for {spec.shape}: moments are to be float32 {want[1:]}; got {moments.dtype} {tuple(moments.shape)}",
+        )
+        again = codec.moments(images)
+        require(again is not None and torch.equal(again, moments), f"codec for {spec.shape}: moments change")
+        eps = torch.randn(IMAGES, *codec.spec.shape, generator=generator(0, "codec", 2))
+        require(
+            torch.equal(codec.draw(moments, eps), codec.draw(moments, eps)), f"codec for {spec.shape}: draws change"
+        )
+        off = float((codec.draw(moments, 0 * eps) - codec.encode(images)).abs().max())
+        require(off < 1e-4, f"codec for {spec.shape}: a draw without noise is {off} away from what encode gives")
+
+
+def check_facts(make: MakeCodec) -> None:
+    """Facts are texts, and the same each time that it is built; a codec with moments, which may be kept, has some."""
+    for spec, codec in _codecs(make):
+        facts = codec.facts()
+        texts = all(isinstance(text, str) for pair in facts.items() for text in pair)
+        require(texts, f"codec for {spec.shape}: facts are to be texts by name; got {facts!r}")
+        require(make(spec).facts() == facts, f"codec for {spec.shape}: facts change with each one that is built")
+        known = bool(facts) or codec.moment_shape is None
+        require(known, f"codec for {spec.shape}: it has moments and no facts, which kept moments are known by")
+
+
+CODEC_CHECKS = (check_spec, check_round_trip, check_extremes, check_batches, check_moments, check_facts)
 
 
 def _codecs(make: MakeCodec) -> list[tuple[DataSpec, Codec]]:

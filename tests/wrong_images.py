@@ -57,12 +57,89 @@ class Forgetful(Pixels):
         super().__init__(DataSpec(spec.shape))
 
 
+class Promising(Pixels):
+    """Says that it has moments, and gives none."""
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__(spec)
+        self.moment_shape = spec.shape
+
+
+class Moments(Promising):
+    """x and a deviation of 1: right, but for what is spoilt below."""
+
+    def moments(self, images: Tensor) -> Tensor:
+        return self.encode(images)
+
+    def draw(self, moments: Tensor, eps: Tensor) -> Tensor:
+        return moments + eps
+
+    def facts(self) -> dict[str, str]:
+        return {"weights": "none"}
+
+
+class Narrow(Moments):
+    def moments(self, images: Tensor) -> Tensor:
+        return super().moments(images)[..., :-1]
+
+
+class Hidden(Moments):
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__(spec)
+        self.moment_shape = None
+
+
+class Drawn(Moments):
+    """Its moments are draws already."""
+
+    def moments(self, images: Tensor) -> Tensor:
+        return super().moments(images) + torch.randn(())
+
+
+class Loose(Moments):
+    """Draws with noise of its own."""
+
+    def draw(self, moments: Tensor, eps: Tensor) -> Tensor:
+        return moments + torch.randn_like(eps)
+
+
+class Biased(Moments):
+    def draw(self, moments: Tensor, eps: Tensor) -> Tensor:
+        return moments + eps + 0.1
+
+
+class Nameless(Moments):
+    def facts(self) -> dict[str, str]:
+        return {}
+
+
+class Counting(Moments):
+    """A fact of each object: the cache would be made anew at each start."""
+
+    def facts(self) -> dict[str, str]:
+        return {"weights": str(id(self))}
+
+
+class Numbered(Moments):
+    def facts(self) -> dict[str, Any]:
+        return {"weights": 3}
+
+
 CODECS: Refused = [
     (Halved, on_codecs.check_spec, "its spec says"),
     (Forgetful, on_codecs.check_spec, "loses classes"),
     (Dull, on_codecs.check_round_trip, "of 255 away on average"),
     (Wrapping, on_codecs.check_extremes, "beyond black and white"),
     (Normalising, on_codecs.check_batches, "with the batch"),
+    (Promising, on_codecs.check_moments, "moments gave none"),
+    (Hidden, on_codecs.check_moments, "moments gave some"),
+    (Narrow, on_codecs.check_moments, "are to be float32"),
+    (Drawn, on_codecs.check_moments, "moments change"),
+    (Loose, on_codecs.check_moments, "draws change"),
+    (Biased, on_codecs.check_moments, "away from what encode gives"),
+    (Nameless, on_codecs.check_facts, "no facts"),
+    (Counting, on_codecs.check_facts, "change with each one"),
+    (Numbered, on_codecs.check_facts, "texts by name"),
 ]
 
 # -- features ----------------------------------------------------------------------------------------------------------
@@ -364,6 +441,7 @@ REFUSED: dict[str, Refused] = {
 }
 RIGHT: list[tuple[str, Any]] = [
     ("codec", Pixels),
+    ("codec", Moments),
     ("features", Corner()),
     ("metric", Brightness()),
     ("dataset", Dots()),
