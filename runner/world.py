@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,6 +21,10 @@ from ..registry import UserError
 from .signals import Interrupted
 
 T = TypeVar("T")
+
+
+class LocalError(UserError):
+    """A user's mistake that this rank alone sees, such as a file that no other reads: it says so itself."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,11 @@ def join(device: str) -> World:
     if size > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if where.type == "cuda" else "gloo", rank=rank, world_size=size)
     return World(rank, size, where)
+
+
+def lost_another(error: RuntimeError) -> bool:
+    """Whether an exchange between ranks failed because another rank has ended; that one has said why."""
+    return re.search(r"gloo.*((closed|reset) by peer|Broken pipe)", str(error), re.DOTALL) is not None
 
 
 def leave() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from conftest import FULL
 from data_kit import paint
 from process_kit import start
 from safetensors.torch import load_file
+
+from dmf.runner.feed import image_numbers
 
 STEPS = 60
 KILLS = 8 if FULL else 2
@@ -93,8 +96,6 @@ def test_a_stop_that_all_processes_hear_is_clean(pets: Path, signum: int, code: 
 
 
 def start_in_a_group(*words: str) -> "subprocess.Popen[str]":
-    import sys
-
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, *words], env=environment, start_new_session=True, **pipes)  # type: ignore
@@ -122,6 +123,21 @@ def test_a_worker_killed_by_the_system_is_told_with_the_remedy(pets: Path) -> No
     out, err = process.communicate(timeout=60)
     assert process.returncode == 2, out + err
     assert "killed by SIGKILL" in err and "loading.workers" in err and "Traceback" not in out + err
+
+
+def test_a_file_that_one_rank_alone_reads_is_told_by_that_rank(pets: Path) -> None:
+    for i in range(640):  # rank 0 looks at the first 600, for the sheet of the data
+        paint(pets.parent / "more" / f"{i}.png", 4, 4, seed=i)
+    seen = image_numbers(0, 640, 0, 624).reshape(-1, 2, 12)  # batches, ranks, shares
+    bad = int(next(i for i in seen[2:, 1].flatten() if i >= 600))
+    file = pets.parent / "more" / f"{bad}.png"
+    file.write_bytes(file.read_bytes()[:-20] + bytes(20))
+    data = "dataset={name: image_folder, root: more, size: 4, memory_gib: 0}"
+    process = start("train", pets, data, "sampler.guidance=1", "--ranks", 2)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 2, out + err
+    assert [line for line in err.splitlines() if line.startswith("error: ") and f"{bad}.png" in line], err
+    assert "Traceback" not in out + err
 
 
 def test_data_in_memory_start_no_other_process(tiny: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from .flags import add_overrides, add_runs, positive
 
 if TYPE_CHECKING:
     from ...registry import Recipe
+
+OTHERS_FIRST_S = 5.0  # the rank that failed ends first, and its exit code is the launcher's, which then ends this one
 
 HELP = "train, sample and evaluate as a recipe says; given again, carry on where the run stopped"
 
@@ -48,7 +51,7 @@ def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> in
     from ..pipeline import carry_out, done_message
     from ..session import open_session
     from ..signals import Interrupted
-    from ..world import join, leave
+    from ..world import LocalError, join, leave, lost_another
 
     world = join(recipe.device)
     start_console(world.rank)
@@ -64,10 +67,15 @@ def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> in
         how = "Ctrl-C" if stop.exit_code == 130 else "SIGTERM"
         log.info("stopped by %s; nothing is lost: give the same command again to go on", how)
         raise
-    except UserError:
-        if world.first:
+    except UserError as error:
+        if world.first or isinstance(error, LocalError):
             raise
         return 2  # rank 0 says why
+    except RuntimeError as error:
+        if not lost_another(error):
+            raise
+        time.sleep(OTHERS_FIRST_S)
+        return 1
     except Diverged as error:
         log.error("%s", error)
         return 1

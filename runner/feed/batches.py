@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ...core import Augmentation, Dataset, generator
-from ..world import World
+from ...registry import UserError
+from ..world import LocalError, World
 from .choice import source_of
 from .moving import there
 from .order import image_numbers
@@ -72,7 +73,11 @@ class Feed:
         self._next = -1
 
     def batch(self, images_seen: int) -> Batch:
-        """The batch that starts after ``images_seen`` images."""
+        """The batch that starts after ``images_seen`` images.
+
+        Raises:
+            LocalError: An image of this rank's share cannot be read.
+        """
         began = time.perf_counter()
         (images, cond), numbers = self._rows(images_seen)
         for place, change in enumerate(self.augmentations):
@@ -101,7 +106,10 @@ class Feed:
             self._asked = deque()
             self._stream = self.source.stream(self._order(images_seen, self._asked))
         self._next = -1  # until it is there: one that fails is no stream to go on with
-        rows = next(self._stream)
+        try:
+            rows = next(self._stream)
+        except UserError as error:
+            raise LocalError(str(error)) from error
         self._next = images_seen + self.batch_size
         return rows, self._asked.popleft()
 

@@ -8,6 +8,9 @@ from contextlib import closing
 
 from torch import Tensor
 
+from ...registry import UserError
+from ..world import LocalError
+
 # images uint8 (b, C, H, W), or what a codec made of them, and their conditioning, (b, ...) each
 Rows = tuple[Tensor, dict[str, Tensor]]
 GIB = 2**30
@@ -41,6 +44,13 @@ class Source(ABC):
 
 
 def each(source: Source, order: Iterable[Tensor]) -> Generator[Rows]:
-    """The rows of a finite ``order``, read ahead; what it holds is freed when the caller is done, or fails."""
+    """The rows of a finite ``order``, read ahead; what it holds is freed when the caller is done, or fails.
+
+    Raises:
+        LocalError: One of them cannot be read: each rank reads its own.
+    """
     with closing(source.stream(order)) as rows:
-        yield from rows
+        try:
+            yield from rows
+        except UserError as error:
+            raise LocalError(str(error)) from error
