@@ -108,13 +108,22 @@ def square(picture: Image.Image, size: int) -> Tensor:
         picture: In mode ``RGB`` or ``L``.
         size: Side in pixels. A smaller picture is enlarged; one of this size stays as it is.
     """
-    if picture.size != (size, size):
-        side = min(picture.size)
-        left, top = (picture.width - side) / 2, (picture.height - side) / 2
-        box = (left, top, left + side, top + side)  # in one go: the longer side is never made whole
-        picture = picture.resize((size, size), Image.Resampling.BICUBIC, box=box)
-    pixels = torch.from_numpy(np.array(picture))
-    return pixels[None] if picture.mode == "L" else pixels.permute(2, 0, 1).contiguous()
+    return channels_first(torch.from_numpy(np.array(middle(picture, size)))[None])[0]
+
+
+def middle(picture: Image.Image, size: int) -> Image.Image:
+    """As `square`, as a picture still."""
+    if picture.size == (size, size):
+        return picture
+    side = min(picture.size)
+    left, top = (picture.width - side) / 2, (picture.height - side) / 2
+    box = (left, top, left + side, top + side)  # in one go: the longer side is never made whole
+    return picture.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def channels_first(images: Tensor) -> Tensor:
+    """(B, H, W) or (B, H, W, C), as numpy has pictures, as (B, C, H, W)."""
+    return images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
 
 
 @lru_cache(maxsize=1)
@@ -188,7 +197,7 @@ def _converted(picture: Image.Image, source: str, mode: Mode, background: Backgr
         level = LEVEL[background]
         behind = Image.new("RGBA", picture.size, (level, level, level, 255))
         picture = Image.alpha_composite(behind, picture.convert("RGBA"))
-    return picture.convert(mode)
+    return picture.convert(mode)  # a copy even in its own mode: the file is closed now
 
 
 def _eight_bit(picture: Image.Image, source: str) -> Image.Image:

@@ -56,21 +56,19 @@ def _decoded(index: Index, old: Tensor, row_of: dict[bytes, int]) -> Tensor:
     """All that can be used, from the old ones where the content is the same."""
     place, entries = index.collection, index.collection.entries
     images = torch.empty(len(entries), *old.shape[1:], dtype=torch.uint8)
-
-    def had(digest: bytes) -> Tensor | None:
-        return old[row_of[digest]] if digest in row_of else None
+    into = images.permute(0, 2, 3, 1).squeeze(-1).numpy()  # the same memory, as numpy has pictures
 
     def work(i: int) -> Seen:
-        seen, pixels = index.seen[i], None
-        if seen is not None and seen.reason and seen.decoded:
+        seen, made = index.seen[i], None
+        if seen is not None and seen.decoded and seen.reason:
             return seen
-        if seen is not None and seen.digest:
-            pixels = had(seen.digest)
-        if seen is None or pixels is None:
-            seen, pixels = look(place, entries[i], index.treatment, had)
-        if pixels is not None:
-            images[i] = pixels
-        return seen._replace(decoded=seen.decoded or pixels is not None)
+        if seen is None or seen.digest not in row_of:
+            seen, made = look(place, entries[i], index.treatment, row_of.__contains__)
+        if made is not None:
+            into[i] = made
+        elif not seen.reason:
+            images[i] = old[row_of[seen.digest]]
+        return seen._replace(decoded=seen.decoded or not seen.reason)
 
     index.seen[:] = each(work, range(len(entries)), "read pictures")
     good = [i for i, one in enumerate(index.seen) if one is not None and not one.reason]

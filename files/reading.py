@@ -6,16 +6,18 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import PIL
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..registry import UserError
 from .collection import Entries, Entry
 from .machine import cores
-from .pictures import Background, Mode, decode, square
+from .pictures import Background, Mode, channels_first, decode, middle
 from .progress import Progress
 
 RULES = 1  # goes up whenever the same file gives other pixels
@@ -52,8 +54,8 @@ class Treatment:
     background: Background = "white"
     box: tuple[int, int, int, int] | None = None
 
-    def __call__(self, content: bytes, source: str) -> Tensor:
-        """The pixels, uint8 (channels, size, size), of a file's bytes; `UserError` when it holds no such picture."""
+    def __call__(self, content: bytes, source: str) -> Image.Image:
+        """The square picture of a file's bytes, in mode ``RGB`` or ``L``; `UserError` when it holds none."""
         mode: Mode = "L" if self.channels == 1 else "RGB"
         picture = decode(content, source, mode, self.background).picture
         if self.box is not None:
@@ -64,7 +66,11 @@ class Treatment:
                     f"{self.box} of it; fetch it anew, or take it away"
                 )
             picture = picture.crop(self.box)
-        return square(picture, self.size)
+        return middle(picture, self.size)
+
+    def room(self, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Room for so many of them, as numpy has pictures."""
+        return np.empty((count, self.size, self.size, *((3,) if self.channels == 3 else ())), np.uint8)
 
     def decides(self) -> str:
         """What decides whether a file can be used."""
@@ -90,31 +96,31 @@ class Seen(NamedTuple):
 
 
 def look(
-    place: Readable, entry: Entry, treatment: Treatment | None, had: Callable[[bytes], Tensor | None] | None = None
-) -> tuple[Seen, Tensor | None]:
+    place: Readable, entry: Entry, treatment: Treatment | None, had: Callable[[bytes], bool] | None = None
+) -> tuple[Seen, Image.Image | None]:
     """Read a picture and, for a treatment, decode it.
 
     Args:
         place: Where it is.
         entry: Which.
         treatment: What to make of it; None only reads it.
-        had: Gives the pixels of a digest where they are there already.
+        had: Whether the pixels of a digest are there already, so that nothing is to be made.
 
     Returns:
-        What is known of it now, and its pixels where it was decoded and can be used.
+        What is known of it now, and what was made of it.
     """
     try:
         content = place.read(entry)
     except UserError as error:
-        return Seen(b"", False, _reason(error, place.source(entry))), None
+        said = str(error).removeprefix(place.source(entry))
+        return Seen(b"", False, f"is gone{said}" if said.startswith(":") else said.strip()), None
     digest = hashlib.sha256(content).digest()
-    pixels = None if had is None else had(digest)
-    if pixels is not None or treatment is None:
-        return Seen(digest, pixels is not None), pixels
+    if treatment is None or (had is not None and had(digest)):
+        return Seen(digest, treatment is not None), None
     try:
-        return Seen(digest, True), treatment(content, place.source(entry))
+        return Seen(digest, True), treatment(content, "")
     except UserError as error:
-        return Seen(digest, True, _reason(error, place.source(entry))), None
+        return Seen(digest, True, str(error).strip()), None
 
 
 def each(work: Callable[[int], T], numbers: Sequence[int], what: str) -> Iterator[T]:
@@ -150,13 +156,12 @@ def rows_of(place: Readable, numbers: Sequence[int], treatment: Treatment) -> Te
     Raises:
         UserError: One cannot be read, or used.
     """
-    images = torch.empty(len(numbers), treatment.channels, treatment.size, treatment.size, dtype=torch.uint8)
+    images = treatment.room(len(numbers))
     for row, i in enumerate(numbers):
         entry = place.entries[i]
-        images[row] = treatment(place.read(entry), place.source(entry))
-    return images
-
-
-def _reason(error: UserError, source: str) -> str:
-    said = str(error).removeprefix(source)
-    return f"is gone{said}" if said.startswith(":") else said.strip()
+        content = place.read(entry)
+        try:
+            images[row] = np.asarray(treatment(content, ""))  # to write its name takes as long as to decode a small one
+        except UserError as error:
+            raise UserError(f"{place.source(entry)}{error}") from error
+    return channels_first(torch.from_numpy(images))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from data_kit import paint
+from PIL import Image
 from torch import Tensor
 
 from dmf.files import cache, index
@@ -38,13 +39,15 @@ class Work:
 def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
     """Counts, with a cache for small sets too."""
     counted, read, treat = Work(), Collection.read, Treatment.__call__
+    last = threading.local()
 
     def reading(self: Collection, entry: Any) -> bytes:
         counted.read.append(entry.name)
+        last.name = entry.name
         return read(self, entry)
 
-    def treating(self: Treatment, content: bytes, source: str) -> Tensor:
-        counted.decoded.append(Path(source).name)
+    def treating(self: Treatment, content: bytes, source: str) -> Image.Image:
+        counted.decoded.append(last.name)
         return treat(self, content, source)
 
     monkeypatch.setattr(index, "WORTH_PICTURES", 0)
