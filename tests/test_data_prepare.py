@@ -18,6 +18,7 @@ from prepare_kit import by_source, manifest, tree, turned, zoo
 
 from dmf.core import Dataset
 from dmf.registry import build
+from dmf.runner.collections.samples import spread
 
 Command = Callable[..., tuple[int, str, str]]
 KEPT = ["cat/1.png", "cat/2.jpg", "cat/5.gif", "cat/6.webp", "cat/7.tiff", "dog/1.png", "dog/10.png"]
@@ -117,15 +118,16 @@ def test_what_is_left_out_is_told_with_its_reason(pets: Path, prepared: Prepared
 def test_merging_unites_classes_of_one_name(workdir: Path, prepared: Prepared) -> None:
     paint(workdir / "a/cat/1.png", seed=1)
     paint(workdir / "a/dog/1.png", seed=2)
-    paint(workdir / "b/ant/1.png", seed=3)
+    paint(workdir / "b/ant10/1.png", seed=3)
     paint(workdir / "b/dog/1.png", seed=4)
+    paint(workdir / "b/ant9/1.png", seed=5)
     shutil.copy(workdir / "a/dog/1.png", workdir / "b/dog/0.png")
     data = named(prepared("a", "b", "--out", "set", "--size", 16))
-    assert data.spec.classes == ("ant", "cat", "dog")
+    assert data.spec.classes == ("ant9", "ant10", "cat", "dog")
     files = [line.get("file") for line in manifest(Path("set"))[1]]
-    assert files == [
-        "images/cat/000000.png", "images/dog/000001.png", "images/ant/000002.png", None, "images/dog/000003.png"
-    ]  # fmt: skip
+    assert files == ["images/cat/000000.png", "images/dog/000001.png", "images/ant9/000002.png",
+                     "images/ant10/000003.png", None, "images/dog/000004.png"]  # fmt: skip
+    assert manifest(Path("set"))[0]["classes"] == ["ant9", "ant10", "cat", "dog"]
 
 
 def test_a_zip_is_as_good_as_its_folder(pets: Path, prepared: Prepared) -> None:
@@ -212,6 +214,28 @@ def test_the_number_of_workers_changes_nothing(pets: Path, prepared: Prepared) -
     for workers in (1, 2, 7):
         prepared(pets, "--out", f"set{workers}", "--size", 32, "--workers", workers)
     assert tree(Path("set1")) == tree(Path("set2")) == tree(Path("set7"))
+
+
+def test_many_pictures_keep_their_order_with_many_workers(workdir: Path, prepared: Prepared) -> None:
+    for k in range(200):
+        paint(workdir / f"in/{k}.png", 8, 8 + k % 7, seed=k)
+    for workers in (1, 3):
+        prepared("in", "--out", f"set{workers}", "--size", 8, "--workers", workers)
+    lines = manifest(Path("set1"))[1]
+    assert [line["source"] for line in lines] == [str(workdir / f"in/{k}.png") for k in range(200)]
+    assert tree(Path("set1")) == tree(Path("set3"))
+
+
+def test_a_duplicate_names_the_first_one(workdir: Path, prepared: Prepared) -> None:
+    for k in range(4):
+        paint(workdir / f"in/{k}.png", 8 + 40 * (k > 0), 50, seed=k)  # the first is left out
+    shutil.copy(workdir / "in/2.png", workdir / "in/9.png")
+    prepared("in", "--out", "set", "--size", 32)
+    assert by_source(Path("set"))["9.png"]["reason"] == f"has the same pixels as {workdir / 'in/2.png'}"
+
+
+def test_samples_are_from_all_of_a_class() -> None:
+    assert spread(range(100), 5) == [0, 24, 49, 74, 99] and spread("abc", 5) == ["a", "b", "c"]
 
 
 def test_samples_show_each_class(pets: Path, prepared: Prepared) -> None:

@@ -1,6 +1,7 @@
 """Stopped in any way and given again, `dmf data prepare` ends with the bytes of one that was never stopped."""
 
 import errno
+import itertools
 import json
 import os
 import random
@@ -106,24 +107,24 @@ def test_asked_to_stop(workdir: Path, dmf_command: Command, number: int, code: i
 # every state that a stop can leave behind
 
 
-def begun(made: dict[str, bytes], lines: int, pictures: int) -> None:
-    """As if stopped with so many lines and pictures written; of both, half of one more."""
+def begun(made: dict[str, bytes], lines: int, pictures: int, rest: int) -> None:
+    """As if stopped with so many lines and pictures written; half of one more picture, ``rest`` bytes of a line."""
     part = made["manifest.jsonl"].splitlines(keepends=True)
     files = sorted((name for name in made if name.startswith("images/")), key=lambda name: name[-10:])
     for name in files[: pictures + 1]:
         whole = name in files[:pictures]
         Path("set", name).parent.mkdir(parents=True, exist_ok=True)
         Path("set", name).write_bytes(made[name] if whole else made[name][: len(made[name]) // 2])
-    Path("set/manifest.part.jsonl").write_bytes(b"".join(part[:lines]) + b"".join(part[lines : lines + 1])[:20])
+    Path("set/manifest.part.jsonl").write_bytes(b"".join(part[:lines]) + b"".join(part[lines : lines + 1])[:rest])
 
 
 def test_any_state_is_carried_on(whole: dict[str, bytes], dmf_command: Command) -> None:
     again(dmf_command)
     pictures = [json.loads(line).get("file") for line in whole["manifest.jsonl"].splitlines()]
-    for lines in range(len(pictures) + 1):
+    for lines, rest in itertools.product(range(len(pictures) + 1), (0, 20, -1)):
         for name in [*(Path("set") / name for name in whole)]:
             name.unlink(missing_ok=True)
-        begun(whole, lines, sum(1 for name in pictures[:lines] if name) + lines % 2)
+        begun(whole, lines, sum(1 for name in pictures[:lines] if name) + lines % 2, rest)
         again(dmf_command)
         assert tree(Path("set")) == whole, f"after {lines} lines"
 

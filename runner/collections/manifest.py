@@ -65,10 +65,12 @@ def head_of(file: Path) -> dict[str, Any] | None:
     """The first line of a manifest; None if the file is none."""
     try:
         with open(file, "rb") as opened:
-            head = json.loads(opened.readline())
+            text = opened.readline()
+        head = json.loads(text)
     except (OSError, ValueError):
         return None
-    return head if isinstance(head, dict) and head.get("made_by") == MADE_BY else None
+    whole = text.endswith(b"\n")
+    return head if whole and isinstance(head, dict) and head.get("made_by") == MADE_BY else None
 
 
 def records(file: Path) -> Iterator[tuple[Record, int]]:
