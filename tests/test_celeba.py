@@ -159,6 +159,14 @@ def test_a_folder_that_was_unpacked_in_part_gives_way_to_the_zip(like_celeba: Pa
         CelebA(size=8, split="all", download=False)
 
 
+def test_each_part_is_decoded_once(like_celeba: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dmf.files.index.WORTH_PICTURES", 0)
+    first = [images_of(CelebA(size=8, split=split)).clone() for split in ("train", "test")]
+    monkeypatch.setattr("dmf.files.reading.decode", lambda *a, **k: pytest.fail("it is decoded again"))
+    again = [images_of(CelebA(size=8, split=split, label="Male")) for split in ("train", "test")]
+    assert all(map(torch.equal, first, again))
+
+
 def test_a_damaged_picture_is_named(like_celeba: Path) -> None:
     with zipfile.ZipFile(like_celeba / ZIP) as file:
         file.extractall(like_celeba)

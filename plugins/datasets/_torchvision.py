@@ -123,7 +123,7 @@ class Source:
             raise FileNotFoundError("download is false, so none was tried")
         with _alone(self.files[0].file.parent):
             for one in self.files:
-                if one.instead() or (one.whole and not one.unpack):  # another process may have been faster
+                if one.instead():  # another process may have been faster
                     continue
                 if not one.whole:
                     if not download:
