@@ -16,11 +16,12 @@ import zipfile
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..registry import UserError
+from .prepared import IMAGES, MANIFEST
 from .search import MAC_FORKS, MOST_BYTES, SUFFIXES, Listing, inside, printable
 
 HEAD = struct.Struct("<4s22xHH")  # of a member: its mark, the lengths of its name and of what is extra
@@ -35,8 +36,8 @@ OTHER_METHODS = {9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "zstd", 95: "xz", 
 class Archive:
     """Files in a zip. It can be pickled: each process opens the file anew.
 
-    If all lies in a single folder, that is looked into: so people pack folders. Hidden files and ``__MACOSX`` are
-    passed over.
+    If all lies in a single folder, that is looked into: so people pack folders; of what `dmf data prepare` made, its
+    pictures. Hidden files and ``__MACOSX`` are passed over.
 
     Args:
         root: The zip.
@@ -51,8 +52,9 @@ class Archive:
         members = _members(root)
         _check_bytes(members, root)
         files = _files(members, root)
-        self.top = _common_folder([name for name, _ in files], classes)
-        names = [name[len(self.top) :] for name, _ in files]
+        self.top = _prepared(_common_folder([name for name, _ in files], classes), {name for name, _ in files})
+        files = [(name[len(self.top) :], one) for name, one in files if name.startswith(self.top)]
+        names = [name for name, _ in files]
         self._rows = {name: row for row, name in enumerate(names)}
         self._twice = {name for name, count in Counter(names).items() if count > 1}
         # what reading needs, as columns: a hundred thousand objects would be slow to pickle
@@ -234,3 +236,9 @@ def _common_folder(names: Sequence[str], classes: bool) -> str:
     if any(not name.startswith(top) for name in names):
         return ""
     return top if not classes or any("/" in name[len(top) :] for name in names) else ""
+
+
+def _prepared(top: str, names: Collection[str]) -> str:
+    """The folder of the pictures in a zip of a prepared set; of another zip the one that is given."""
+    images = f"{top}{IMAGES}/"
+    return images if f"{top}{MANIFEST}" in names and any(name.startswith(images) for name in names) else top

@@ -100,6 +100,16 @@ def test_a_folder_around_all_is_looked_into_once(tmp_path: Path) -> None:
     assert names(beside) == ["pets/1.png"]
 
 
+@pytest.mark.parametrize("top", ["", "pets64/"])
+def test_a_zip_of_a_prepared_set_is_its_pictures(tmp_path: Path, top: str) -> None:
+    inner = ["manifest.jsonl", "samples.png", "images/cat/0.png", "images/dog/1.png"]
+    held = opened(packed(tmp_path / "a.zip", {f"{top}{name}": b"x" for name in inner}))
+    assert labelled(held) == {"cat/0.png": "cat", "dog/1.png": "dog"} and not held.others
+    assert held.source(held.entries[0]) == f"{tmp_path}/a.zip:{top}images/cat/0.png"
+    other = opened(packed(tmp_path / "b.zip", {f"{top}manifest.jsonl": b"x", f"{top}1.png": b"1"}))
+    assert names(other) == ["1.png"], "a manifest of something else"
+
+
 def test_hidden_files_are_passed_over(tmp_path: Path) -> None:
     contents = {"a/1.png": b"1", "b/.2.png": b"2", ".git/3.png": b"3", "__MACOSX/a/4.png": b"4", "b/5.png": b"5"}
     assert names(opened(packed(tmp_path / "a.zip", contents))) == ["a/1.png", "b/5.png"]
