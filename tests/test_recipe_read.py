@@ -70,7 +70,7 @@ def test_it_is_written_whole_and_read_back_equal(path: Path) -> None:
     assert read(again).to_yaml() == recipe.to_yaml() and read(again).digest() == recipe.digest()
     assert pickle.loads(pickle.dumps(recipe)) == recipe
     found = recipe.as_dict()
-    assert list(found)[:6] == ["name", "seed", "device", "dataset", "codec", "augment"]
+    assert list(found)[:8] == ["name", "seed", "device", "dataset", "loading", "codec", "latents", "augment"]
     assert found["prediction"] == "flow" and found["dataset"] == {"name": "digits", "split": "all"}
     assert found["sampler"]["grid"]["rho"] == 7.0 and found["init_from"] == "012"
     assert json.loads(json.dumps(found)) == found
@@ -91,7 +91,7 @@ def test_integral_floats_are_integers(path: Path) -> None:
 
 
 KEYS = (
-    "name, extends, seed, device, dataset, codec, augment, backbone, schedule, prediction, train, preview, "
+    "name, extends, seed, device, dataset, loading, codec, latents, augment, backbone, schedule, prediction, train, preview, "
     "sampler, sample, evaluate, checkpoint, log, hooks, distributed, init_from"
 )
 KNOWN = {kind: ", ".join(p.name for p in parts(kind)) for kind in ("sampler", "prediction", "features")}
