@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ...files.cache import told_size
 from ...files.search import counted, printable
 from .inspect import FLAT, Findings
 from .look import Look
-from .tables import bars, size_told, table
+from .tables import bars, table
 
 SIDES = (16, 32, 64, 128, 256, 512, 1024, 2048)
 EXAMPLES = 5
@@ -25,7 +26,7 @@ def lines(found: Findings) -> Iterator[str]:
     """All of it as text."""
     usable = found.usable
     classes = counted(len(found.classes), "class", "classes") if found.classes else "no labels"
-    files = f", {size_told(found.bytes)} of files" if found.bytes else ""
+    files = f", {told_size(found.bytes)} of files" if found.bytes else ""
     yield f"{printable(found.what)}: {len(usable):,} {'picture' if len(usable) == 1 else 'pictures'}, {classes}{files}"
     if usable:
         yield from _sizes(found)

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ...files.cache import told_size
 from ...files.collection import open_collection
 from ...files.prepared import IMAGES
 from ...files.search import counted
@@ -15,7 +16,7 @@ from ...registry.yaml12 import written
 from .manifest import Record, records
 from .one_picture import SMALL, UNUSABLE, Options
 from .prepare import CONFLICT, DUPLICATE, Prepared
-from .tables import bars, size_told
+from .tables import bars
 
 log = logging.getLogger("dmf")
 EXAMPLES = 3  # of each reason
@@ -48,7 +49,7 @@ def report(prepared: Prepared, options: Options, out: Path, classes: Sequence[st
         options.size,
         options.size,
         colour,
-        size_told(_bytes(prepared.output.folder / IMAGES)),
+        told_size(_bytes(prepared.output.folder / IMAGES)),
         _took(prepared),
     )
     for text in [*bars({name: kept[name] for name in classes}), *lines]:

@@ -8,6 +8,7 @@ import torch
 
 from ...core import Dataset
 from ...files.cache import told_size
+from ...files.machine import cores
 from ...registry.recipe_types import Loading
 from .host import Host, gather_from
 from .resident import Resident, bytes_of
@@ -43,9 +44,4 @@ def source_of(dataset: Dataset, device: torch.device, loading: Loading | None = 
 def auto_workers() -> int:
     """One for each core that this rank has, less the one that trains; at least 1, at most `MOST_WORKERS`."""
     ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return min(max(_cores() // ranks_here - 1, 1), MOST_WORKERS)
-
-
-def _cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(cores() // ranks_here - 1, 1), MOST_WORKERS)
