@@ -91,8 +91,8 @@ def test_integral_floats_are_integers(path: Path) -> None:
 
 
 KEYS = (
-    "name, extends, seed, device, dataset, loading, codec, latents, augment, backbone, schedule, prediction, train, preview, "
-    "sampler, sample, evaluate, checkpoint, log, hooks, distributed, init_from"
+    "name, extends, seed, device, dataset, loading, codec, latents, augment, backbone, schedule, prediction, train, "
+    "preview, sampler, sample, evaluate, checkpoint, log, hooks, distributed, init_from"
 )
 KNOWN = {kind: ", ".join(p.name for p in parts(kind)) for kind in ("sampler", "prediction", "features")}
 HINT = "(parts come from installed packages: `dmf plugins` lists them)"
