@@ -201,11 +201,11 @@ def test_an_unpacking_that_was_killed_is_done_again(stand_ins: Path) -> None:
 def test_an_archive_that_leads_out_of_its_folder_is_refused(stand_ins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive, folder = stand_ins / "cifar-10-python.tar.gz", stand_ins / "cifar-10-batches-py"
     with tarfile.open(archive, "w:gz") as tar:
-        tar.add(folder / "test_batch", "../../outside")
+        tar.add(folder / "test_batch", "../outside")
     monkeypatch.setattr("torchvision.datasets.CIFAR10.tgz_md5", md5_of(archive))
     (folder / "test_batch").unlink()
     assert "leads out of its folder" in complaint(split="test", download=False)
-    assert not (stand_ins.parent.parent / "outside").exists()
+    assert not (stand_ins.parent / "outside").exists()
 
 
 def test_two_processes_fetch_once(stand_ins: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
