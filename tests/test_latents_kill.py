@@ -122,3 +122,13 @@ def test_asked_to_stop_it_keeps_what_it_has(home: Path) -> None:
         assert expected in out
     assert 0 < there < len(shards(home / "cache"))
     assert (home / "runs/kept/samples/grid.png").exists()
+
+
+@pytest.mark.slow
+def test_trouble_of_one_rank_is_told_once(home: Path) -> None:
+    bad = home / "pets/100.png"
+    bad.write_bytes(bad.read_bytes()[:-200])
+    process = start("train", home / "kept.yaml", "--ranks", 2)
+    out, err = process.communicate(timeout=170)
+    assert process.returncode == 2 and "Traceback" not in out + err
+    assert err.count("100.png") == 1 and "100.png" not in out
