@@ -105,7 +105,8 @@ def test_which_file_is_read(flat: Path, tmp_path_factory: pytest.TempPathFactory
     }
     for labels, word in said.items():
         assert opened(flat, labels).classes == (word,)
-    assert opened(flat, "labels.json").others == {".json": 2}, "the other two are left out"
+    for labels in ("labels.json", str(flat / "labels.json")):
+        assert opened(flat, labels).others == {".json": 2}, "the other two are left out"
     assert opened(flat, "none").classes == () and opened(flat, "none").others == {".json": 3}
     assert "no folder of a class" in complaint(flat, "folders")
     write(outside, ["outside", "more"], "classes.json")
@@ -309,7 +310,7 @@ def test_a_label_file_that_is_no_file(flat: Path) -> None:
         ({"1": "cat", "2": "dog"}, "number its 2 classes 0 to 1, each once"),
         ({"cat": 0, "dog": 1}, "number its 2 classes 0 to 1, each once"),
         ({"0": "cat", "00": "dog"}, "number its 2 classes 0 to 1, each once"),
-        ({"0": "cat", "²": "dog"}, "number its 2 classes 0 to 1, each once"),
+        ({"0": "cat", "\u0661": "dog"}, "number its 2 classes 0 to 1, each once"),
         ({"0": ["n01", "cat"]}, "got an object of 1"),
     ],
 )
