@@ -63,7 +63,7 @@ class Index:
             return
         entries = self.collection.entries
         rows = [
-            (entries.names[i], entries.sizes[i], entries.stamps[i], one.digest.hex(), one.decoded, one.reason)
+            (entries.names[i], entries.sizes[i], entries.stamps[i], one.digest.hex(), *one[1:])
             for i, one in enumerate(self.seen)
             if one is not None and one.digest
         ]
@@ -82,8 +82,8 @@ def _known(file: Path, entries: Entries) -> list[Seen | None]:
     found = kept(file)
     if found is None:
         return [None] * len(entries)
-    known = {
-        (name, size, stamp): Seen(bytes.fromhex(digest), decoded, reason)
-        for name, size, stamp, digest, decoded, reason in json.loads(found.body.tobytes())
+    rows = {
+        (name, size, stamp): Seen(bytes.fromhex(digest), *known)
+        for name, size, stamp, digest, *known in json.loads(found.body.tobytes())
     }
-    return [known.get(one) for one in zip(entries.names, entries.sizes, entries.stamps, strict=True)]
+    return [rows.get(one) for one in zip(entries.names, entries.sizes, entries.stamps, strict=True)]

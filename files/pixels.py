@@ -65,7 +65,7 @@ def _decoded(index: Index, old: Tensor, row_of: dict[bytes, int]) -> Tensor:
         if seen is None or seen.digest not in row_of:
             seen, made = look(place, entries[i], index.treatment, row_of.__contains__)
         if made is not None:
-            into[i] = made
+            into[i] = made.picture
         elif not seen.reason:
             images[i] = old[row_of[seen.digest]]
         return seen._replace(decoded=seen.decoded or not seen.reason)

@@ -5,22 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import PIL
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..registry import UserError
 from .collection import Entries, Entry
 from .machine import cores
-from .pictures import Background, Mode, channels_first, decode, middle
+from .pictures import Background, Decoded, Mode, channels_first, decode, middle
 from .progress import Progress
 
-RULES = 1  # goes up whenever the same file gives other pixels
+RULES = 1  # goes up whenever the same file gives other pixels, or other things are known of it
 T = TypeVar("T")
 
 
@@ -54,10 +53,11 @@ class Treatment:
     background: Background = "white"
     box: tuple[int, int, int, int] | None = None
 
-    def __call__(self, content: bytes, source: str) -> Image.Image:
+    def __call__(self, content: bytes, source: str) -> Decoded:
         """The square picture of a file's bytes, in mode ``RGB`` or ``L``; `UserError` when it holds none."""
         mode: Mode = "L" if self.channels == 1 else "RGB"
-        picture = decode(content, source, mode, self.background).picture
+        found = decode(content, source, mode, self.background)
+        picture = found.picture
         if self.box is not None:
             _, _, right, bottom = self.box
             if picture.width < right or picture.height < bottom:
@@ -66,7 +66,7 @@ class Treatment:
                     f"{self.box} of it; fetch it anew, or take it away"
                 )
             picture = picture.crop(self.box)
-        return middle(picture, self.size)
+        return replace(found, picture=middle(picture, self.size))
 
     def room(self, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Room for so many of them, as numpy has pictures."""
@@ -88,16 +88,18 @@ class Seen(NamedTuple):
         digest: sha256 of its bytes; empty when they could not be read.
         decoded: Whether it was made a picture of the set, or found to be none.
         reason: Why it cannot be used, to be read after its name; empty when it can.
+        several: Whether it has several frames, of which the first is taken.
     """
 
     digest: bytes
     decoded: bool
     reason: str = ""
+    several: bool = False
 
 
 def look(
     place: Readable, entry: Entry, treatment: Treatment | None, had: Callable[[bytes], bool] | None = None
-) -> tuple[Seen, Image.Image | None]:
+) -> tuple[Seen, Decoded | None]:
     """Read a picture and, for a treatment, decode it.
 
     Args:
@@ -118,9 +120,10 @@ def look(
     if treatment is None or (had is not None and had(digest)):
         return Seen(digest, treatment is not None), None
     try:
-        return Seen(digest, True), treatment(content, "")
+        made = treatment(content, "")
     except UserError as error:
         return Seen(digest, True, str(error).strip()), None
+    return Seen(digest, True, several=made.frames > 1), made
 
 
 def each(work: Callable[[int], T], numbers: Sequence[int], what: str) -> Iterator[T]:
@@ -161,7 +164,9 @@ def rows_of(place: Readable, numbers: Sequence[int], treatment: Treatment) -> Te
         entry = place.entries[i]
         content = place.read(entry)
         try:
-            images[row] = np.asarray(treatment(content, ""))  # to write its name takes as long as to decode a small one
+            images[row] = np.asarray(
+                treatment(content, "").picture
+            )  # to write its name takes as long as to decode a small one
         except UserError as error:
             raise UserError(f"{place.source(entry)}{error}") from error
     return channels_first(torch.from_numpy(images))

@@ -265,6 +265,20 @@ def test_what_is_bad_stops_otherwise_all_at_once(mixed: Path) -> None:
     assert all(f"{mixed}/{name} " in said for name in ("2.png", "4.jpg", "6.png", "7.png"))
 
 
+def test_animations_are_told_once_and_remembered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paint(tmp_path / "1.png")
+    (tmp_path / "2.gif").write_bytes(written("animated.gif"))
+    (tmp_path / "3.png").write_bytes(written("animated.png"))
+    monkeypatch.setattr("dmf.files.index.WORTH_PICTURES", 0)
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "dmf"):
+            opened(tmp_path)
+        assert caplog.text.count("of 2 pictures with several frames the first is taken: 2.gif, 3.png") == 1
+
+
 @pytest.mark.parametrize("memory_gib", [2.0, 0.0])
 def test_where_nothing_is_left_that_is_told(tmp_path: Path, memory_gib: float) -> None:
     for number in range(3):

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 from data_kit import paint
-from PIL import Image
 from torch import Tensor
 
 from dmf.files import cache, index
 from dmf.files.collection import Collection
+from dmf.files.pictures import Decoded
 from dmf.files.reading import Treatment
 from dmf.plugins.datasets import _picture_set
 from dmf.plugins.datasets.image_folder import ImageFolder
@@ -46,7 +46,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
         last.name = entry.name
         return read(self, entry)
 
-    def treating(self: Treatment, content: bytes, source: str) -> Image.Image:
+    def treating(self: Treatment, content: bytes, source: str) -> Decoded:
         counted.decoded.append(last.name)
         return treat(self, content, source)
 

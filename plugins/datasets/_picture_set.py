@@ -20,7 +20,7 @@ from ...files.collection import Collection, Entries
 from ...files.folder import Folder
 from ...files.index import Index
 from ...files.pixels import pixels_of
-from ...files.reading import Treatment, rows_of
+from ...files.reading import Seen, Treatment, rows_of
 from ...files.search import a_line_each, counted, printable
 from ...registry import UserError
 
@@ -31,6 +31,10 @@ CHEAP_BYTES = 2**30  # of files that are read whole for the fingerprint
 
 class PictureSet(Dataset):
     """Picture files with their labels, as square images. Nothing is held out, unless a subclass does.
+
+    Attributes:
+        several: Images whose files have several frames, of which the first is taken, so far as is known.
+        advice: What else to do about files that cannot be used, after a list of them.
 
     Args:
         collection: The files.
@@ -45,6 +49,8 @@ class PictureSet(Dataset):
         UserError: For ``raise``, files that cannot be used: of those known without opening them, and where the images
             are kept in memory of all. For ``skip``, none that can be.
     """
+
+    advice = ""
 
     def __init__(
         self,
@@ -63,8 +69,11 @@ class PictureSet(Dataset):
             images = pixels_of(index)
         elif on_error == "skip":
             index.check_all()
-        self.left_out = _left_out(index, on_error)
-        self._collection, self._digests = _usable(index)
+        self.left_out = _left_out(index, on_error, self.advice)
+        self._collection, seen = _usable(index)
+        self.several = [i for i, one in enumerate(seen) if one is not None and one.several]
+        digests = [one.digest for one in seen if one is not None and one.digest]
+        self._digests = digests if len(digests) == len(seen) else None
         self._images, self._cache, self._part = images, cache, part
         labels = self._collection.entries.labels
         self._labels = None if labels is None else torch.tensor(labels, dtype=torch.int64)
@@ -167,7 +176,7 @@ def _bad(index: Index) -> list[str]:
     return [f"{place.source(entry)} {reason}" for entry, reason in bad]
 
 
-def _left_out(index: Index, on_error: OnError) -> tuple[LeftOut, ...]:
+def _left_out(index: Index, on_error: OnError, advice: str) -> tuple[LeftOut, ...]:
     """What of the collection is no image of the set.
 
     Raises:
@@ -179,18 +188,16 @@ def _left_out(index: Index, on_error: OnError) -> tuple[LeftOut, ...]:
     count = len(found) + len(read)
     if count and (on_error == "raise" or len(read) == len(place.entries)):
         of = f"{count} of {counted(len(place.entries) + len(found), 'picture')} cannot be used"
-        hint = "" if len(read) == len(place.entries) else "\nmend them, or leave them out with on_error: skip"
-        raise UserError(f"{of}:{a_line_each([*read, *trouble])}{hint}")
+        raise UserError(f"{of}:{a_line_each([*read, *trouble])}{advice if len(read) < len(place.entries) else ''}")
     names, seen = place.entries.names, index.seen
     found += [LeftOut(printable(names[i]), one.reason) for i, one in enumerate(seen) if one is not None and one.reason]
     return tuple(found)
 
 
-def _usable(index: Index) -> tuple[Collection, list[bytes] | None]:
-    """The pictures that can be used, and the digests of their contents if all are known."""
+def _usable(index: Index) -> tuple[Collection, list[Seen | None]]:
+    """The pictures that can be used, so far as is known, and what is known of them."""
     good = [i for i, one in enumerate(index.seen) if one is None or not one.reason]
-    digests = [one.digest for one in (index.seen[i] for i in good) if one is not None and one.digest]
     labels = index.collection.entries.labels
     chosen_labels = None if labels is None else [labels[i] for i in good]
     usable = chosen(index.collection, good, chosen_labels, index.collection.classes)
-    return usable, digests if len(digests) == len(good) else None
+    return usable, [index.seen[i] for i in good]

@@ -43,6 +43,8 @@ class ImageFolder(PictureSet):
             ~/.cache/dmf. What has changed is read anew.
     """
 
+    advice = "\nmend them, or leave them out with on_error: skip"
+
     def __init__(
         self,
         *,
@@ -66,6 +68,9 @@ def _tell(data: PictureSet, collection: Collection) -> None:
     kinds = f"{counted(len(classes), 'class', 'classes')} ({few(classes)})" if classes else "no labels"
     left = f"; left out {others}" if others else ""
     log.info("%s with %s in %s%s", counted(len(data), "picture"), kinds, printable(str(collection.root)), left)
+    if data.several:
+        names = few([data.name_of(i) for i in data.several])
+        log.info("of %s with several frames the first is taken: %s", counted(len(data.several), "picture"), names)
     if data.left_out:
         names = few([one.name for one in data.left_out])
         log.warning("left out %s that cannot be used: %s", counted(len(data.left_out), "picture"), names)
