@@ -51,24 +51,25 @@ def read_file(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        UserError: It is not there, closed to you, no file of the usual kind, or beyond 1 GiB.
+        UserError: It is not there, closed to you, no file of the usual kind, beyond 1 GiB, or growing.
     """
     source = printable(str(path))
     try:
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO without a writer would block
         try:
-            if reason := unusable(os.fstat(number)):
+            status = os.fstat(number)
+            if reason := unusable(status):
                 raise UserError(f"{source} {reason}")
             with open(number, "rb", closefd=False) as file:
-                content = file.read(MOST_BYTES + 1)
+                content = file.read(status.st_size + 1)  # never of a GiB: as much room is taken as is asked for
         finally:
             os.close(number)
     except FileNotFoundError:
         raise UserError(f"{source}: no such file; put it there, or take it off the list") from None
     except OSError as error:
         raise UserError(f"{source} cannot be read ({error.strerror}); make it readable, or take it away") from None
-    if len(content) > MOST_BYTES:  # it grew
-        raise UserError(f"{source} {TOO_LARGE}")
+    if len(content) > status.st_size:
+        raise UserError(f"{source} grew while it was read; wait until it is written, and start again")
     return content
 
 

@@ -23,6 +23,7 @@ from collections_kit import (  # noqa: F401  (fixtures)
 
 from dmf.core import LeftOut
 from dmf.files.collection import Entries, Entry, told_others
+from dmf.files.folder import read_file
 from dmf.files.search import inside, natural, printable
 from dmf.registry import UserError
 
@@ -358,6 +359,22 @@ def test_the_stamp_changes_with_the_file(pets: Path) -> None:
     os.utime(pets / "cat/img2.png", ns=(1, 2))
     after = opened(pets).entries
     assert [i for i in range(5) if before[i] != after[i]] == [1] and after[1].stamp == "2"
+
+
+def test_a_file_that_grows_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, fstat = tmp_path / "a.png", os.fstat
+    file.write_bytes(b"0123456789")
+
+    def slower(number: int) -> os.stat_result:
+        found = fstat(number)
+        with open(file, "ab") as more:
+            more.write(b"more")
+        return found
+
+    assert read_file(file) == b"0123456789"
+    monkeypatch.setattr(os, "fstat", slower)
+    with pytest.raises(UserError, match=r"a\.png grew while it was read; wait until it is written"):
+        read_file(file)
 
 
 @pytest.mark.parametrize(
