@@ -71,7 +71,7 @@ def test_it_is_written_whole_and_read_back_equal(path: Path) -> None:
     assert pickle.loads(pickle.dumps(recipe)) == recipe
     found = recipe.as_dict()
     assert list(found)[:8] == ["name", "seed", "device", "dataset", "loading", "codec", "latents", "augment"]
-    assert found["prediction"] == "flow" and found["dataset"] == {"name": "digits", "split": "all"}
+    assert found["prediction"] == "flow" and found["dataset"] == {"name": "digits", "split": "all", "size": None}
     assert found["sampler"]["grid"]["rho"] == 7.0 and found["init_from"] == "012"
     assert json.loads(json.dumps(found)) == found
 
