@@ -86,7 +86,7 @@ def kill_at_work(process: "subprocess.Popen[str]", part: Path, moment: random.Ra
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_asked_to_stop(workdir: Path, dmf_command: Command, number: int, code: int) -> None:
-    for k in range(PICTURES // 2):
+    for k in range(80):
         paint(workdir / f"zoo/{k}.png", 500, 500, seed=k, compress_level=1)
     process = start(*WORDS)
     part = workdir / "set/manifest.part.jsonl"

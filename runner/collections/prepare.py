@@ -60,14 +60,9 @@ def prepare(sources: Sources, options: Options, out: Path, workers: int) -> Prep
         Interrupted: After Ctrl-C or SIGTERM, at a place where the same command carries on.
     """
     _check_folders(sources.classes)
-    head = _head(sources, options)
-    names = [item.name for item in sources.items]
-    with Output(out) as output:
-        output.begin(head, sources.stamps())
-        if output.done and sum(1 for _ in output.held(output.manifest, names)) == len(names):
-            return Prepared(output, 0, 0.0)
+    with Output(out) as output, Signals() as signals:
         try:
-            return _carry_out(sources.items, options, output, output.carry_on(head, names), workers)
+            return _carry_out(sources, options, output, workers, signals)
         except OSError as error:
             raise UserError(
                 f"{out}: {error.strerror or error}; make room or mend that, and give the same command again: it "
@@ -75,30 +70,36 @@ def prepare(sources: Sources, options: Options, out: Path, workers: int) -> Prep
             ) from error
 
 
-def _carry_out(
-    items: Sequence[Item], options: Options, output: Output, before: Sequence[Record], workers: int
-) -> Prepared:
+def _carry_out(sources: Sources, options: Options, output: Output, workers: int, signals: Signals) -> Prepared:
+    head, items = _head(sources, options), sources.items
+    names = [item.name for item in items]
+    output.begin(head, sources.stamps())
+    if output.done and sum(1 for _ in output.held(output.manifest, names)) == len(names):
+        return Prepared(output, 0, 0.0)
+    before = output.carry_on(head, names)
     if before:
         log.info("carrying on: %s of %s pictures are done", f"{len(before):,}", f"{len(items):,}")
-    began, set_ = time.perf_counter(), _Set(items, output)
+    began, so_far = time.perf_counter(), _Set(items, output)
     for record in before:
-        set_.count(record)
-    with Signals() as signals, Progress("prepare", len(items), len(before), images=1) as bar:
+        so_far.count(record)
+    _stop(signals, so_far)
+    with Progress("prepare", len(items), len(before), images=1) as bar:
         for many in in_order(lambda item: make(item, options), items[len(before) :], workers):
-            output.tell([set_.place(record, packed) for record, packed in many])
+            output.tell([so_far.place(record, packed) for record, packed in many])
             bar.step(len(many))
             bar.note()
-            _stop(signals, len(items), set_)
+            _stop(signals, so_far)
     write_samples(output)
     output.finish()
     return Prepared(output, len(items) - len(before), time.perf_counter() - began)
 
 
-def _stop(signals: Signals, of: int, so_far: _Set) -> None:
+def _stop(signals: Signals, so_far: _Set) -> None:
     try:
         signals.check()
     except Interrupted:
-        log.info("stopped after %s of %s pictures; the same command carries on", f"{so_far.done:,}", f"{of:,}")
+        done, of = f"{so_far.done:,}", f"{len(so_far.items):,}"
+        log.info("stopped after %s of %s pictures; the same command carries on", done, of)
         raise
 
 
