@@ -3,6 +3,7 @@
 import io
 import logging
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -245,7 +246,7 @@ def test_what_is_bad_can_be_left_out(mixed: Path, memory_gib: float, caplog: pyt
     with caplog.at_level(logging.INFO, "dmf"):
         data = opened(mixed, on_error="skip", memory_gib=memory_gib)
     assert [data.name_of(i) for i in range(len(data))] == ["1.png", "3.png", "5.png"]
-    assert {one.name for one in data.left_out} == {"2.png", "4.jpg", "6.png", "7.png"}
+    assert [one.name for one in data.left_out] == ["2.png", "4.jpg", "6.png", "7.png"]
     reasons = {one.name: one.reason for one in data.left_out}
     assert "cannot be read as a picture (it begins with b'text'" in reasons["2.png"]
     assert reasons["6.png"].startswith("is empty") and str(mixed) not in "".join(reasons.values())
@@ -339,3 +340,14 @@ def test_a_run_lists_what_it_left_out(tiny: Path, mixed: Path, dmf_command: Any)
     assert code == 0, err
     listed = (tiny.parent / "runs/tiny/left_out.txt").read_text().splitlines()
     assert len(listed) == 4 and any(line.startswith("6.png is empty; copy it anew") for line in listed)
+
+
+def test_a_run_that_diverges_names_its_files(tiny: Path, tmp_path: Path, dmf_command: Any) -> None:
+    for number in range(30):
+        paint(tmp_path / f"set/img{number}.png", seed=number)
+    words = [f"dataset={{name: image_folder, root: {tmp_path / 'set'}, size: 8, channels: 1}}", "train.lr=1e30"]
+    words += ["train.clip=null", "train.steps=60", "train.stop_after_bad_steps=6", "train.label_dropout=0"]
+    code, _, err = dmf_command("train", tiny, *words, "sampler.guidance=1", "preview.every=0")
+    found = re.search(r"\(images (.*), \.\.\.\); look at those", err)
+    assert code == 1 and found, err
+    assert all(re.fullmatch(r"(\d+) \(img\1\.png\)", one) for one in found[1].split(", "))

@@ -21,7 +21,7 @@ from ...files.folder import Folder
 from ...files.index import Index
 from ...files.pixels import pixels_of
 from ...files.reading import Seen, Treatment, rows_of
-from ...files.search import a_line_each, counted, printable
+from ...files.search import a_line_each, counted, natural, printable
 from ...registry import UserError
 
 OnError: TypeAlias = Literal["raise", "skip"]
@@ -191,7 +191,7 @@ def _left_out(index: Index, on_error: OnError, advice: str) -> tuple[LeftOut, ..
         raise UserError(f"{of}:{a_line_each([*read, *trouble])}{advice if len(read) < len(place.entries) else ''}")
     names, seen = place.entries.names, index.seen
     found += [LeftOut(printable(names[i]), one.reason) for i, one in enumerate(seen) if one is not None and one.reason]
-    return tuple(found)
+    return tuple(sorted(found, key=lambda one: natural(one.name)))
 
 
 def _usable(index: Index) -> tuple[Collection, list[Seen | None]]:
