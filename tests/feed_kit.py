@@ -71,6 +71,15 @@ class Telling(Counting):
         return super().__getitem__(i)
 
 
+class Stuck(Counting):
+    """One image takes for ever, as on a server that does not answer."""
+
+    def __getitem__(self, i: int) -> Example:
+        if i == 7:
+            time.sleep(1000)
+        return super().__getitem__(i)
+
+
 class Unpicklable(Counting):
     """Holds an open file."""
 

@@ -1,15 +1,16 @@
 """Whichever way the images take, the batches are the same, and nothing is read that is not needed."""
 
+import multiprocessing
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
-from feed_kit import Counting, Dying, Failing, Telling, Unpicklable
+from feed_kit import Counting, Dying, Failing, Stuck, Telling, Unpicklable
 
 from dmf.core import Augmentation
 from dmf.registry import UserError, build, read
@@ -204,6 +205,37 @@ def test_workers_read_on_one_thread_each_and_end_with_the_feed(tmp_path: Path) -
     found = {int(file.name): file.read_text() for file in tmp_path.iterdir()}
     assert len(found) == 3 and os.getpid() not in found and set(found.values()) == {"1"}
     assert not [pid for pid in found if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_worker_that_is_stuck_is_no_reason_to_wait_for_ever() -> None:
+    before = multiprocessing.active_children()
+    order = [torch.arange(3), torch.tensor([7])]
+    stream = source_of(Stuck(24, False), CPU, Loading(workers=1)).stream(order)
+    next(stream)
+    (worker,) = (one for one in multiprocessing.active_children() if one not in before)
+    began = time.monotonic()
+    stream.close()
+    assert time.monotonic() - began < 60 and not worker.is_alive()
+
+
+def test_batches_in_their_order_come_from_one_stream() -> None:
+    streams = 0
+
+    class Watched(Resident):
+        def stream(self, order: Iterable[torch.Tensor]) -> Generator[Rows]:
+            nonlocal streams
+            streams += 1
+            return super().stream(order)
+
+    data = Counting(50, True)
+    held = data.tensors()
+    assert held is not None
+    feed = Feed(data, 3, 12, ALONE, source=Watched(*held, CPU))
+    for start in (0, 12, 24, 36):
+        feed.batch(start)
+    assert streams == 1
+    feed.batch(36)
+    assert streams == 2
 
 
 def test_auto_workers_leave_a_core_to_each_rank(monkeypatch: pytest.MonkeyPatch) -> None:

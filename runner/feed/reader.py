@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import signal
 import threading
 import traceback
 from collections.abc import Sequence
@@ -73,9 +72,7 @@ def as_is(rows: Any) -> Any:
 
 
 def begin_worker(number: int) -> None:
-    """Leave Ctrl-C and SIGTERM to the trainer, and die with it."""
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, signal.SIG_IGN)
+    """Die with the trainer."""
     threading.Thread(target=_die_with_the_trainer, name="dmf-trainer", daemon=True).start()
 
 
