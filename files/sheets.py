@@ -52,16 +52,13 @@ def save_png(picture: Tensor, path: Path, notes: Mapping[str, str] | None = None
     path.write_bytes(png(picture, notes))
 
 
-def png(picture: Tensor, notes: Mapping[str, str] | None = None, level: int = 6) -> bytes:
-    """uint8 (3 or 1, H, W) as the bytes of a PNG file, with ``notes`` in its text, packed by zlib's ``level``."""
+def png(picture: Tensor, notes: Mapping[str, str] | None = None) -> bytes:
+    """uint8 (3 or 1, H, W) as the bytes of a PNG file, with ``notes`` in its text."""
     info = PngImagePlugin.PngInfo()
     for key, value in (notes or {}).items():
         info.add_text(key, value)
-    array = picture.cpu().permute(1, 2, 0).numpy()
-    packed = io.BytesIO()
-    Image.fromarray(array if array.shape[2] == 3 else array[..., 0]).save(
-        packed, "PNG", pnginfo=info, compress_level=level
-    )
+    array, packed = picture.cpu().permute(1, 2, 0).numpy(), io.BytesIO()
+    Image.fromarray(array if array.shape[2] == 3 else array[..., 0]).save(packed, "PNG", pnginfo=info)
     return packed.getvalue()
 
 

@@ -234,6 +234,21 @@ def test_a_duplicate_names_the_first_one(workdir: Path, prepared: Prepared) -> N
     assert by_source(Path("set"))["9.png"]["reason"] == f"has the same pixels as {workdir / 'in/2.png'}"
 
 
+def test_nothing_but_pixels_is_kept(workdir: Path, prepared: Prepared) -> None:
+    made = Image.new("P", (16, 16), 3)
+    made.putpalette(range(30))
+    Path("in").mkdir()
+    made.save("in/0.png", icc_profile=b"profile" * 9, transparency=3, dpi=(300, 300))
+    exif = Image.Exif()
+    exif[0x010E] = "where it was taken"
+    paint(workdir / "in/1.jpg", exif=exif, icc_profile=b"profile" * 9, comment="mine")
+    prepared("in", "--out", "set", "--size", 16)
+    for number in range(2):
+        with Image.open(f"set/images/{number:06d}.png") as picture:
+            assert picture.info == {} and picture.mode == "RGB"
+    assert b"profile" not in (Path("set") / "images/000001.png").read_bytes()
+
+
 def test_samples_are_from_all_of_a_class() -> None:
     assert spread(range(100), 5) == [0, 24, 49, 74, 99] and spread("abc", 5) == ["a", "b", "c"]
 

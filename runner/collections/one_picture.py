@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from PIL import Image
 
-from ...files.pictures import Background, decode, square
-from ...files.sheets import png
+from ...files.pictures import Background, decode, middle
 from ...registry import UserError
 from .manifest import Record
 from .sources import Item
@@ -61,8 +61,16 @@ def make(item: Item, options: Options) -> tuple[Record, bytes]:
     if min(width, height) < options.min_side:
         reason = f"has {width} x {height} pixels; --min-side is {options.min_side}"
         return replace(record, left_out=SMALL, reason=reason), b""
-    packed = png(square(picture.picture, options.size), level=LEVEL)
+    packed = _png(middle(picture.picture, options.size))
     return replace(record, file_sha256=hashlib.sha256(packed).hexdigest()), packed
+
+
+def _png(picture: Image.Image) -> bytes:
+    """A PNG of the pixels and nothing else: no colour profile, which is not applied in training either."""
+    picture.info.clear()
+    packed = io.BytesIO()
+    picture.save(packed, "PNG", compress_level=LEVEL)
+    return packed.getvalue()
 
 
 def digest(picture: Image.Image) -> str:
