@@ -120,6 +120,18 @@ def check_neutral(make: MakeAugmentation) -> None:
         )
 
 
+def check_mirrors(make: MakeAugmentation) -> None:
+    """What says that it only mirrors gives each image as it is, or mirrored: latents of these two are kept."""
+    for spec, change in _made(make):
+        if not change.mirrors:
+            cannot("it does more than mirror")
+        images = _images(spec)
+        changed, label = change(images, _draws(change))
+        either = (changed == images).flatten(1).all(1) | (changed == images.flip(-1)).flatten(1).all(1)
+        require(bool(either.all()), f"{called(change)} says that it only mirrors, but there is another image")
+        require(label is None, f"{called(change)} says that it only mirrors: latents that are kept have no label")
+
+
 def check_waits_for_nothing(make: MakeAugmentation) -> None:
     """It works without values, on the meta device: so on a GPU it never waits for one."""
     for spec, change in _made(make):
@@ -131,7 +143,15 @@ def check_waits_for_nothing(make: MakeAugmentation) -> None:
         require(changed.shape == images.shape, f"{called(change)}: a shape that depends on values")
 
 
-AUGMENTATION_CHECKS = (check_form, check_pure, check_rows, check_random, check_neutral, check_waits_for_nothing)
+AUGMENTATION_CHECKS = (
+    check_form,
+    check_pure,
+    check_rows,
+    check_random,
+    check_neutral,
+    check_mirrors,
+    check_waits_for_nothing,
+)
 
 
 def _made(make: MakeAugmentation) -> list[tuple[DataSpec, Augmentation]]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import TINY
 from data_kit import paint
+from latents_kit import make_autoencoder
 from safetensors.torch import load_file
 
 from dmf.core import Cond
@@ -126,6 +127,20 @@ def test_unlabelled_pictures_train_and_sample_and_are_not_guided(workdir: Path, 
     for words in (["run", recipe, *of_these, "name=guided"], ["sample", "tiny", "--guidance", 2, "--npz", "o.npz"]):
         code, _, err = dmf_command(*words)
         assert code == 2 and "guidance needs classes" in err, err
+
+
+def test_images_are_changed_before_they_are_encoded(workdir: Path, dmf_command: Command) -> None:
+    recipe = workdir / "told.yaml"
+    recipe.write_text(TINY, encoding="utf-8")
+    for number in range(6):
+        paint(workdir / f"pets/{'cat' if number % 2 else 'dog'}/{number}.png", seed=number)
+    codec = f"codec={{name: autoencoder_kl, path: {make_autoencoder(workdir / 'vae')}, slice: 4}}"
+    of_these = [TOLD, codec, "dataset={name: image_folder, root: pets, size: 16}", "evaluate.images=0"]
+    code, out, err = dmf_command("run", recipe, *of_these)
+    assert code == 0, err
+    assert "edm makes other images each time" in out + err, "no latents are kept"
+    code, _, err = dmf_command("sample", "tiny", "--count", 2, "--npz", "o.npz")
+    assert code == 0, err
 
 
 def test_what_cannot_be_is_said_before_training(tiny: Path, dmf_command: Command) -> None:

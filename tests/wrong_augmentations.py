@@ -95,6 +95,18 @@ class Liar(Told):
         return changed, label * (draws < 0.25)
 
 
+class Upright(Flip):
+    def __call__(self, images: Tensor, draws: Tensor) -> Any:
+        return torch.where((draws < 0.5)[:, :, None, None], images.flip(-2), images), None
+
+
+class MirrorsAndTells(Flip):
+    label = ("mirrored", CondSpec("vector", (1,), neutral=True))
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Any:
+        return super().__call__(images, draws)[0], (draws < 0.5).float()
+
+
 class Waits(Flip):
     def __call__(self, images: Tensor, draws: Tensor) -> Any:
         changed = images.clone()
@@ -127,6 +139,8 @@ REFUSED: dict[str, Refused] = {
         (Deaf, on_augmentations.check_random, "all images of a batch change alike"),
         (Logarithm, on_augmentations.check_random, "fails for draws of 0"),
         (Liar, on_augmentations.check_neutral, "but it is another one"),
+        (Upright, on_augmentations.check_mirrors, "but there is another image"),
+        (MirrorsAndTells, on_augmentations.check_mirrors, "latents that are kept have no label"),
         (Waits, on_augmentations.check_waits_for_nothing, "needs values on the host"),
         (Masks, on_augmentations.check_waits_for_nothing, "needs values on the host"),
     ]
