@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 
-from ...registry.errors import UserError
-from .flags import check_writable, positive
+from .bench_output import add_output, check_output, chosen, put_out
+from .flags import positive
 
 HELP = (
     "speed of a training step of unet and dit beside diffusers' networks of the same size, and of the scans beside the "
@@ -30,8 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=["fp32", "bf16"], default="fp32", help="of the arithmetic (default: fp32)"
     )
     parser.add_argument("--compile", action="store_true", help="with torch.compile, all of the networks")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="write the tables into a page that has the marks")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+    add_output(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -39,42 +36,21 @@ def execute(args: argparse.Namespace) -> int:
     from ...testing.bench import backbone_report
     from ...testing.bench.backbones import Conditions, measure
     from ...testing.bench.contests import contests
-    from ...testing.bench.page import check_page, into_page
     from ...testing.bench.timing import peak_flops
     from ..console import Progress, start_console
     from ..world import join
 
     start_console(0)
-    check_writable(args.json)
-    check_writable(args.page)
-    if args.page is not None:
-        check_page(args.page, "backbones")
+    check_output(args)
     known = contests()
-    chosen = [known[name] for name in _chosen(args.networks, list(known))]
+    held = [known[name] for name in chosen(args.networks, list(known), "--networks", "network")]
     device = join(args.device).device
     under = Conditions(device, args.precision, args.compile, args.batch or BATCH[device.type], args.repeats)
     results, peak = [], peak_flops(device, under.dtype)
-    with Progress("bench backbones", len(chosen) * (args.repeats + 1)) as bar:
-        for contest in chosen:
+    with Progress("bench backbones", len(held) * (args.repeats + 1)) as bar:
+        for contest in held:
             bar.note(network=contest.name)
             results.append(measure(contest, under, bar.step))
     peak = max(peak, peak_flops(device, under.dtype))  # another's work on the machine may have been in the way of one
-    text = backbone_report.tables(results, under, peak)
-    print(text)
-    if args.page is not None:
-        into_page(args.page, "backbones", text)
-    if args.json is not None:
-        figures = backbone_report.as_json(results, under, peak)
-        args.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    put_out(args, backbone_report.tables(results, under, peak), backbone_report.as_json(results, under, peak))
     return 0
-
-
-def _chosen(text: str | None, known: list[str]) -> list[str]:
-    """The names in a list with commas; all without one."""
-    from ...registry.words import unknown
-
-    names = known if text is None else [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in known:
-            raise UserError(f"--networks: {unknown('network', name, known)}")
-    return names

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...registry.errors import UserError
-from .flags import check_writable, positive
+from .bench_output import add_output, check_output, chosen, put_out
+from .flags import positive
 
 if TYPE_CHECKING:
     from ...testing.bench.data import Conditions, Result
@@ -40,36 +39,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--files", type=positive, default=100_000, metavar="N", help="PNG files for `start` (default: 100000)"
     )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="write the tables into a page that has the marks")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+    add_output(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command."""
     from ...testing.bench import data_report
     from ...testing.bench.data import Conditions
-    from ...testing.bench.page import check_page, into_page
     from ..console import start_console
     from ..world import join
 
     start_console(0)
-    check_writable(args.json)
-    check_writable(args.page)
-    if args.page is not None:
-        check_page(args.page, "data")
-    chosen = _chosen(args.only)
+    check_output(args)
+    names = chosen(args.only, CONTESTS, "--only", "contest")
     under = Conditions(join(args.device).device, args.batch, args.repeats, TURN_S)
-    results = _held(args, chosen, under)
-    text = data_report.tables(results, under)
-    print(text)
-    if args.page is not None:
-        into_page(args.page, "data", text)
-    if args.json is not None:
-        args.json.write_text(json.dumps(data_report.as_json(results, under), indent=1), encoding="utf-8")
+    results = _held(args, names, under)
+    put_out(args, data_report.tables(results, under), data_report.as_json(results, under))
     return 0
 
 
-def _held(args: argparse.Namespace, chosen: list[str], under: Conditions) -> list[Result]:
+def _held(args: argparse.Namespace, names: list[str], under: Conditions) -> list[Result]:
     """The outcomes of the contests."""
     from ..console import Progress
     from .bench_data_workshop import Sizes, Workshop
@@ -79,8 +68,8 @@ def _held(args: argparse.Namespace, chosen: list[str], under: Conditions) -> lis
     with tempfile.TemporaryDirectory(prefix="dmf-bench-") as scratch:
         shop = Workshop(under, Path(scratch), args.root, args.pictures, sizes)
         shop.check()
-        with Progress("bench data", sum(contests[name][1] for name in chosen)) as bar:
-            for name in chosen:
+        with Progress("bench data", sum(contests[name][1] for name in names)) as bar:
+            for name in names:
                 bar.note(contest=name)
                 results.append(contests[name][0](shop, bar.step))
     return results
@@ -100,14 +89,3 @@ def _contests(sizes: Sizes, under: Conditions) -> dict[str, tuple[Hold, int]]:
         "prepare": (fresh.prepare, fresh.ROUNDS),
         "edm": (here.edm, turns + steps),
     }
-
-
-def _chosen(text: str | None) -> list[str]:
-    """The names in a list with commas; all without one."""
-    from ...registry.words import unknown
-
-    names = list(CONTESTS) if text is None else [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in CONTESTS:
-            raise UserError(f"--only: {unknown('contest', name, CONTESTS)}")
-    return names

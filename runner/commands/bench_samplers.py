@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from .bench_output import add_output, check_output, put_out
 from .flags import check_writable, positive
 
 HELP = "error against network evaluations, for every sampler, beside the schedulers of diffusers; some minutes"
@@ -21,9 +21,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--grids", metavar="LIST", help="grids for every sampler (default: the one that each declares)")
     parser.add_argument("--schedule", default="linear", metavar="NAME", help="a table of betas (default: linear)")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="write the tables into a page that has the marks")
+    add_output(parser)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write a picture of the curves")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -38,17 +37,13 @@ def execute(args: argparse.Namespace) -> int:
     from ...registry import build
     from ...testing.bench import report
     from ...testing.bench.others import alpha_bars
-    from ...testing.bench.page import check_page, into_page
     from ...testing.bench.problems import MIXTURES, problem
     from ...testing.bench.samplers import EVALUATIONS, Result, Walk, walks
     from ..console import Progress, start_console
 
     start_console(0)
-    check_writable(args.json)
+    check_output(args)
     check_writable(args.plot, (".png",))
-    check_writable(args.page)
-    if args.page is not None:
-        check_page(args.page, "samplers")
     grids = args.grids and tuple(args.grids.split(","))
     for grid in grids or ():  # mistakes are told before the work begins
         build("grid", grid)
@@ -61,12 +56,7 @@ def execute(args: argparse.Namespace) -> int:
         for walk in todo:
             results += walk()
             bar.step(1)
-    text = report.tables(results, problems)
-    print(text)
-    if args.page is not None:
-        into_page(args.page, "samplers", text)
+    put_out(args, report.tables(results, problems), [asdict(r) for r in results])
     if args.plot is not None:
         report.plot(results, args.plot)
-    if args.json is not None:
-        args.json.write_text(json.dumps([asdict(r) for r in results], indent=1), encoding="utf-8")
     return 0
