@@ -14,6 +14,7 @@ from torch import Tensor
 
 MIN_CELL_PX = 48  # smaller images are enlarged by whole factors, or nobody sees anything
 GAP_PX = 4
+LONG_NAME = 24  # letters of a row's name
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 
@@ -32,6 +33,7 @@ def sheet(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Tensor
     factor = max(1, math.ceil(MIN_CELL_PX / min(cells.shape[2:])))
     cells = cells.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     height, width = cells.shape[2:]
+    row_names = [name if len(name) <= LONG_NAME else name[: LONG_NAME - 1] + "…" for name in row_names]
     font = ImageFont.load_default(size=max(12, min(height // 4, 20)))
     margin = max((math.ceil(font.getlength(name)) for name in row_names), default=0) + (2 * GAP_PX if row_names else 0)
     rows = math.ceil(len(cells) / columns)

@@ -127,6 +127,15 @@ def test_a_set_and_its_prepared_folder_look_alike(inspected: Inspected, workdir:
     assert named["mean"] == pytest.approx(straight["mean"]) and named["pictures"] == 6
 
 
+def test_long_names_leave_room_for_pictures(inspected: Inspected, workdir: Path) -> None:
+    for k, name in enumerate(("a" * 200, "日本" * 30)):
+        paint(workdir / "in" / name / "1.png", seed=k)
+    said, _ = inspected("in")
+    with Image.open("inspect-in.png") as sheet:
+        assert sheet.width < 700
+    assert max(map(len, said.splitlines())) < 140
+
+
 def test_a_folder_with_the_name_of_a_set(inspected: Inspected, workdir: Path) -> None:
     paint(workdir / "digits/1.png")
     assert inspected("digits")[1]["pictures"] > 1000

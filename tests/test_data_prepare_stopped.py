@@ -19,6 +19,7 @@ from data_kit import paint
 from prepare_kit import manifest, tree, zoo
 from process_kit import start
 
+from dmf.registry import UserError, build
 from dmf.runner.collections.output import Output
 
 Command = Callable[..., tuple[int, str, str]]
@@ -86,17 +87,19 @@ def kill_at_work(process: "subprocess.Popen[str]", part: Path, moment: random.Ra
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_asked_to_stop(workdir: Path, dmf_command: Command, number: int, code: int) -> None:
-    for k in range(80):
+    for k in range(120):
         paint(workdir / f"zoo/{k}.png", 500, 500, seed=k, compress_level=1)
     process = start(*WORDS)
     part = workdir / "set/manifest.part.jsonl"
-    while not part.exists() and process.poll() is None:
+    while process.poll() is None and not (part.exists() and part.read_bytes().count(b"\n") > 1):
         time.sleep(0.002)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == code and "Traceback" not in err, err
     assert "the same command carries on" in out
     assert not (workdir / "set/manifest.jsonl").exists()
+    with pytest.raises(UserError, match="begun and not finished"):
+        build("dataset", "image_folder", root="set", size=32)
     assert "carrying on" in again(dmf_command)
     stopped = tree(workdir / "set")
     shutil.rmtree(workdir / "set")

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 BAR = 40  # letters of the longest
 MOST = 30  # rows of bars
+LONG_NAME = 40
 
 
 def bars(counts: Mapping[str, int], most: int = MOST) -> Iterator[str]:
     """A line each: name, number, a bar; the rest of many in one line."""
-    shown = dict(list(counts.items())[:most])
-    width, top = max(map(len, shown), default=0), max(counts.values(), default=0)
+    shown = [(_short(name), count) for name, count in list(counts.items())[:most]]
+    width, top = max((len(name) for name, _ in shown), default=0), max(counts.values(), default=0)
     digits = len(f"{top:,}")
-    for name, count in shown.items():
+    for name, count in shown:
         bar = "█" * round(BAR * count / max(top, 1)) or ("▏" if count else "")
         yield f"  {name.ljust(width)}  {count:>{digits},}  {bar}".rstrip()
     if len(counts) > most:
@@ -27,3 +28,7 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         yield "  " + "  ".join(cells).rstrip()
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONG_NAME else name[: LONG_NAME - 1] + "…"
