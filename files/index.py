@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .cache import cache_folder, keep, kept
+from .cache import Kept, cache_folder, keep, kept
 from .collection import Collection, Entries
 from .reading import Seen, Treatment, each, look
 
@@ -37,8 +37,8 @@ class Index:
         entries = collection.entries
         self.collection, self.treatment, self.part = collection, treatment, part
         self.worth = cache and (len(entries) > WORTH_PICTURES or sum(entries.sizes) > WORTH_BYTES)
-        self._file = cache_file("index", collection.root, f"{treatment.decides()}, {part}")
-        self.seen: list[Seen | None] = _known(self._file, entries) if self.worth else [None] * len(entries)
+        self._place = Place("index", collection.root, f"{treatment.decides()}, {part}")
+        self.seen: list[Seen | None] = _known(self._place.found(), entries) if self.worth else [None] * len(entries)
         self._as_kept = list(self.seen)
 
     def read_all(self) -> None:
@@ -67,19 +67,35 @@ class Index:
             for i, one in enumerate(self.seen)
             if one is not None and one.digest
         ]
-        keep(self._file, {"what": "index", "of": str(self.collection.root)}, [json.dumps(rows).encode()])
+        self._place.keep([json.dumps(rows).encode()])
         self._as_kept = list(self.seen)
 
 
-def cache_file(kind: str, root: Path, made_how: str) -> Path:
-    """Where something of a collection is kept."""
-    key = hashlib.sha256(f"{root}\0{made_how}".encode("utf-8", "surrogateescape")).hexdigest()
-    return cache_folder(kind) / key[:32]
+class Place:
+    """Where something of a collection is kept; what it was made of stands in the name and in the head of the file.
+
+    Args:
+        kind: ``index`` or ``pixels``.
+        root: The collection's.
+        how: What decides the content, for files that are the same.
+    """
+
+    def __init__(self, kind: str, root: Path, how: str) -> None:
+        key = hashlib.sha256(f"{root}\0{how}".encode("utf-8", "surrogateescape")).hexdigest()
+        self.file, self.head = cache_folder(kind) / key[:32], {"what": kind, "of": str(root), "how": how}
+
+    def found(self) -> Kept | None:
+        """What is kept there, of just this."""
+        there = kept(self.file)
+        return there if there is not None and {**there.head, **self.head} == there.head else None
+
+    def keep(self, body: Iterable[bytes | memoryview], **facts: int) -> bool:
+        """Keep bytes there, with further facts in the head."""
+        return keep(self.file, {**self.head, **facts}, body)
 
 
-def _known(file: Path, entries: Entries) -> list[Seen | None]:
+def _known(found: Kept | None, entries: Entries) -> list[Seen | None]:
     """What a kept index says of those entries that are as they were."""
-    found = kept(file)
     if found is None:
         return [None] * len(entries)
     rows = {

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .cache import PIECE, Kept, keep, kept, told_size
-from .index import Index, cache_file
+from .cache import PIECE, Kept, told_size
+from .index import Index, Place
 from .reading import Seen, each, look
 
 DIGEST_BYTES = 32
@@ -21,17 +21,15 @@ def pixels_of(index: Index) -> Tensor:
 
     Those that were decoded before are mapped from the disk; of others the new ones are decoded, on all cores.
     """
-    file = cache_file("pixels", index.collection.root, f"{index.treatment.makes()}, {index.part}")
-    digests, old = _rows(kept(file) if index.worth else None, index)
+    place = Place("pixels", index.collection.root, f"{index.treatment.makes()}, {index.part}")
+    digests, old = _rows(place.found() if index.worth else None, index)
     if all(one is not None and one.decoded for one in index.seen) and digests == _digests(index):
-        log.info("the pictures were decoded before: %s, %s", told_size(old.nbytes), file)
+        log.info("the pictures were decoded before: %s, %s", told_size(old.nbytes), place.file)
         return old
     images = _decoded(index, old, {digest: row for row, digest in enumerate(digests)})
     index.save()
-    if index.worth:
-        head = {"what": "pixels", "of": str(index.collection.root), "images": len(images)}
-        if keep(file, head, _pieces(_digests(index), images)):
-            log.info("kept the decoded pictures for the next start: %s, %s", told_size(images.nbytes), file)
+    if index.worth and place.keep(_pieces(_digests(index), images), images=len(images)):
+        log.info("kept the decoded pictures for the next start: %s, %s", told_size(images.nbytes), place.file)
     return images
 
 

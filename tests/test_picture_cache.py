@@ -247,6 +247,17 @@ def test_what_is_damaged_is_told_and_made_anew(
     assert "damaged" not in caplog.text and work.done() == ([], [])
 
 
+def test_what_is_kept_of_something_else_is_not_taken(folder: Path, work: Work) -> None:
+    first, other = opened(folder), opened(folder, size=9)
+    small, large = (file for file in kept_files() if file.parent.name == "pixels")
+    content = small.read_bytes()
+    small.write_bytes(large.read_bytes())
+    large.write_bytes(content)  # each is whole, under the other's name
+    assert torch.equal(images(opened(folder)), images(first)) and torch.equal(
+        images(opened(folder, size=9)), images(other)
+    )
+
+
 def test_of_one_alone_the_other_is_made_again(folder: Path, work: Work) -> None:
     opened(folder)
     pixels, known = (next(file for file in kept_files() if file.parent.name == kind) for kind in ("pixels", "index"))
