@@ -171,6 +171,15 @@ def test_without_labels_the_pictures_lie_flat(pets: Path, prepared: Prepared) ->
     assert by_source(Path("set"))["2.png"]["left_out"] == "duplicate"  # no classes, no conflict
 
 
+def test_sources_are_no_classes_and_it_says_so(workdir: Path, prepared: Prepared) -> None:
+    paint(workdir / "pets/cat/1.png", seed=1)
+    paint(workdir / "pets/dog/1.png", seed=2)
+    said = prepared("pets/cat", "pets/dog", "--out", "set", "--size", 16)
+    assert "to make each source a class" in said and named(said).spec.classes == ()
+    said = prepared("pets", "--out", "set2", "--size", 16)
+    assert "to make" not in said and named(said).spec.classes == ("cat", "dog")
+
+
 def test_grey_and_background(workdir: Path, prepared: Prepared) -> None:
     Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(workdir / "clear.png")
     (workdir / "in").mkdir()

@@ -52,6 +52,8 @@ def execute(args: argparse.Namespace) -> int:
     sources = Sources(roots, args.labels)
     min_side = args.min_side or (args.size + 1) // 2
     options = Options(args.size, args.channels, args.labels, args.background, min_side)
+    if len(roots) > 1 and not sources.classes and args.labels == "auto":
+        log.info("no labels: to make each source a class, move them into one folder and give that")
     if args.fresh:
         aside = begin_again(args.out)
         if aside is not None:
