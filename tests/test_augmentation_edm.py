@@ -98,6 +98,11 @@ def test_the_filter_is_symmetric_and_orthogonal_to_its_even_shifts() -> None:
         assert (h[2 * k :] * h[: 16 - 2 * k]).sum() == pytest.approx(0.5 * (k == 0), abs=1e-4)
 
 
+def test_it_is_the_same_wherever_tensors_are_made() -> None:
+    with torch.device("meta"):
+        assert _warp.lowpass() == H
+
+
 def test_its_square_is_lagranges_interpolation_half_way() -> None:
     """The half-band filter of N = 5 interpolates polynomials of degree 9 from 10 places (Deslauriers & Dubuc 1989)."""
     h = numpy.array(H)

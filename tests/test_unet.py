@@ -9,7 +9,7 @@ from backbones_kit import LETTERS, SMALL, count, inputs, lively
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmf.core import DataSpec
+from dmf.core import CondSpec, DataSpec
 from dmf.plugins.backbones._unet_blocks import Attention, Residual, Style
 from dmf.plugins.backbones._unet_resampling import (
     Double,
@@ -47,8 +47,13 @@ def test_ddpm_has_the_published_size() -> None:
 
 
 def test_ddpmpp_has_the_published_size() -> None:
-    """Karras et al., table 7: 55.7 million; their program's 55,733,891 has a map of 9 augmentations to 128 too."""
+    """Karras et al., table 7: 55.7 million; their program's 55,733,891 has a map of 9 augmentations to 128 too.
+
+    The map is from 9 to the 512 of a block here, and comes with the label of `edm`, which is not of the data.
+    """
     assert count(on_meta(COLOUR, "cifar10_edm_unet")) == 55_733_891 - 9 * 128
+    label = {"augmentation": CondSpec("vector", (9,), neutral=True)}
+    assert count(on_meta(DataSpec((3, 32, 32), (), label), "cifar10_edm_unet")) == 55_733_891 - 9 * 128 + 10 * 512
 
 
 def test_adm_has_the_published_sizes() -> None:

@@ -29,13 +29,16 @@ def lowpass() -> list[float]:
     wavelets", section 4: cos(w/2)^(2N) times the sum over k < N of (N-1+k choose k) sin(w/2)^(2k). Her filters are
     finite roots of it, and so not symmetric, the Symlets as nearly as can be; H itself is its real root.
     """
-    n = VANISHING
-    w = torch.arange(512, dtype=torch.float64) * (4 * math.pi / 512)  # a period of H, whose taps lie half way
-    flat = sum((math.comb(n - 1 + k, k) * (w / 2).sin() ** (2 * k) for k in range(n)), torch.zeros_like(w))
-    response = (w / 2).cos() ** n * flat.sqrt()
-    places = torch.arange(TAPS) - (TAPS - 1) / 2
-    h = (response * (places[:, None] * w).cos()).mean(1)
-    return (h / h.sum()).tolist()
+    n, step = VANISHING, 4 * math.pi / 512  # in a period of H, whose taps lie half way
+
+    def response(w: float) -> float:
+        flat = sum(math.comb(n - 1 + k, k) * math.sin(w / 2) ** (2 * k) for k in range(n))
+        return math.cos(w / 2) ** n * math.sqrt(flat)
+
+    # plain numbers: a module that is imported under torch.device("meta") must not make tensors
+    responses = [(step * i, response(step * i)) for i in range(512)]
+    h = [sum(at * math.cos((tap - (TAPS - 1) / 2) * w) for w, at in responses) for tap in range(TAPS)]
+    return [one / sum(h) for one in h]
 
 
 H = lowpass()
