@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import warnings
@@ -9,10 +10,13 @@ from types import TracebackType
 
 
 def no_warnings(package: str) -> None:
-    """Pass over a package's Python warnings from now on.
+    """Pass over a package's Python warnings from now on, and over what it logs unless somebody has asked for logs.
 
     Once for all: to set filters for a while and then back is not safe where several threads do it.
     """
+    logger = logging.getLogger(package)
+    if not logger.handlers:  # without one anywhere, Python prints what is logged
+        logger.addHandler(logging.NullHandler())
     pattern = rf"{package}\."
     if not any(getattr(one[3], "pattern", "") == pattern for one in warnings.filters):
         warnings.filterwarnings("ignore", category=Warning, module=pattern)

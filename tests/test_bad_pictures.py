@@ -209,6 +209,21 @@ def test_what_others_print_comes_through_again(capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr().err == "still here\n"
 
 
+def test_what_a_decoder_logs_is_not_shown(tmp_path: Path) -> None:
+    content = bytearray(written("tiff"))
+    entries = int.from_bytes(content[4:8], "little") + 2
+    for at in range(entries, entries + 12 * content[entries - 2], 12):
+        if content[at : at + 2] == b"\x15\x01":  # samples per pixel
+            content[at + 8 : at + 10] = b"\xff\xff"
+    code = (
+        "import sys; from dmf.files.pictures import decode; from dmf.registry import UserError\n"
+        "try: decode(sys.stdin.buffer.read(), 'a', 'RGB')\n"
+        "except UserError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=content, capture_output=True, check=True)
+    assert done.stderr == b"" and done.stdout.startswith(b"a cannot be read as a picture (")
+
+
 def test_without_a_stderr_nothing_breaks() -> None:
     code = (
         "import os, sys; os.close(2)\n"

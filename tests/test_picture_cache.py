@@ -240,11 +240,11 @@ def test_what_is_damaged_is_told_and_made_anew(
         file.write_bytes({"cut": content[:-1], "changed": content, "empty": b""}[damage])
     work.done()
     second = opened(folder)
-    assert caplog.text.count("is damaged") == 2 and work.done() == (ALL, ALL)
+    assert caplog.text.count("is damaged (") == 2 and work.done() == (ALL, ALL)
     assert torch.equal(images(second), images(first)) and second.fingerprint() == first.fingerprint()
     caplog.clear()
     opened(folder)
-    assert "damaged" not in caplog.text and work.done() == ([], [])
+    assert "is damaged (" not in caplog.text and work.done() == ([], [])
 
 
 def test_what_is_kept_of_something_else_is_not_taken(folder: Path, work: Work) -> None:
@@ -327,7 +327,7 @@ def test_several_at_once_do_each_other_no_harm(folder: Path, work: Work, caplog:
         one.start()
     for one in threads:
         one.join()
-    assert len(found) == 20 and len(set(found)) == 1 and "damaged" not in caplog.text
+    assert len(found) == 20 and len(set(found)) == 1 and "is damaged (" not in caplog.text
     assert as_without(folder, opened(folder))
 
 

@@ -85,10 +85,11 @@ def test_exif_turns_the_picture_upright(tmp_path: Path, orientation: int, kind: 
     assert np.abs(np.asarray(seen)[4::8, 4::8].astype(int) - F).max() <= 2
 
 
-@pytest.mark.parametrize("note", [b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"])
-def test_a_note_that_makes_no_sense_turns_nothing(tmp_path: Path, note: bytes) -> None:
-    file = paint(tmp_path / "a.jpg", 8, 8, exif=note)
-    assert torch.equal(pixels(file, 8), pixels(paint(tmp_path / "b.jpg", 8, 8), 8))
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+@pytest.mark.parametrize("note", [b"Exif\0\0nonsense", b"Exif\0\0II*\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"])
+def test_a_note_that_makes_no_sense_turns_nothing(tmp_path: Path, note: bytes, kind: str) -> None:
+    file = paint(tmp_path / f"a.{kind}", 8, 8, exif=note)
+    assert torch.equal(pixels(file, 8), pixels(paint(tmp_path / f"b.{kind}", 8, 8), 8))
 
 
 def test_an_orientation_that_there_is_not_turns_nothing(tmp_path: Path) -> None:
@@ -240,11 +241,20 @@ def test_of_an_animation_it_is_the_first_frame(tmp_path: Path, kind: str) -> Non
 
 
 def test_a_later_frame_may_be_damaged(tmp_path: Path) -> None:
-    frames = [Image.effect_noise((32, 32), 90).convert("P") for _ in range(3)]
+    """However much is there of the second frame: once the first is whole it is given."""
+    frames = [Image.effect_noise((24, 24), 90).convert("P") for _ in range(2)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    content = (tmp_path / "a.gif").read_bytes()
-    seen = decode(content[: len(content) // 2], "a.gif", "RGB")
-    assert seen.frames >= 2 and seen.picture.tobytes() == decode(content, "a.gif", "RGB").picture.tobytes()
+    content, given = (tmp_path / "a.gif").read_bytes(), 0
+    first = decode(content, "a.gif", "RGB").picture.tobytes()
+    for length in range(len(content) // 3, len(content)):
+        try:
+            seen = decode(content[:length], "a.gif", "RGB")
+        except UserError:
+            assert not given, length
+        else:
+            given += 1
+            assert seen.picture.tobytes() == first and seen.frames in (1, 2)
+    assert given > len(content) // 4
 
 
 # what a picture is called
