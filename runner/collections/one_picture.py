@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -47,22 +47,25 @@ def make(item: Item, options: Options) -> tuple[Record, bytes]:
     Returns:
         What is known of it, and the PNG, which has no place yet; of a picture that is left out, why, and no PNG.
     """
-    record = Record(item.name, label=item.label)
+    known: dict[str, Any] = {"source": item.name, "label": item.label}
+
+    def left_out(kind: str, reason: str) -> tuple[Record, bytes]:
+        return Record(**known, left_out=kind, reason=reason), b""
+
     if item.entry is None:
-        return replace(record, left_out=UNUSABLE, reason=item.trouble), b""
+        return left_out(UNUSABLE, item.trouble)
     try:
         content = item.collection.read(item.entry)
-        record = replace(record, sha256=hashlib.sha256(content).hexdigest())
-        picture = decode(content, item.name, "RGB" if options.channels == 3 else "L", background=options.background)
+        known["sha256"] = hashlib.sha256(content).hexdigest()
+        found = decode(content, item.name, "RGB" if options.channels == 3 else "L", background=options.background)
     except UserError as error:
-        return replace(record, left_out=UNUSABLE, reason=told(error, item.name)), b""
-    width, height = picture.picture.size
-    record = replace(record, width=width, height=height, mode=picture.mode, pixels=digest(picture.picture))
-    if min(width, height) < options.min_side:
-        reason = f"has {width} x {height} pixels; --min-side is {options.min_side}"
-        return replace(record, left_out=SMALL, reason=reason), b""
-    packed = _png(middle(picture.picture, options.size))
-    return replace(record, file_sha256=hashlib.sha256(packed).hexdigest()), packed
+        return left_out(UNUSABLE, told(error, item.name))
+    picture = found.picture
+    known |= {"width": picture.width, "height": picture.height, "mode": found.mode, "pixels": digest(picture)}
+    if min(picture.size) < options.min_side:
+        return left_out(SMALL, f"has {picture.width} x {picture.height} pixels; --min-side is {options.min_side}")
+    packed = _png(middle(picture, options.size))
+    return Record(**known, file_sha256=hashlib.sha256(packed).hexdigest()), packed
 
 
 def _png(picture: Image.Image) -> bytes:
