@@ -244,7 +244,7 @@ def test_a_later_frame_may_be_damaged(tmp_path: Path) -> None:
     """However much is there of the second frame: once the first is whole it is given."""
     frames = [Image.effect_noise((24, 24), 90).convert("P") for _ in range(2)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    content, given = (tmp_path / "a.gif").read_bytes(), 0
+    content, given = (tmp_path / "a.gif").read_bytes(), list[int]()
     first = decode(content, "a.gif", "RGB").picture.tobytes()
     for length in range(len(content) // 3, len(content)):
         try:
@@ -252,9 +252,9 @@ def test_a_later_frame_may_be_damaged(tmp_path: Path) -> None:
         except UserError:
             assert not given, length
         else:
-            given += 1
-            assert seen.picture.tobytes() == first and seen.frames in (1, 2)
-    assert given > len(content) // 4
+            given.append(seen.frames)
+            assert seen.picture.tobytes() == first
+    assert set(given) == {1, 2} and given.count(2) > len(content) // 4 and given.count(1) < 20
 
 
 # what a picture is called
