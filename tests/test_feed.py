@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import torch
+from feed_kit import Counting
 
-from dmf.core import Augmentation, Dataset, DataSpec, Example
+from dmf.core import Augmentation, DataSpec
 from dmf.registry import build, read
 from dmf.runner.assemble import build_model, part
 from dmf.runner.feed import Feed, epoch_order, image_numbers
@@ -13,25 +14,6 @@ from dmf.runner.world import World
 
 CPU = torch.device("cpu")
 FLIP: Augmentation = build("augmentation", "flip", DataSpec((1, 8, 8)))
-
-
-class Counting(Dataset):
-    """Image i is filled with i; read item by item, or all at once."""
-
-    def __init__(self, count: int, at_once: bool) -> None:
-        self.spec = DataSpec((1, 2, 2), ("even", "odd"))
-        self.count, self.at_once = count, at_once
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, i: int) -> Example:
-        return Example(torch.full((1, 2, 2), i, dtype=torch.uint8), {"class": torch.tensor(i % 2)})
-
-    def tensors(self) -> tuple[torch.Tensor, dict[str, torch.Tensor]] | None:
-        i = torch.arange(self.count)
-        images = i.to(torch.uint8).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
-        return (images, {"class": i % 2}) if self.at_once else None
 
 
 def test_each_epoch_is_a_permutation_and_nothing_is_dropped() -> None:
@@ -57,13 +39,6 @@ def test_ranks_share_the_global_batch_in_order() -> None:
         parts = [Feed(data, 0, 12, World(rank, size, CPU)).batch(36) for rank in range(size)]
         assert torch.equal(torch.cat([p.images for p in parts]), whole.images)
         assert torch.equal(torch.cat([p.cond["class"] for p in parts]), whole.cond["class"])
-
-
-def test_read_at_once_or_item_by_item_is_the_same() -> None:
-    at_once, items = (Feed(Counting(50, held), 0, 12, World(0, 1, CPU), [FLIP]).batch(24) for held in (True, False))
-    assert torch.equal(at_once.images, items.images)
-    assert torch.equal(at_once.cond["class"], items.cond["class"])
-    assert torch.equal(at_once.images[:, 0, 0, 0].long(), at_once.numbers)
 
 
 def test_flips_are_shared_out_like_everything_else() -> None:

@@ -69,6 +69,22 @@ def test_every_path_gives_the_batches_of_the_resident_one(path: str) -> None:
         assert 0 < int(mirrored.flatten(1).any(1).sum()) < 12  # the flips are in it
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("path", PATHS)
+def test_a_gpu_gets_the_batches_of_the_cpu_while_it_is_busy(path: str) -> None:
+    at_once, loading = PATHS[path]
+    data, there, starts = Counting(50, at_once), torch.device("cuda", 0), range(0, 12 * 40, 12)
+    work = torch.randn(2048, 2048, device=there)
+    with closing(Feed(data, 3, 12, World(0, 1, there), [flip(data)], source=source_of(data, there, loading))) as feed:
+        for start, wanted in zip(starts, batches("device", ALONE, starts), strict=True):
+            for _ in range(20):
+                work = work @ work / 2048  # the copies are put in the queue behind this
+            batch = feed.batch(start)
+            assert batch.images.device == there
+            assert torch.equal(batch.images.cpu(), wanted.images)
+            assert torch.equal(batch.cond["class"].cpu(), wanted.cond["class"])
+
+
 @pytest.mark.parametrize(("path", "ranks"), [("host", 2), ("host", 3), ("items", 3), ("1 worker", 2), ("3 workers", 3)])
 def test_ranks_share_the_batches_of_one_on_every_path(path: str, ranks: int) -> None:
     starts = range(36, 36 + 12 * 3, 12)
