@@ -229,6 +229,12 @@ def test_to_skip_in_a_set_that_is_read_file_by_file_is_one_pass(folder: Path, wo
     assert work.done() == ([], [])
 
 
+def test_what_was_read_for_the_fingerprint_alone_is_still_looked_at(folder: Path, work: Work) -> None:
+    (folder / "2.png").write_bytes(b"text")
+    opened(folder, memory_gib=0).fingerprint()
+    assert [one.name for one in opened(folder, memory_gib=0, on_error="skip").left_out] == ["2.png"]
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
 def test_what_is_damaged_is_told_and_made_anew(
     folder: Path, work: Work, damage: str, caplog: pytest.LogCaptureFixture
