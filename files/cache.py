@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from .places import home
+
 START = struct.Struct("<8sQQI")  # mark, bytes of the head and of the body, checksum of both
 MARK = b"dmfkept1"
 PAGE = 4096  # the body starts on a page, to be mapped
@@ -38,7 +40,7 @@ def cache_folder(what: str) -> Path:
     """
     named = os.environ.get("DMF_CACHE")
     base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "dmf"
-    return base.expanduser().absolute() / what
+    return home(base).absolute() / what
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ..registry import UserError
 from .archive import Archive
 from .folder import Folder
 from .labels import Labels, folder_classes, read_class_names, read_labels
+from .places import home
 from .prepared import pictures_of
 from .search import Listing, a_line_each, counted, few, inside, natural, printable
 
@@ -120,7 +121,7 @@ def open_collection(root: Path, labels: str = "auto") -> Collection:
     Raises:
         UserError: It cannot be looked at, has no picture that can be used, or its labels cannot be made out.
     """
-    root = pictures_of(_home(root).absolute())
+    root = pictures_of(home(root).absolute())
     place = Archive(root, classes=labels == "folders") if os.path.isfile(root) else Folder(root)
     found = place.listing()
     source = printable(str(root))
@@ -135,11 +136,6 @@ def open_collection(root: Path, labels: str = "auto") -> Collection:
     entries = Entries(found.names, found.sizes, found.stamps, numbers)
     _tell_empty(classes, numbers, source)
     return Collection(root, entries, tuple(map(printable, classes)), trouble, found.others, place)
-
-
-def _home(path: Path) -> Path:
-    """The path with ~ as the home folder, where there is one of that name."""
-    return Path(os.path.expanduser(path))
 
 
 def _nothing(found: Listing, source: str) -> str:
@@ -181,7 +177,7 @@ def _labelled(place: Folder | Archive, found: Listing, labels: str) -> tuple[tup
 
 def _label_file(place: Folder | Archive, file: str) -> tuple[Folder | Archive, str]:
     """What holds a label file, and its name there."""
-    path = _home(Path(file))
+    path = home(Path(file))
     if path.is_absolute() and path.is_relative_to(place.root):
         path = path.relative_to(place.root)
     if path.is_absolute() and os.path.isfile(path):

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ...core import Codec, DataSpec, Pixels
+from ...files.places import home
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -48,7 +49,7 @@ class AutoencoderKL(Codec):
         slice: Annotated[int, Ge(1)] = 8,
         posterior: Literal["draw", "mean"] = "draw",
     ) -> None:
-        folder = Path(path).expanduser()
+        folder = home(path)
         self._vae = _load(folder)
         self._digests = _digests(folder)
         config = self._vae.config

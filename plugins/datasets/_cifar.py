@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._torchvision import Remote, Source, data_folder, unpack_tar
+from ...files.places import data_folder
+from ._torchvision import Remote, Source, unpack_tar
 
 
 def read_batches(

@@ -28,11 +28,6 @@ FAILURES = (OSError, RuntimeError, EOFError, tarfile.TarError, zlib.error)
 log = logging.getLogger("dmf")
 
 
-def data_folder(root: str | None) -> Path:
-    """The folder of the data sets: ``root``, or the environment variable DMF_DATA, or ``data``; absolute."""
-    return Path(root or os.environ.get("DMF_DATA") or "data").expanduser().absolute()
-
-
 def _nothing() -> str:
     return ""
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from ...core import Dataset
+from ...files.places import data_folder
 from ...files.reading import Treatment
 from ._celeba_files import Attribute, Split, open_celeba
 from ._picture_set import MemoryGiB, PictureSet
 from ._resized import Side
-from ._torchvision import data_folder
 
 Crop: TypeAlias = Literal[128, 140, 148, 178]
 BOXES: dict[Crop, tuple[int, int, int, int]] = {  # left, top, right, bottom

@@ -12,11 +12,12 @@ from typing import Literal, TypeAlias
 
 from ...core import Dataset
 from ...files.collection import Collection, open_collection
+from ...files.places import data_folder
 from ...files.reading import Treatment
 from ...registry import UserError
 from ._picture_set import MemoryGiB, PictureSet, chosen
 from ._resized import Side
-from ._torchvision import Remote, Source, data_folder, rows_of, unpack_tar
+from ._torchvision import Remote, Source, rows_of, unpack_tar
 
 PICTURES = 8189
 Split: TypeAlias = Literal["all", "train", "val", "test", "train+val"]

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from ...core import Dataset, DataSpec, InMemory
+from ...files.places import data_folder
 from ._idx import read_idx
 from ._resized import Size, resized
-from ._torchvision import Remote, Source, data_folder
+from ._torchvision import Remote, Source
 
 
 class MNIST(InMemory):

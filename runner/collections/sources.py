@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...files.collection import Collection, Entry, open_collection
+from ...files.places import home
 from ...files.search import counted, natural, printable
 from ...registry import UserError
 
@@ -52,7 +53,7 @@ class Sources:
     """
 
     def __init__(self, roots: Sequence[Path], labels: str = "auto") -> None:
-        self.roots = [root.expanduser().absolute() for root in roots]
+        self.roots = [home(root).absolute() for root in roots]
         _check_once(self.roots)
         self.collections = [open_collection(root, labels) for root in self.roots]
         self.classes = _united(self.collections)
@@ -76,9 +77,9 @@ def check_apart(roots: Sequence[Path], out: Path) -> None:
     Raises:
         UserError: One lies in the other.
     """
-    target = out.expanduser().resolve()
+    target = home(out).resolve()
     for root in roots:
-        source = root.expanduser().resolve()
+        source = home(root).resolve()
         if target == source or source in target.parents:
             raise UserError(f"--out {out} lies in the source {root}, and would be a part of it; write elsewhere")
         if target in source.parents:

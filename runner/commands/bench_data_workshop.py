@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -11,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ...core import Augmentation, Codec, Dataset
+from ...files.places import data_folder
 from ...registry import UserError, build
 from ...registry.recipe_types import Loading
 from ...testing.bench.data import Conditions, Side
 from ...testing.bench.data_files import BATCH, draw_jpegs, write_pngs
 from ...testing.bench.data_theirs import batches
-from ..console import Progress
+from ..console import TaskProgress
 from ..feed import Feed, source_of
 from ..world import World
 
@@ -63,7 +63,7 @@ class Workshop:
         self, under: Conditions, scratch: Path, root: str | None = None, given: Path | None = None, sizes: Sizes = USUAL
     ) -> None:
         self.under, self.scratch, self.given, self.sizes = under, scratch, given, sizes
-        self.root = Path(root or os.environ.get("DMF_DATA") or "data").expanduser().absolute()
+        self.root = data_folder(root)
         self.world = World(0, 1, under.device)
 
     @cached_property
@@ -105,7 +105,7 @@ class Workshop:
     def _made(self, name: str, count: int, make: Callable[[Path, Tick], object]) -> Path:
         folder = self.scratch / name
         if not folder.exists():
-            with Progress(f"make {count} files", -(-count // BATCH)) as bar:
+            with TaskProgress(f"make {count} files", -(-count // BATCH)) as bar:
                 make(folder, bar.step)
         return folder
 

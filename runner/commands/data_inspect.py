@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...files.places import home
 from ...registry.errors import UserError
 from .flags import check_writable, option, positive
 
@@ -45,7 +46,7 @@ def execute(args: argparse.Namespace) -> int:
 
     start_console(0)
     what, options = _wanted(args.words)
-    sheet_file = args.sheet or Path(f"inspect-{Path(what).expanduser().absolute().name}.png")
+    sheet_file = args.sheet or Path(f"inspect-{home(what).absolute().name}.png")
     check_writable(sheet_file, (".png",))
     check_writable(args.json)
     found, sheet = _looked(what, options, args)
@@ -63,7 +64,7 @@ def execute(args: argparse.Namespace) -> int:
 
 def _wanted(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """The place or the name, and the options given."""
-    places = [word for word in words if "=" not in word or Path(word).exists()]
+    places = [word for word in words if "=" not in word or home(word).exists()]
     if len(places) != 1:
         raise UserError(
             f"got {len(places)} things to look through{': ' if places else ''}{' '.join(places)}; expected a folder, a "
@@ -89,7 +90,7 @@ def _looked(what: str, options: dict[str, Any], args: argparse.Namespace) -> tup
     if _is_name(what):
         told = " ".join([what, *(f"{key}={value}" for key, value in options.items())])
         return inspect_dataset(build("dataset", what, **options), f"data set {told}", workers)
-    if not path.expanduser().exists():
+    if not home(path).exists():
         if "/" not in what and path.suffix != ".zip":
             find("dataset", what)  # says which there are
         raise UserError(f"{what} is not there; give a folder, a zip, or the name of a data set (dmf plugins)")

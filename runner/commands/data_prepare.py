@@ -39,6 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Run the command."""
     from ...files.machine import cores
+    from ...files.places import home
     from ..collections.one_picture import Options
     from ..collections.output import begin_again
     from ..collections.prepare import prepare
@@ -47,17 +48,17 @@ def execute(args: argparse.Namespace) -> int:
     from ..console import log, start_console
 
     start_console(0)
-    roots = [Path(word) for word in args.words]
-    check_apart(roots, args.out)
+    roots, out = [home(word) for word in args.words], home(args.out)
+    check_apart(roots, out)
     sources = Sources(roots, args.labels)
     min_side = args.min_side or (args.size + 1) // 2
     options = Options(args.size, args.channels, args.labels, args.background, min_side)
     if len(roots) > 1 and not sources.classes and args.labels == "auto":
         log.info("no labels: to make each source a class, move them into one folder and give that")
     if args.fresh:
-        aside = begin_again(args.out)
+        aside = begin_again(out)
         if aside is not None:
             log.info("the old set is kept as %s", aside)
-    done = prepare(sources, options, args.out, args.workers or cores())
-    report(done, options, args.out, sources.classes)
+    done = prepare(sources, options, out, args.workers or cores())
+    report(done, options, out, sources.classes)
     return 0
