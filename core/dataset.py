@@ -72,7 +72,10 @@ class Dataset(ABC):
         return None
 
     def fingerprint(self) -> str:
-        """A sha256 of every image and condition, in order: what "the same data" means. Worked out once."""
+        """A sha256 of every image and condition, in order: what "the same data" means. Worked out once.
+
+        A subclass may take it of what the images are made of, and of a great many bytes of a sample that it names.
+        """
         if "_fingerprint" not in self.__dict__:
             self._fingerprint = self._digest()
         return self._fingerprint

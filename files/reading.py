@@ -76,6 +76,10 @@ class Treatment:
         """What decides whether a file can be used."""
         return f"rules {RULES}, pillow {PIL.__version__}, box {self.box}"
 
+    def known_by(self) -> str:
+        """What other pixels are known by, but for their shape: a run may go on with another Pillow."""
+        return f"rules {RULES}, box {self.box} on {self.background}"
+
     def makes(self) -> str:
         """What decides the pixels."""
         return f"{self.decides()}, {self.size}x{self.size}x{self.channels} on {self.background}"

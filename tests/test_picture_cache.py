@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import PIL
 import pytest
 import torch
 from data_kit import paint
 from torch import Tensor
 
-from dmf.files import cache, index
+from dmf.files import cache, index, reading
 from dmf.files.collection import Collection
+from dmf.files.folder import Folder
 from dmf.files.pictures import Decoded
 from dmf.files.reading import Treatment
 from dmf.plugins.datasets import _picture_set
@@ -156,18 +158,66 @@ def test_the_fingerprint_does_not_depend_on_what_is_kept(folder: Path, work: Wor
     assert work.done() == ([], []), "digests come from the index"
 
 
-def test_beyond_the_cheap_it_is_of_names_and_sizes_kept_or_not(
-    folder: Path, work: Work, monkeypatch: pytest.MonkeyPatch
+def large(root: Path, **options: Any) -> str:
+    """The fingerprint of a set that is beyond the cheap."""
+    return opened(root, memory_gib=0, **options).fingerprint()
+
+
+@pytest.mark.parametrize(("at", "noticed"), [(4095, True), (9000, False), (15_000, True), (25_905, True), (-1, True)])
+def test_beyond_the_cheap_a_folder_is_known_by_beginning_middle_and_end_of_each_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, noticed: bool
 ) -> None:
     monkeypatch.setattr(_picture_set, "CHEAP_BYTES", 0)
-    options: list[dict[str, Any]] = [{"cache": False}, {}, {}, {"memory_gib": 0}]
-    first = {opened(folder, **one).fingerprint() for one in options}
-    content = (folder / "1.png").read_bytes()
-    (folder / "1.png").write_bytes(content[:-20] + content[-20:-16][::-1] + content[-16:])
-    assert len(first) == 1
-    assert opened(folder, memory_gib=0).fingerprint() in first, "the size is the same"
-    (folder / "1.png").write_bytes(content + b"x")
-    assert opened(folder, memory_gib=0).fingerprint() not in first
+    file = tmp_path / "a.bmp"
+    content = bytearray(range(250)) * 120
+    file.write_bytes(content)
+    options: list[dict[str, Any]] = [{"cache": False}, {}, {}]
+    first = {large(tmp_path, **one) for one in options}
+    assert len(first) == 1, "kept or not"
+    content[at] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(1, 1))
+    assert (large(tmp_path) not in first) == noticed
+    assert large(tmp_path) == large(tmp_path, cache=False)
+
+
+def test_of_what_is_kept_only_other_files_are_looked_into(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_picture_set, "CHEAP_BYTES", 0)
+    looked, sample = list[str](), Folder.sample
+    monkeypatch.setattr(Folder, "sample", lambda self, name: looked.append(name) or sample(self, name))
+    first = large(folder)
+    assert sorted(looked) == ["0.png", "1.png", "2.png", "3.png"] and large(folder) == first and len(looked) == 4
+    os.utime(folder / "2.png", ns=(1, 1))
+    assert large(folder) == first and looked[4:] == ["2.png"]
+
+
+def test_beyond_the_cheap_a_zip_is_known_by_its_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_picture_set, "CHEAP_BYTES", 0)
+    monkeypatch.setattr(Collection, "read", None)
+    found = []
+    for last in (0, 1, 0):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+            packed.writestr("a.bmp", bytes(9000) + bytes([last]) + bytes(21_000))
+        found.append(large(tmp_path / "a.zip"))
+    assert found[0] == found[2] != found[1]
+
+
+def test_what_cannot_be_read_for_the_fingerprint_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_picture_set, "CHEAP_BYTES", 0)
+    data = opened(folder, memory_gib=0)
+    (folder / "1.png").unlink()
+    with pytest.raises(UserError, match=r"1 picture cannot be read:(.|\n)*1\.png: no such file"):
+        data.fingerprint()
+
+
+def test_other_rules_of_decoding_are_other_data_another_pillow_is_not(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = opened(folder).fingerprint()
+    monkeypatch.setattr(PIL, "__version__", "99")
+    assert opened(folder).fingerprint() == first
+    monkeypatch.setattr(reading, "RULES", 99)
+    assert opened(folder).fingerprint() != first
 
 
 def test_the_fingerprint_is_of_the_background_and_the_labels_too(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from array import array
 from collections import Counter
@@ -16,17 +17,20 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ...core import Cond, Dataset, DataSpec, Example, LeftOut
+from ...files.cache import told_size
 from ...files.collection import Collection, Entries
 from ...files.folder import Folder
 from ...files.index import Index
 from ...files.pixels import pixels_of
 from ...files.reading import Seen, Treatment, rows_of
+from ...files.samples import samples_of
 from ...files.search import a_line_each, counted, natural, printable
 from ...registry import UserError
 
 OnError: TypeAlias = Literal["raise", "skip"]
 MemoryGiB: TypeAlias = Annotated[float, Ge(0)]
 CHEAP_BYTES = 2**30  # of files that are read whole for the fingerprint
+log = logging.getLogger("dmf")
 
 
 class PictureSet(Dataset):
@@ -105,18 +109,27 @@ class PictureSet(Dataset):
         return {} if self._labels is None else {"class": self._labels}
 
     def _digest(self) -> str:
-        """Of the names, labels and contents of the files; of many GiB of files, of names, labels and sizes.
+        """Of the names, labels and contents of the files, and of the rules that they are decoded by.
 
-        Which of them the files alone decide: never the memory, or what an earlier start has kept.
+        Of many GiB, of a sample of the contents: `samples_of`, and sizes. Which of them the files alone decide: never
+        the memory, or what an earlier start has kept.
         """
         entries = self._collection.entries
         digest = hashlib.sha256(repr((self.spec.shape, self.spec.classes, len(self))).encode())
-        digest.update(f"{self.treatment.background} {self.treatment.box}".encode())
-        contents: Sequence[object] = self._contents() if sum(entries.sizes) <= CHEAP_BYTES else entries.sizes
+        digest.update(self.treatment.known_by().encode())
+        contents = self._contents() if sum(entries.sizes) <= CHEAP_BYTES else self._samples()
         labels = entries.labels or [None] * len(entries)
         for name, label, content in zip(entries.names, labels, contents, strict=True):
             digest.update(f"{name}\0{label}\0{content}\0".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+    def _samples(self) -> list[str]:
+        """The size of each file, and a sample of its content."""
+        folder = isinstance(self._collection.place, Folder)
+        what = "by 4 KiB each of the beginning, middle and end of every file" if folder else "by the zip's checksums"
+        log.info("more than %s of pictures are told from others %s, and sizes", told_size(CHEAP_BYTES), what)
+        samples = samples_of(self._collection, cache=self._cache, part=self._part)
+        return [f"{size} {one}" for size, one in zip(self._collection.entries.sizes, samples, strict=True)]
 
     def _contents(self) -> list[str]:
         """The digest of each file, read now where it is not known yet."""
