@@ -7,32 +7,48 @@ import os
 import sys
 import time
 from types import TracebackType
+from typing import ClassVar, TypeVar
 
 from tqdm import tqdm
 
 PLAIN_LINE_EVERY_S = 10.0
+Self = TypeVar("Self", bound="Progress")
 log = logging.getLogger("dmf")
 
 
 class Progress:
-    """Tells how far something has come; of several processes the first one does.
+    """Tells how far something has come, and nothing more once it is done.
 
     Args:
         what: For example "read pictures".
         total: Units in all; None where it is not known.
         unit: What is counted; ``B`` for bytes, which are told in k, M and G.
+        start: Units that are done already.
+        shown: False keeps it silent; None is silent in all processes of a run but the first.
     """
 
-    def __init__(self, what: str, total: int | None, unit: str = "") -> None:
-        self.what, self.total, self.unit, self.done = what, total, unit, 0
-        first, tty = os.environ.get("RANK", "0") == "0", sys.stderr.isatty()
-        self.plain = first and not tty
-        self.last_line = time.monotonic()
+    BAR: ClassVar[str | None] = None
+    STAYS: ClassVar[bool] = False  # whether the bar, or a last line, is left to read when all is done
+
+    def __init__(
+        self, what: str, total: int | None, unit: str = "", *, start: int = 0, shown: bool | None = None
+    ) -> None:
+        self.what, self.total, self.unit, self.done, self.start = what, total, unit, start, start
+        shown, tty = os.environ.get("RANK", "0") == "0" if shown is None else shown, sys.stderr.isatty()
+        self.plain = shown and not tty
+        self.began = self.last_line = time.perf_counter()
         self.bar = tqdm(
-            total=total, desc=what, unit=unit, unit_scale=unit == "B", leave=False, disable=not (first and tty)
+            total=total,
+            initial=start,
+            desc=what,
+            unit=unit,
+            unit_scale=unit == "B",
+            bar_format=self.BAR,
+            leave=self.STAYS,
+            disable=not (shown and tty),
         )
 
-    def __enter__(self) -> Progress:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -42,10 +58,15 @@ class Progress:
         """Move on."""
         self.done += units
         self.bar.update(units)
-        if self.plain and time.monotonic() - self.last_line > PLAIN_LINE_EVERY_S:
-            self.last_line = time.monotonic()
-            of = "" if self.total is None else f"/{self._told(self.total)}"
-            log.info("%s %s%s", self.what, self._told(self.done), of)
+        now, ended = time.perf_counter(), self.STAYS and self.done == self.total
+        if self.plain and (now - self.last_line > PLAIN_LINE_EVERY_S or ended):
+            self.last_line = now
+            log.info(self.line())
+
+    def line(self) -> str:
+        """How far it is, in a line."""
+        of = "" if self.total is None else f"/{self._told(self.total)}"
+        return f"{self.what} {self._told(self.done)}{of}"
 
     def _told(self, number: int) -> str:
         return str(tqdm.format_sizeof(number, "B")) if self.unit == "B" else str(number)

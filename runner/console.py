@@ -6,12 +6,12 @@ import logging
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 
 from tqdm import tqdm
 
+from ..files.progress import Progress
+
 log = logging.getLogger("dmf")
-PLAIN_LINE_EVERY_S = 10.0
 
 
 class _Screen(logging.Handler):
@@ -38,40 +38,24 @@ def log_to(file: Path) -> logging.Handler:
     return handler
 
 
-class Progress:
-    """A bar on a terminal, a plain line now and then elsewhere, nothing on ranks above 0.
+class TaskProgress(Progress):
+    """That of what a command was asked for: with the time that is left, values beside it, and a line at the end.
 
     Args:
         what: For example "train".
         total: Units in all.
         start: Units that are done already.
         images: Images per unit, for images/s; 0 leaves the rate out.
-        shown: False keeps it silent.
+        shown: False keeps it silent; None is silent in all processes of a run but the first.
     """
 
-    def __init__(self, what: str, total: int, start: int = 0, images: int = 0, shown: bool = True) -> None:
-        self.what, self.total, self.done, self.start, self.images = what, total, start, start, images
-        self.began = self.last_line = time.perf_counter()
+    BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left{postfix}]"
+    STAYS = True
+
+    def __init__(self, what: str, total: int, start: int = 0, images: int = 0, shown: bool | None = None) -> None:
+        super().__init__(what, total, start=start, shown=shown)
+        self.images, self.units = images, total
         self.notes: dict[str, str] = {}
-        bar_format = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left{postfix}]"
-        tty = sys.stderr.isatty()
-        self.plain = shown and not tty
-        self.bar = tqdm(total=total, initial=start, desc=what, bar_format=bar_format, disable=not (shown and tty))
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.bar.close()
-
-    def step(self, units: int = 1) -> None:
-        """Move on."""
-        self.done += units
-        self.bar.update(units)
-        now = time.perf_counter()
-        if self.plain and (now - self.last_line > PLAIN_LINE_EVERY_S or self.done == self.total):
-            self.last_line = now
-            log.info(self._line(now))
 
     def note(self, **values: str) -> None:
         """Show values beside the bar."""
@@ -83,8 +67,10 @@ class Progress:
         """Since the start of this progress."""
         return (self.done - self.start) * self.images / max(time.perf_counter() - self.began, 1e-9)
 
-    def _line(self, now: float) -> str:
-        left_s = (now - self.began) / max(self.done - self.start, 1) * (self.total - self.done)
-        parts = [f"{self.what} {self.done}/{self.total}", *(f"{k} {v}" for k, v in self.notes.items())]
+    def line(self) -> str:
+        """How far it is, with the values and the time that is left."""
+        took_s = time.perf_counter() - self.began
+        left_s = took_s / max(self.done - self.start, 1) * (self.units - self.done)
+        parts = [super().line(), *(f"{k} {v}" for k, v in self.notes.items())]
         parts += [f"{self.images_per_second():.0f} images/s"] if self.images else []
         return ", ".join([*parts, f"{left_s:.0f} s left"])

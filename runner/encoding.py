@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..core import Cond, Level, encode
 from ..registry import UserError
-from .console import Progress, log
+from .console import TaskProgress, log
 from .generate import Generator
 
 KEY = "dmf.noise"
@@ -109,7 +109,7 @@ def encode_images(maker: Generator, images: Tensor, cond: Cond, batch_size: int)
         UserError: The sampler is stochastic, or an image cannot be encoded.
     """
     found, evaluations = [], 0
-    with Progress("encode", len(images)) as bar:
+    with TaskProgress("encode", len(images)) as bar:
         for start in range(0, len(images), batch_size):
             numbers = range(start, min(start + batch_size, len(images)))
             x, asked = _encode_batch(maker, images[start : numbers.stop], numbers, cond)

@@ -15,7 +15,7 @@ from ..core import Dataset, Metric
 from ..core.sampler import Watch
 from ..registry import PartRef, Recipe, UserError
 from .assemble import Model, ReferenceModel, build_sampling, grid_of, is_unguided, part
-from .console import Progress
+from .console import TaskProgress
 from .facts import codec_facts
 from .feed import Source, each, image_numbers, source_of
 from .generate import Generator
@@ -88,7 +88,7 @@ class Evaluation:
         held_out = self.dataset.held_out() if self.wanted.held_out else None
         streamed = len(self.dataset) if any("reference" in m.needs for m in metrics) else 0
         total = -(-(self.wanted.images + streamed + len(held_out or ())) // self.world.size)
-        with Progress("evaluate", total, shown=self.world.first) as bar, torch.inference_mode():
+        with TaskProgress("evaluate", total, shown=self.world.first) as bar, torch.inference_mode():
             self._feed([m for m in metrics if "reference" in m.needs], self._real(self.reference), bar, True)
             others = copy.deepcopy(metrics)  # they have seen the reference, and now see other images
             self._feed(metrics, self._generated(trained, reference, asked), bar, False, trained)
@@ -113,7 +113,7 @@ class Evaluation:
         self,
         metrics: Sequence[Metric],
         stream: Iterable[Streamed],
-        bar: Progress,
+        bar: TaskProgress,
         real: bool,
         trained: Trained | None = None,
     ) -> None:

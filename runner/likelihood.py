@@ -11,7 +11,7 @@ import torch
 from .. import __version__
 from ..core import Dataset, ImageStreams, bind, bits_per_dim
 from ..registry import UserError
-from .console import Progress
+from .console import TaskProgress
 from .evaluate import Trained
 from .feed import image_numbers, source_of
 
@@ -106,7 +106,7 @@ def measure(
     numbers = image_numbers(integral.seed, len(dataset), 0, min(count, len(dataset)))
     source = source_of(dataset, device)
     values, errors = [], []
-    with Progress("likelihood", len(numbers)) as bar:
+    with TaskProgress("likelihood", len(numbers)) as bar:
         for start in range(0, len(numbers), batch_size):
             part = numbers[start : start + batch_size]
             images, cond = source.take(part)

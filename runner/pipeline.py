@@ -20,7 +20,7 @@ from ..files.writing import write_json
 from ..registry import Recipe, UserError
 from .assemble import Model, ReferenceModel, build_dataset, build_model, build_sampling, spec_as_dict
 from .conditions import check_guidance, conditions, save_examples
-from .console import Progress, log
+from .console import TaskProgress, log
 from .evaluate import Evaluation, Trained, table
 from .facts import check_codec, run_facts
 from .feed import Feed, source_of
@@ -47,7 +47,7 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
         return False
     recipe, world = session.recipe, session.world
     dataset = build_dataset(recipe, world)
-    session.check_data(dataset.fingerprint())
+    session.check_data(world.first_alone(dataset.fingerprint))  # what rank 0 has read is kept for the others
     if not due:
         return False
     check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
@@ -205,7 +205,7 @@ def make_sheet(
     sampling = build_sampling(recipe.sampler, model.schedule, reference)
     maker = Generator(model, trained.network, sampling, session.world.device, stopping(session))
     images = []
-    with Progress(what or "", count, shown=what is not None) as bar:
+    with TaskProgress(what or "", count, shown=what is not None) as bar:
         for batch in maker.batches(recipe.sample.seed, range(count), cond, recipe.sample.batch_size):
             images.append(batch.images)
             bar.step(len(batch.images))

@@ -15,7 +15,7 @@ from ..registry import UserError
 from . import checkpoint, ema
 from . import state as states
 from .assemble import Model, part
-from .console import Progress, log
+from .console import TaskProgress, log
 from .feed import Feed
 from .guard import Diverged
 from .learner import Draws, Learner
@@ -80,7 +80,7 @@ class Trainer:
     def run(self) -> None:
         """Train to the recipe's number of steps. The order of what happens after a step matters: see the comments."""
         recipe, state = self.recipe, self.state
-        with Progress("train", recipe.train.steps, state.step, recipe.train.batch_size, self.world.first) as bar:
+        with TaskProgress("train", recipe.train.steps, state.step, recipe.train.batch_size, self.world.first) as bar:
             if state.step == 0 and self._preview_due():
                 self._show()  # where it began: pictures by step start with it
             while state.step < recipe.train.steps:
@@ -136,7 +136,7 @@ class Trainer:
         self.saved_step = self.state.step
         self.world.barrier()
 
-    def _log(self, bar: Progress) -> str | None:
+    def _log(self, bar: TaskProgress) -> str | None:
         """Write the values since the last point; the name of a hook that asks to stop."""
         state = self.state
         values = self._values()

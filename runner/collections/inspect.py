@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...core import Dataset
 from ...files.pictures import decode, square
-from ..console import Progress
+from ..console import TaskProgress
 from ..signals import Signals
 from .look import GREY, Look, look_at_file, look_at_images
 from .ordered import in_order
@@ -137,7 +137,7 @@ def inspect_dataset(dataset: Dataset, what: str, workers: int) -> tuple[Findings
 
 
 def _watched(many: Iterable[Sequence[Look]], total: int) -> Iterator[Look]:
-    with Signals() as signals, Progress("inspect", total, images=1) as bar:
+    with Signals() as signals, TaskProgress("inspect", total, images=1) as bar:
         for some in many:
             yield from some
             bar.step(len(some))
@@ -150,4 +150,4 @@ def _sheet(found: Findings, image: Callable[[int], Tensor]) -> Tensor | None:
     for k, look in enumerate(found.looks):
         if not look.trouble:
             by_class.setdefault(look.label, []).append(k)
-    return sheet_of(by_class, image)
+    return sheet_of(by_class, image, found.classes)

@@ -18,7 +18,7 @@ from PIL import features
 from ... import __version__
 from ...files.prepared import IMAGES
 from ...registry import UserError
-from ..console import Progress, log
+from ..console import TaskProgress, log
 from ..signals import Interrupted, Signals
 from .manifest import MADE_BY, Record
 from .one_picture import Options, make
@@ -83,7 +83,7 @@ def _carry_out(sources: Sources, options: Options, output: Output, workers: int,
     for record in before:
         so_far.count(record)
     _stop(signals, so_far)
-    with Progress("prepare", len(items), len(before), images=1) as bar:
+    with TaskProgress("prepare", len(items), len(before), images=1) as bar:
         for many in in_order(lambda item: make(item, options), items[len(before) :], workers):
             output.tell([so_far.place(record, packed) for record, packed in many])
             bar.step(len(many))

@@ -37,7 +37,7 @@ def execute(args: argparse.Namespace) -> int:
     from ...testing.bench.backbones import Conditions, measure
     from ...testing.bench.contests import contests
     from ...testing.bench.timing import peak_flops
-    from ..console import Progress, start_console
+    from ..console import TaskProgress, start_console
     from ..world import join
 
     start_console(0)
@@ -47,7 +47,7 @@ def execute(args: argparse.Namespace) -> int:
     device = join(args.device).device
     under = Conditions(device, args.precision, args.compile, args.batch or BATCH[device.type], args.repeats)
     results, peak = [], peak_flops(device, under.dtype)
-    with Progress("bench backbones", len(held) * (args.repeats + 1)) as bar:
+    with TaskProgress("bench backbones", len(held) * (args.repeats + 1)) as bar:
         for contest in held:
             bar.note(network=contest.name)
             results.append(measure(contest, under, bar.step))

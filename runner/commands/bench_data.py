@@ -60,7 +60,7 @@ def execute(args: argparse.Namespace) -> int:
 
 def _held(args: argparse.Namespace, names: list[str], under: Conditions) -> list[Result]:
     """The outcomes of the contests."""
-    from ..console import Progress
+    from ..console import TaskProgress
     from .bench_data_workshop import Sizes, Workshop
 
     sizes = Sizes(files=args.files, step_batch=STEP_BATCH if under.device.type == "cpu" else None)
@@ -68,7 +68,7 @@ def _held(args: argparse.Namespace, names: list[str], under: Conditions) -> list
     with tempfile.TemporaryDirectory(prefix="dmf-bench-") as scratch:
         shop = Workshop(under, Path(scratch), args.root, args.pictures, sizes)
         shop.check()
-        with Progress("bench data", sum(contests[name][1] for name in names)) as bar:
+        with TaskProgress("bench data", sum(contests[name][1] for name in names)) as bar:
             for name in names:
                 bar.note(contest=name)
                 results.append(contests[name][0](shop, bar.step))

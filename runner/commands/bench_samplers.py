@@ -39,7 +39,7 @@ def execute(args: argparse.Namespace) -> int:
     from ...testing.bench.others import alpha_bars
     from ...testing.bench.problems import MIXTURES, problem
     from ...testing.bench.samplers import EVALUATIONS, Result, Walk, walks
-    from ..console import Progress, start_console
+    from ..console import TaskProgress, start_console
 
     start_console(0)
     check_output(args)
@@ -52,7 +52,7 @@ def execute(args: argparse.Namespace) -> int:
     problems = [problem(name, schedule, args.points) for name in MIXTURES]
     todo: Sequence[Walk] = [w for p in problems for w in walks(p, args.evaluations or EVALUATIONS, grids)]
     results: list[Result] = []
-    with Progress("bench samplers", len(todo)) as bar:
+    with TaskProgress("bench samplers", len(todo)) as bar:
         for walk in todo:
             results += walk()
             bar.step(1)

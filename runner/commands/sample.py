@@ -48,7 +48,7 @@ def execute(args: argparse.Namespace) -> int:
     from ...registry import read
     from ..assemble import build_model, build_sampling, part
     from ..conditions import check_guidance, conditions
-    from ..console import Progress, start_console
+    from ..console import TaskProgress, start_console
     from ..generate import Generator
     from ..pipeline import load_trained
     from ..reference import load_reference
@@ -76,7 +76,7 @@ def execute(args: argparse.Namespace) -> int:
     cond = conditions(classes, count, spec, folder.examples)
     batches = maker.batches(recipe.sample.seed, range(count), cond, recipe.sample.batch_size)
     images, evaluations = [], 0
-    with Progress("sample", count) as bar:
+    with TaskProgress("sample", count) as bar:
         for batch in batches:
             images.append(batch.images.cpu())
             evaluations = max(evaluations, batch.evaluations)

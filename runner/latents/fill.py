@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...core import Codec
 from ...registry import UserError
-from ..console import Progress
+from ..console import TaskProgress
 from ..feed.source import Rows, Source
 from ..signals import Interrupted, Signals
 from ..world import World
@@ -53,7 +53,7 @@ class Filler:
         """
         total, there = sum(store.contents.images for store in self.stores), sum(store.count() for store in self.stores)
         try:
-            with Progress("encode", total, there, 1, self.world.first) as bar:
+            with TaskProgress("encode", total, there, 1, self.world.first) as bar:
                 while self._more():
                     self.world.together(self._make_one)
                     bar.step(sum(store.look() for store in self.stores))
