@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageDraw, PngImagePlugin
 from torch import Tensor
+
+from .lettering import font, written_names
 
 MIN_CELL_PX = 48  # smaller images are enlarged by whole factors, or nobody sees anything
 GAP_PX = 4
-LONG_NAME = 24  # letters of a row's name
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 
@@ -24,7 +25,7 @@ def sheet(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Tensor
     Args:
         images: uint8 (N, 1 or 3, H, W).
         columns: Images a row.
-        row_names: Written to the left of each row.
+        row_names: Written to the left of each row; of classes those of `written_names`.
 
     Returns:
         uint8 (3, height, width).
@@ -33,9 +34,8 @@ def sheet(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Tensor
     factor = max(1, math.ceil(MIN_CELL_PX / min(cells.shape[2:])))
     cells = cells.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     height, width = cells.shape[2:]
-    row_names = [name if len(name) <= LONG_NAME else name[: LONG_NAME - 1] + "…" for name in row_names]
-    font = ImageFont.load_default(size=max(12, min(height // 4, 20)))
-    margin = max((math.ceil(font.getlength(name)) for name in row_names), default=0) + (2 * GAP_PX if row_names else 0)
+    letters = font(max(12, min(height // 4, 20))) if row_names else None
+    margin = max((math.ceil(letters.getlength(name)) for name in row_names), default=0) + 2 * GAP_PX if letters else 0
     rows = math.ceil(len(cells) / columns)
     page = Image.new("RGB", (margin + columns * (width + GAP_PX) + GAP_PX, rows * (height + GAP_PX) + GAP_PX), PAPER)
     pen = ImageDraw.Draw(page)
@@ -44,7 +44,7 @@ def sheet(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Tensor
         at = (margin + GAP_PX + column * (width + GAP_PX), GAP_PX + row * (height + GAP_PX))
         page.paste(Image.fromarray(cell.permute(1, 2, 0).numpy()), at)
     for row, name in enumerate(row_names[:rows]):
-        pen.text((margin - GAP_PX, GAP_PX + row * (height + GAP_PX) + height // 2), name, INK, font, anchor="rm")
+        pen.text((margin - GAP_PX, GAP_PX + row * (height + GAP_PX) + height // 2), name, INK, letters, anchor="rm")
     return torch.from_numpy(np.array(page)).permute(2, 0, 1).contiguous()
 
 
@@ -71,7 +71,7 @@ def class_rows(classes: Sequence[str], per_class: int) -> tuple[list[int], int, 
     """
     if not classes:
         return [], per_class, []
-    return [k for k in range(len(classes)) for _ in range(per_class)], per_class, list(classes)
+    return [k for k in range(len(classes)) for _ in range(per_class)], per_class, written_names(classes)
 
 
 def labelled_sheet(images: Tensor, labels: Sequence[int], classes: Sequence[str]) -> Tensor:
@@ -80,16 +80,16 @@ def labelled_sheet(images: Tensor, labels: Sequence[int], classes: Sequence[str]
     Args:
         images: uint8 (N, C, H, W).
         labels: Of each; empty for unlabelled data.
-        classes: Their names.
+        classes: Names of all, by number.
     """
-    kinds = list(dict.fromkeys(labels))
+    kinds, names = list(dict.fromkeys(labels)), written_names(classes)
     if len(kinds) < 2:
-        return sheet(images, max(1, round(len(images) ** 0.5)), [classes[k] for k in kinds])
+        return sheet(images, max(1, round(len(images) ** 0.5)), [names[k] for k in kinds])
     rows = [images[[i for i, label in enumerate(labels) if label == kind]] for kind in kinds]
     columns = max(map(len, rows))
     blank = torch.full_like(images[:1], 255)
     padded = [torch.cat([row, blank.expand(columns - len(row), -1, -1, -1)]) for row in rows]
-    return sheet(torch.cat(padded), columns, [classes[k] for k in kinds])
+    return sheet(torch.cat(padded), columns, [names[k] for k in kinds])
 
 
 def training_sheet(images: Tensor, labels: Tensor | None, classes: Sequence[str], per_class: int = 12) -> Tensor:

@@ -2,14 +2,15 @@
 
 import json
 import math
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dmf.core import DataSpec
+from dmf.files.lettering import written_names
 from dmf.files.sheets import labelled_sheet, sheet, training_sheet
 from dmf.registry import build, read
 from dmf.runner import ema
@@ -106,6 +107,19 @@ def test_labelled_images_stand_in_rows_of_their_class() -> None:
     page = labelled_sheet(images, [0, 1, 0, 1, 0], ["zero", "one"])
     assert int(page[0, 20, -20]) == 0 and int(page[0, 72, -20]) == 255  # three zeros; two ones and a blank
     assert int(page[0, 72, -72]) == 100
+
+
+def test_names_of_classes_are_written_in_letters_that_there_are() -> None:
+    black = torch.zeros(2, 3, 48, 48, dtype=torch.uint8)
+
+    def written(name: str) -> Tensor:
+        return labelled_sheet(black, [0, 1], [name, "wide enough"])[:, :52]
+
+    signs = [written(name) for name in ("ö", "ü", "γ", "д", "猫", "class 1")]
+    assert not any(torch.equal(a, b) for a, b in combinations(signs, 2))
+    assert torch.equal(written("猫"), written("class 0")), "where a letter is missing: its number, never a box"
+    assert torch.equal(written("o\u0308"), written("ö")), "as a Mac writes it"
+    assert written_names(["cat", "猫 of old", "", "x" * 30]) == ["cat", "class 1", "class 2", "x" * 23 + "…"]
 
 
 def test_the_sheet_of_training_data_without_labels_is_a_square() -> None:

@@ -21,21 +21,25 @@ PER_CLASS, ROWS = 12, 20
 WITHOUT_CLASSES = 100
 
 
-def sheet_of(by_class: Mapping[str | None, Sequence[T]], image: Callable[[T], Tensor]) -> Tensor | None:
+def sheet_of(
+    by_class: Mapping[str | None, Sequence[T]], image: Callable[[T], Tensor], classes: Sequence[str] = ()
+) -> Tensor | None:
     """Samples of each class, a class a row, evenly from the first to the last; unlabelled ones near a square.
 
     Args:
         by_class: Pictures, by the name of their class; None for no class.
         image: Gives one, uint8 (C, H, W).
+        classes: Names of all, by number; none: those of the pictures, in natural order.
 
     Returns:
         uint8 (3, height, width); None if there is no picture.
     """
     if not by_class:
         return None
-    classes = spread(sorted((name for name in by_class if name is not None), key=natural), ROWS)
-    rows = [spread(by_class[name], PER_CLASS) for name in classes] or [spread(by_class[None], WITHOUT_CLASSES)]
-    labels = [k for k, row in enumerate(rows) for _ in row] if classes else []
+    classes = classes or sorted((name for name in by_class if name is not None), key=natural)
+    shown = spread([k for k, name in enumerate(classes) if name in by_class], ROWS)
+    rows = [spread(by_class[classes[k]], PER_CLASS) for k in shown] or [spread(by_class[None], WITHOUT_CLASSES)]
+    labels = [k for k, row in zip(shown, rows, strict=True) for _ in row] if shown else []
     return labelled_sheet(torch.stack([image(one) for row in rows for one in row]), labels, classes)
 
 
