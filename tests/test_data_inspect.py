@@ -48,6 +48,18 @@ def test_what_a_folder_holds(inspected: Inspected, workdir: Path) -> None:
     assert f"dataset: {{name: image_folder, root: {workdir / 'zoo'}, size: 64, on_error: skip}}" in said
 
 
+def test_what_a_zip_holds(inspected: Inspected, workdir: Path) -> None:
+    folder = inspected(zoo(workdir / "zoo"))[1]
+    shutil.make_archive("inside", "zip", workdir / "zoo")
+    shutil.make_archive("around", "zip", workdir, "zoo")
+    for name in ("inside.zip", "around.zip"):
+        said, found = inspected(name)
+        assert found["unusable"].keys() == folder["unusable"].keys()
+        its_own = {"what": name, "unusable": found["unusable"]}  # a zip is packed anew, and a file copied
+        assert found == {**folder, **its_own}
+        assert f"root: {name}" in said and "dog/6.png is empty" in said
+
+
 def test_sizes_are_those_of_upright_pictures(inspected: Inspected, workdir: Path) -> None:
     for k, (width, height) in enumerate([(10, 50), (90, 40), (100, 120), (130, 300), (5000, 33)]):
         paint(workdir / f"in/{k}.png", width, height, seed=k, compress_level=1)

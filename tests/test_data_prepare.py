@@ -141,6 +141,16 @@ def test_a_zip_is_as_good_as_its_folder(pets: Path, prepared: Prepared) -> None:
     assert manifest(Path("two"))[1][0]["source"] == f"{Path('zoo.zip').absolute()}:cat/1.png"
 
 
+def test_a_zip_with_a_folder_around_all(pets: Path, prepared: Prepared) -> None:
+    shutil.make_archive("pets", "zip", pets.parent, pets.name)
+    prepared("pets.zip", "--out", "set", "--size", 32)
+    with zipfile.ZipFile("pets.zip") as packed:
+        there = {f"{Path('pets.zip').absolute()}:{name}" for name in packed.namelist() if name.endswith("g")}
+    lines = {line["source"]: line for line in manifest(Path("set"))[1]}
+    assert there <= lines.keys() and "is empty" in lines[f"{Path('pets.zip').absolute()}:zoo/dog/6.png"]["reason"]
+    assert all(":zoo/" in name for name in lines)
+
+
 @pytest.mark.parametrize("labels", ['{"1.png": 1, "2.png": 0}', '{"1.png": "dog", "2.png": "cat"}'])
 def test_labels_from_a_file(workdir: Path, prepared: Prepared, labels: str) -> None:
     paint(workdir / "flat/1.png", seed=1)

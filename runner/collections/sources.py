@@ -20,6 +20,7 @@ class Item:
     Attributes:
         collection: The source.
         name: What messages and the manifest call it.
+        below: Its name below the source's root.
         entry: Where its bytes are; None for what cannot be used, and that is known without opening it.
         label: The name of its class.
         trouble: Why it cannot be used.
@@ -27,14 +28,10 @@ class Item:
 
     collection: Collection
     name: str
+    below: str
     entry: Entry | None
     label: str | None = None
     trouble: str = ""
-
-    @property
-    def below(self) -> str:
-        """Its name without the source's."""
-        return self.name[len(printable(str(self.collection.root))) + 1 :]
 
 
 class Sources:
@@ -113,17 +110,12 @@ def _united(collections: Sequence[Collection]) -> tuple[str, ...]:
 
 
 def _items(collection: Collection) -> list[Item]:
-    classes = collection.classes
-    usable = [
-        Item(collection, collection.source(entry), entry, None if entry.label is None else classes[entry.label])
-        for entry in collection.entries
-    ]
-    bad = [Item(collection, _place(collection, one.name), None, None, one.reason) for one in collection.trouble]
-    return usable + bad
+    def item(name: str, entry: Entry | None, trouble: str = "") -> Item:
+        label = None if entry is None or entry.label is None else collection.classes[entry.label]
+        return Item(collection, collection.place.source(name), printable(name), entry, label, trouble)
 
-
-def _place(collection: Collection, name: str) -> str:
-    return f"{printable(str(collection.root))}{':' if collection.root.is_file() else '/'}{name}"
+    usable = [item(one.name, one) for one in collection.entries]
+    return usable + [item(one.name, None, one.reason) for one in collection.trouble]
 
 
 def _names(collection: Collection) -> list[str]:
