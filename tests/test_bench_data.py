@@ -18,9 +18,10 @@ from torch import Tensor
 
 from dmf.core import DataSpec, Pixels
 from dmf.registry import UserError, build
-from dmf.runner.commands import bench_data, bench_data_contests, bench_data_fresh
-from dmf.runner.commands.bench_data_steps import WARM, training_steps
-from dmf.runner.commands.bench_data_workshop import Sizes, Workshop
+from dmf.runner.bench import contests, fresh
+from dmf.runner.bench.steps import WARM, training_steps
+from dmf.runner.bench.workshop import Sizes, Workshop
+from dmf.runner.commands import bench_data
 from dmf.runner.feed import Feed
 from dmf.runner.world import World
 from dmf.testing.bench import data, data_files, data_report, data_theirs
@@ -38,7 +39,7 @@ TINY_SIZES = Sizes(files=30, streamed=30, jpegs=6, jpeg_px=80, step_batch=4, ste
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "REST_S", 0.0)
     monkeypatch.setattr(bench_data, "TURN_S", 0.05)
-    monkeypatch.setattr(bench_data_fresh, "ROUNDS", 1)
+    monkeypatch.setattr(fresh, "ROUNDS", 1)
 
 
 @pytest.fixture
@@ -211,14 +212,14 @@ def test_our_side_delivers_what_a_training_gets(shop: Workshop, monkeypatch: pyt
 
 
 def test_resident(shop: Workshop) -> None:
-    result = bench_data_contests.resident(shop, lambda: None)
+    result = contests.resident(shop, lambda: None)
     (claim,) = result.claims
     assert claim.least == 20 and claim.value.median > 1 and len(result.rows) == 2
 
 
 @pytest.mark.slow
 def test_streamed(shop: Workshop) -> None:
-    result = bench_data_contests.streamed(shop, lambda: None)
+    result = contests.streamed(shop, lambda: None)
     assert [row.values["images/s"].median > 0 for row in result.rows] == [True] * 4
     files, gathered, their_files, their_memory = (row.values["images/s"] for row in result.rows)
     named = {claim.what: claim.value for claim in result.claims}
@@ -231,16 +232,16 @@ def test_streamed(shop: Workshop) -> None:
 
 
 def test_wait_and_edm_train(shop: Workshop, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_data_contests, "WORKERS", 0)  # a process takes seconds to start
-    monkeypatch.setattr(bench_data_contests, "RECIPE", str(tiny))
-    monkeypatch.setattr(bench_data_contests, "EDM_RECIPE", str(tiny))
+    monkeypatch.setattr(contests, "WORKERS", 0)  # a process takes seconds to start
+    monkeypatch.setattr(contests, "RECIPE", str(tiny))
+    monkeypatch.setattr(contests, "EDM_RECIPE", str(tiny))
     ticks: list[int] = []
-    result = bench_data_contests.wait(shop, lambda: ticks.append(1))
+    result = contests.wait(shop, lambda: ticks.append(1))
     assert len(ticks) == 2 * TINY_SIZES.steps and "4 images a step, in fp32" in result.title
     for row, claim in zip(result.rows, result.claims, strict=True):
         step, waited = row.values.values()
         assert 0 < waited.median < step.median and 0 < claim.value.median < 100 and claim.most == 1
-    result = bench_data_contests.edm(shop, lambda: None)
+    result = contests.edm(shop, lambda: None)
     (claim,) = result.claims
     assert [row.name for row in result.rows][:3] == ["`flip`", "`crop`", "`edm`"]
     edm, step = (row.values["images/s"].median for row in result.rows[2:])
@@ -271,9 +272,9 @@ def test_start(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
         known.append((forget, cache.name.endswith("lazy")))
         return work()
 
-    monkeypatch.setattr(bench_data_fresh, "_anew", here)
+    monkeypatch.setattr(fresh, "_anew", here)
     monkeypatch.setattr(data_theirs, "WORKERS", 0)
-    result = bench_data_fresh.start(shop, lambda: None)
+    result = fresh.start(shop, lambda: None)
     assert known[:4] == [(True, False), (False, False), (True, True), (False, True)] and len(known) == 6
     assert [claim.most for claim in result.claims] == [60, 10, 60, 10] and "30 PNG files" in result.title
     assert all(row.values["s"].median > 0 for row in result.rows)
@@ -288,13 +289,13 @@ def own_process(parent: int) -> float:
 def test_a_start_is_a_process_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "old").touch()
-    told = bench_data_fresh._anew(tmp_path / "cache", partial(own_process, os.getpid()), forget=True)
+    told = fresh._anew(tmp_path / "cache", partial(own_process, os.getpid()), forget=True)
     assert told == 1.0 and not (tmp_path / "cache" / "old").exists()
 
 
 @pytest.mark.slow
 def test_prepare(shop: Workshop) -> None:
-    result = bench_data_fresh.prepare(shop, lambda: None)
+    result = fresh.prepare(shop, lambda: None)
     one, two = (row.values["pictures/s"].median for row in result.rows)
     (claim,) = result.claims
     assert claim.value.median == pytest.approx(one / two) and claim.least == 0.85 and "of 6 pictures" in result.title
@@ -303,13 +304,13 @@ def test_prepare(shop: Workshop) -> None:
 
 def test_rates_of_commands_at_once_are_added(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {"a": 2.0, "b": 4.0}
-    monkeypatch.setattr(bench_data_fresh, "_prepare", lambda flags, source, out: seconds[source.name])
-    assert bench_data_fresh._prepared(shop.scratch, {Path("a"): 10, Path("b"): 20}) == 10 / 2 + 20 / 4
+    monkeypatch.setattr(fresh, "_prepare", lambda flags, source, out: seconds[source.name])
+    assert fresh._prepared(shop.scratch, {Path("a"): 10, Path("b"): 20}) == 10 / 2 + 20 / 4
 
 
 def test_a_command_that_fails_is_told(shop: Workshop, workdir: Path) -> None:
     with pytest.raises(UserError, match=r"dmf data prepare .*nowhere.* failed: .*nowhere"):
-        bench_data_fresh._prepare((), workdir / "nowhere", workdir / "out")
+        fresh._prepare((), workdir / "nowhere", workdir / "out")
 
 
 # the command

@@ -13,7 +13,7 @@ from .flags import positive
 
 if TYPE_CHECKING:
     from ...testing.bench.data import Conditions, Result
-    from .bench_data_workshop import Sizes, Workshop
+    from ..bench.workshop import Sizes, Workshop
 
     Hold = Callable[[Workshop, Callable[[], None]], Result]
 
@@ -60,8 +60,8 @@ def execute(args: argparse.Namespace) -> int:
 
 def _held(args: argparse.Namespace, names: list[str], under: Conditions) -> list[Result]:
     """The outcomes of the contests."""
+    from ..bench.workshop import Sizes, Workshop
     from ..console import TaskProgress
-    from .bench_data_workshop import Sizes, Workshop
 
     sizes = Sizes(files=args.files, step_batch=STEP_BATCH if under.device.type == "cpu" else None)
     contests, results = _contests(sizes, under), []
@@ -77,8 +77,8 @@ def _held(args: argparse.Namespace, names: list[str], under: Conditions) -> list
 
 def _contests(sizes: Sizes, under: Conditions) -> dict[str, tuple[Hold, int]]:
     """How each is held, and how often it tells that it has come further."""
-    from . import bench_data_contests as here
-    from . import bench_data_fresh as fresh
+    from ..bench import contests as here
+    from ..bench import fresh as fresh
 
     turns, steps = under.rounds + 1, sizes.steps
     return {

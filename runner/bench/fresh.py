@@ -24,7 +24,7 @@ from ...testing.bench.data import Claim, Result, Row, over
 from ...testing.bench.timing import in_turn, spread
 from ..feed import Feed
 from ..world import World
-from .bench_data_workshop import SEED, Tick, Workshop
+from .workshop import SEED, Tick, Workshop
 
 COLD_S, WARM_S = 60.0, 10.0  # seconds, not minutes
 BOTH_CORES = 0.85  # of the summed rate of two processes

@@ -12,8 +12,8 @@ from ...core import Augmentation, generator
 from ...testing.bench import data_theirs
 from ...testing.bench.data import Claim, Result, Row, Side, over, race
 from ...testing.bench.timing import spread
-from .bench_data_steps import Times, training_steps
-from .bench_data_workshop import SEED, Tick, Workshop
+from .steps import Times, training_steps
+from .workshop import SEED, Tick, Workshop
 
 RESIDENT_RATIO, STREAMED_RATIO, WAIT_PERCENT = 20.0, 1.0, 1.0  # what is wanted
 WORKERS = data_theirs.WORKERS
