@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..collections.inspect import Findings
 
 HELP = "look through a folder, a zip or a named data set: sizes, labels, means, duplicates, what is bad; with a sheet"
+SIZE = 64  # in pixels
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,9 +29,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder, a zip, or the name of a data set with its options: cifar10, mnist split=test; a folder with "
         "the name of a data set is written ./digits",
     )
-    parser.add_argument("--labels", default="auto", metavar="HOW", help="of a folder or zip: as of image_folder")
+    parser.add_argument("--labels", metavar="HOW", help="of a folder or zip: as of image_folder (default: auto)")
     parser.add_argument(
-        "--size", type=positive, default=64, metavar="N", help="of a folder or zip: scale and cut to this (default: 64)"
+        "--size", type=positive, metavar="N", help=f"of a folder or zip: scale and cut to this (default: {SIZE})"
     )
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="the picture of samples (default: inspect-WHAT.png)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure, and every name")
@@ -80,7 +81,7 @@ def _is_name(what: str) -> bool:
 
 
 def _looked(what: str, options: dict[str, Any], args: argparse.Namespace) -> tuple[Findings, Tensor | None]:
-    from ...files.machine import cores
+    from ...files.threads import cores
     from ...registry import build
     from ...registry.discover import find
     from ..collections.inspect import inspect_dataset, inspect_files
@@ -88,6 +89,7 @@ def _looked(what: str, options: dict[str, Any], args: argparse.Namespace) -> tup
     workers = args.workers or cores()
     path = Path(what)
     if _is_name(what):
+        _check_of_files(what, args)
         told = " ".join([what, *(f"{key}={value}" for key, value in options.items())])
         return inspect_dataset(build("dataset", what, **options), f"data set {told}", workers)
     if not home(path).exists():
@@ -96,7 +98,22 @@ def _looked(what: str, options: dict[str, Any], args: argparse.Namespace) -> tup
         raise UserError(f"{what} is not there; give a folder, a zip, or the name of a data set (dmf plugins)")
     if options:
         raise UserError(f"{what} is no data set by name, and takes no options; got {', '.join(options)}")
-    return inspect_files(path, args.labels, args.size, workers)
+    return inspect_files(path, "auto" if args.labels is None else args.labels, args.size or SIZE, workers)
+
+
+def _check_of_files(what: str, args: argparse.Namespace) -> None:
+    """Refuse what is said of files, where a data set is looked through by its name.
+
+    Raises:
+        UserError: Something is.
+    """
+    for name in ("labels", "size"):
+        value = getattr(args, name)
+        if value is not None:
+            raise UserError(
+                f"--{name} is of a folder or zip, and {what} is the name of a data set: write {name}={value} if it "
+                f"takes that (dmf plugins show dataset:{what}), or ./{what} for the folder"
+            )
 
 
 def _as_a_set(what: str, options: dict[str, Any], found: Findings, args: argparse.Namespace) -> list[str]:
@@ -107,9 +124,9 @@ def _as_a_set(what: str, options: dict[str, Any], found: Findings, args: argpars
         return ["there is nothing to train on"]
     if _is_name(what):
         return ["", "in a recipe", f"  dataset: {written({'name': what, **options})}"]
-    value: dict[str, Any] = {"name": "image_folder", "root": what, "size": _side(found, args.size)}
+    value: dict[str, Any] = {"name": "image_folder", "root": what, "size": _side(found, args.size or SIZE)}
     value |= {"channels": 1} if found.all_grey else {}
-    value |= {"labels": args.labels} if args.labels != "auto" else {}
+    value |= {"labels": args.labels} if args.labels not in (None, "auto") else {}
     value |= {"on_error": "skip"} if found.unusable else {}
     skip = " (it stops at what cannot be used, unless on_error is skip; then it leaves that out)"
     return ["", f"in a recipe{skip if found.unusable else ''}", f"  dataset: {written(value)}"]
