@@ -24,9 +24,11 @@ class Metric(ABC):
     Attributes:
         needs: ``reference`` also streams the real images with ``real=True``; ``pairs`` adds ``paired=`` to `update`,
             ``model`` adds ``model=`` (denoiser and schedule).
+        least_reference: The fewest images that the reference may have.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
+    least_reference: ClassVar[int] = 1
 
     def __init__(self) -> None:
         self._reduce: dict[str, Reduce] = {}
@@ -105,7 +107,11 @@ class Metric(ABC):
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
-        """The values, from states reduced over all ranks."""
+        """The values, from states reduced over all ranks.
+
+        Raises:
+            ValueError: They cannot be had of what was seen.
+        """
 
     def pictures(self) -> dict[str, Tensor]:
         """Pictures that say more than the numbers, uint8 (C, H, W) by name."""

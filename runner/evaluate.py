@@ -69,6 +69,7 @@ class Evaluation:
         self.recipe, self.dataset, self.world, self.watch = recipe, dataset, world, watch
         self.wanted = recipe.evaluate
         self.metrics: list[Metric] = [part("metric", ref) for ref in self.wanted.metrics]
+        self.names = {type(metric): ref.name for ref, metric in zip(self.wanted.metrics, self.metrics, strict=True)}
         for ref, metric in zip(self.wanted.metrics, self.metrics, strict=True):
             _check(ref.name, metric, dataset, self.wanted.images)
         self.reference = source or source_of(dataset, world.device, recipe.loading)
@@ -155,11 +156,18 @@ class Evaluation:
     def _scores(self, metrics: Sequence[Metric]) -> dict[str, tuple[float, Metric]]:
         scores: dict[str, tuple[float, Metric]] = {}
         for metric in metrics:
-            for name, value in reduced(metric, self.world).compute().items():
+            for name, value in self._computed(reduced(metric, self.world)).items():
                 if name in scores:
                     raise UserError(f"evaluate.metrics: two metrics give a value called {name}; leave one of them out")
                 scores[name] = (float(value), metric)
         return scores
+
+    def _computed(self, metric: Metric) -> dict[str, float]:
+        try:
+            return metric.compute()
+        except ValueError as error:
+            kept = "the checkpoints are kept, and `dmf run` with other metrics or images goes on from here"
+            raise UserError(f"evaluate.metrics: {self.names[type(metric)]}: {error}; {kept}") from error
 
     def _result(
         self, value: float, protocol: dict[str, str], real: float | None, held_out: Dataset | None
@@ -223,6 +231,11 @@ def _check(name: str, metric: Metric, dataset: Dataset, images: int) -> None:
         raise UserError(
             f"evaluate.metrics: {name} needs {', '.join(sorted(lacking))}; "
             f"this evaluation gives {', '.join(sorted(GIVEN))}"
+        )
+    if "reference" in metric.needs and len(dataset) < metric.least_reference:
+        raise UserError(
+            f"evaluate.metrics: {name} needs a reference of at least {metric.least_reference} images, and the data set "
+            f"has {len(dataset)}; add images to it, or leave the metric out"
         )
     try:
         metric.check(dataset.spec, images)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from data_kit import paint
 from torch.multiprocessing.spawn import spawn
 
 from dmf.core import Metric
+from dmf.plugins.metrics.frechet import Frechet
 from dmf.runner.reduce import reduced
 from dmf.runner.world import World, join, leave
 
@@ -121,3 +123,27 @@ def test_mistakes_get_one_message(tiny: Path, dmf_command: Command, words: list[
     dmf_command("train", tiny, "train.steps=1")
     code, _, err = dmf_command("evaluate", "tiny", *words)
     assert code == 2 and said in err and "Traceback" not in err, err
+
+
+@pytest.mark.parametrize("name", ["kernel", "frechet"])
+def test_a_reference_of_one_image_is_refused_before_the_training(tiny: Path, dmf_command: Command, name: str) -> None:
+    paint(tiny.parent / "one/1.png")
+    data = "dataset={name: image_folder, root: one, size: 8, channels: 1}"
+    words = ["sampler.guidance=1", f"evaluate={{images: 70, metrics: [{{name: {name}, features: digits}}]}}"]
+    code, _, err = dmf_command("run", tiny, data, *words)
+    assert code == 2 and "Traceback" not in err, err
+    assert f"{name} needs a reference of at least 2 images, and the data set has 1" in err
+    assert not list(tiny.parent.glob("runs/tiny/checkpoints/step*"))
+
+
+def test_what_a_metric_cannot_compute_is_a_message_that_names_it(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Frechet) -> dict[str, float]:
+        raise ValueError("these images are too much alike")
+
+    monkeypatch.setattr(Frechet, "compute", refused)
+    code, _, err = dmf_command("run", tiny, f"evaluate={{images: 70, metrics: {METRICS}}}")
+    assert code == 2 and "Traceback" not in err, err
+    assert "evaluate.metrics: frechet: these images are too much alike" in err and "checkpoints are kept" in err
+    assert list(tiny.parent.glob("runs/tiny/checkpoints/step*"))

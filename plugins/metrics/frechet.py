@@ -20,6 +20,7 @@ class Frechet(Metric):
     """
 
     needs = frozenset({"reference"})
+    least_reference = 2
 
     def __init__(self, *, features: FeatureExtractor) -> None:
         super().__init__()

@@ -29,6 +29,7 @@ class Kernel(Metric):
     """
 
     needs = frozenset({"reference"})
+    least_reference = 2
 
     def __init__(
         self,
