@@ -20,7 +20,7 @@ from .folder import Folder
 from .labels import Labels, folder_classes, read_class_names, read_labels
 from .places import home
 from .prepared import pictures_of
-from .search import Listing, a_line_each, counted, few, inside, natural, printable
+from .search import NOT_READ, Listing, a_line_each, counted, few, inside, natural, printable
 
 LABEL_FILE, NAMES_FILE = "dataset.json", "classes.json"
 log = logging.getLogger("dmf")
@@ -151,7 +151,9 @@ def told_others(others: Counter[str]) -> str:
     """Files that are no pictures in a few words; empty for none."""
     most = sorted(others.items(), key=lambda one: (-one[1], one[0]))[:4]
     kinds = ", ".join(f"{count} {printable(suffix) or 'without an ending'}" for suffix, count in most)
-    return f"{counted(others.total(), 'other file')} ({kinds})" if others else ""
+    pictures = sum(count for suffix, count in others.items() if suffix in NOT_READ)
+    convert = f", {pictures} of a format that is not read: write them as PNG or JPEG" if pictures else ""
+    return f"{counted(others.total(), 'other file')} ({kinds}){convert}" if others else ""
 
 
 def _labelled(place: Folder | Archive, found: Listing, labels: str) -> tuple[tuple[str, ...], array[int] | None]:

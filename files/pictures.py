@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -26,11 +27,18 @@ from torch import Tensor
 
 from ..registry import UserError
 from .quiet import NO_NOISE, no_warnings
+from .search import ENDINGS
 
 Mode: TypeAlias = Literal["RGB", "L"]
 Background: TypeAlias = Literal["white", "black", "grey"]
 LEVEL = {"white": 255, "black": 0, "grey": 128}
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000")  # none runs a program
+NOT_HERE = {
+    b"avif": "AVIF",
+    b"avis": "AVIF",
+    b"heic": "HEIC",
+    b"heix": "HEIC",
+    b"mif1": "HEIF",
+}  # where ISO files say it
 DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # more than 8 bits a channel
 PNG = b"\x89PNG\r\n\x1a\n"
 HEADS = (PNG[:4], b"\xff\xd8", b"GIF8", b"RIFF", b"BM", b"II*", b"MM\0*")
@@ -94,8 +102,11 @@ def decode(content: bytes, source: str, mode: Mode, background: Background = "wh
     except UnidentifiedImageError:
         said = f"it begins with {content[:12]!r}, as no format does that is known here"
         said = "its head is damaged" if content.startswith(HEADS) else said
-    except Image.DecompressionBombError:
-        raise UserError(_too_many(source, "more than twice as many")) from None
+        if content[4:8] == b"ftyp" and content[8:12] in NOT_HERE:
+            said = f"it is {NOT_HERE[content[8:12]]}, which is not read here"
+    except Image.DecompressionBombError as error:  # it has their number, and no more
+        pixels = re.search(r"[0-9]+", str(error))
+        raise UserError(_too_many(source, f"{int(pixels[0]):,}" if pixels else str(error))) from None
     except Exception as error:  # whatever a decoder says of bytes that it cannot make out; they have no common base
         said = f"{type(error).__name__}: {error}"
     raise UserError(f"{source} cannot be read as a picture ({said}); write it anew as PNG or JPEG, or take it away")
@@ -128,9 +139,9 @@ def channels_first(images: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _formats() -> list[str]:
-    """Those of ours that this Pillow was built with."""
+    """Those of ours that this Pillow was built with; none of them runs a program."""
     Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]
+    return [name for name in ENDINGS if name in Image.OPEN]
 
 
 def _check_size(opened: Image.Image, source: str) -> None:

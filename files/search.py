@@ -8,9 +8,21 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
-)
+ENDINGS = {  # of the files of each format that is read, by Pillow's name of it
+    "JPEG": ("jpg", "jpeg", "jpe", "jfif"),
+    "MPO": ("jpg", "jpeg", "mpo"),
+    "PNG": ("png", "apng"),
+    "WEBP": ("webp",),
+    "GIF": ("gif",),
+    "BMP": ("bmp",),
+    "DIB": ("dib", "bmp"),
+    "TIFF": ("tif", "tiff"),
+    "PPM": ("ppm", "pgm", "pbm", "pnm"),
+    "AVIF": ("avif",),
+    "JPEG2000": ("jp2", "j2k", "j2c", "jpc", "jpf", "jpx"),
+}
+SUFFIXES = frozenset(f".{ending}" for endings in ENDINGS.values() for ending in endings)
+NOT_READ = frozenset((".heic", ".heif", ".hif", ".jxl", ".tga", ".ico", ".psd", ".svg", ".exr", ".dng", ".cr2", ".nef"))
 MOST_NAMED = 10  # lines in one message
 LONG_NAME = 256  # characters; most systems allow a file so many bytes
 MAC_FORKS = "__MACOSX"  # what a Mac puts into a zip beside the files

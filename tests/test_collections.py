@@ -5,6 +5,7 @@ import pickle
 import shutil
 import socket
 from array import array
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from collections_kit import (  # noqa: F401  (fixtures)
     opened,
     trouble,
 )
+from PIL import Image
 
 from dmf.core import LeftOut
 from dmf.files.collection import Entries, Entry, told_others
@@ -127,7 +129,18 @@ def test_other_files_are_counted(tmp_path: Path) -> None:
     files(tmp_path, "a.png", "b.HEIC", "c.heic", "d.txt", "e", "f.zip")
     others = opened(tmp_path).others
     assert others == {".heic": 2, ".txt": 1, "": 1, ".zip": 1}
-    assert told_others(others) == "5 other files (2 .heic, 1 without an ending, 1 .txt, 1 .zip)"
+    assert told_others(others) == (
+        "5 other files (2 .heic, 1 without an ending, 1 .txt, 1 .zip), 2 of a format that is not read: write them as "
+        "PNG or JPEG"
+    )
+    assert told_others(Counter({".txt": 1})) == "1 other file (1 .txt)"
+
+
+@pytest.mark.parametrize("ending", ["avif", "jp2", "j2k", "mpo", "dib", "jpe"])
+def test_pictures_of_rarer_endings_are_found(tmp_path: Path, ending: str) -> None:
+    Image.new("RGB", (20, 20), "red").save(tmp_path / f"a.{ending}")
+    (entry,) = opened(tmp_path).entries
+    assert opened(tmp_path).read(entry) == (tmp_path / f"a.{ending}").read_bytes()
 
 
 # nothing there
@@ -139,7 +152,7 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 
 def test_no_pictures(tmp_path: Path) -> None:
     files(tmp_path, "a.heic", "b.heic", "c")
-    assert "has no pictures in it, but 3 other files (2 .heic, 1 without an ending); give" in complaint(tmp_path)
+    assert "has no pictures in it, but 3 other files (2 .heic, 1 without an ending), 2 of a" in complaint(tmp_path)
     files(tmp_path, "d.zip")
     assert complaint(tmp_path).endswith("or the zip itself")
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...files.cache import told_size
-from ...files.search import counted, printable
+from ...files.search import ENDINGS, counted, printable
 from .inspect import FLAT, Findings
 from .look import Look
 from .tables import bars, table
@@ -18,8 +18,6 @@ from .tables import bars, table
 SIDES = (16, 32, 64, 128, 256, 512, 1024, 2048)
 EXAMPLES = 5
 CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
-ENDINGS = {"JPEG": ("jpg", "jpeg", "jfif"), "MPO": ("jpg", "jpeg"), "TIFF": ("tif", "tiff"), "DIB": ("bmp",)}
-ENDINGS |= {"PPM": ("ppm", "pgm", "pbm", "pnm"), "JPEG2000": ("jp2",)}
 
 
 def lines(found: Findings) -> Iterator[str]:
@@ -136,7 +134,7 @@ def _name(look: Look) -> str:
 
 def _ending_fits(look: Look) -> bool:
     ending = look.name.rpartition(".")[2].lower()
-    return not look.format or ending in ENDINGS.get(look.format, (look.format.lower(),))
+    return not look.format or ending in ENDINGS[look.format]
 
 
 # as JSON
