@@ -104,6 +104,15 @@ def test_the_feed_applies_them_in_order_and_gives_the_labels() -> None:
     assert not torch.equal(again.cond["turned"], whole.cond["turned"]), "each time anew"
 
 
+def test_augmentations_of_one_list_share_no_draws() -> None:
+    data = InMemory(SPEC, IMAGES, {})
+    plain = Feed(data, 0, 64, World(0, 1, CPU)).batch(0).images
+    twice = Feed(data, 0, 64, World(0, 1, CPU), [Flip(SPEC), Flip(SPEC)]).batch(0).images
+    mirrored = [torch.equal(image, before.flip(-1)) for image, before in zip(twice, plain, strict=True)]
+    assert 20 < sum(mirrored) < 44  # by one of the two; of shared draws the second would undo the first
+    assert all(torch.equal(twice[i], plain[i]) for i, turned in enumerate(mirrored) if not turned)
+
+
 RECIPE = """\
 name: told
 dataset: digits
