@@ -13,7 +13,8 @@ from pathlib import Path
 
 from .cache import Kept, cache_folder, keep, kept
 from .collection import Collection, Entries
-from .reading import Seen, Treatment, each, look
+from .reading import Seen, Treatment, look
+from .threads import on_all_cores
 
 WORTH_PICTURES, WORTH_BYTES = 1000, 2**25  # a set with fewer of both is read anew in a second or two
 
@@ -52,7 +53,7 @@ class Index:
 
     def _look_at(self, numbers: Sequence[int], treatment: Treatment | None, what: str) -> None:
         place, entries = self.collection, self.collection.entries
-        found = each(lambda i: look(place, entries[i], treatment)[0], numbers, what)
+        found = on_all_cores(lambda i: look(place, entries[i], treatment)[0], numbers, what)
         for i, one in zip(numbers, found, strict=True):
             self.seen[i] = one
         self.save()

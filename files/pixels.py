@@ -10,7 +10,8 @@ from torch import Tensor
 
 from .cache import PIECE, Kept, told_size
 from .index import Index, Place
-from .reading import Seen, each, look
+from .reading import Seen, look
+from .threads import on_all_cores
 
 DIGEST_BYTES = 32
 log = logging.getLogger("dmf")
@@ -68,7 +69,7 @@ def _decoded(index: Index, old: Tensor, row_of: dict[bytes, int]) -> Tensor:
             images[i] = old[row_of[seen.digest]]
         return seen._replace(decoded=seen.decoded or not seen.reason)
 
-    index.seen[:] = each(work, range(len(entries)), "read pictures")
+    index.seen[:] = on_all_cores(work, range(len(entries)), "read pictures")
     good = [i for i, one in enumerate(index.seen) if one is not None and not one.reason]
     return images if len(good) == len(images) else images[good]
 

@@ -1,12 +1,11 @@
-"""Many pictures: read, held to what a set makes of them, on all cores."""
+"""Many pictures: read, held to what a set makes of them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import PIL
@@ -15,12 +14,9 @@ from torch import Tensor
 
 from ..registry import UserError
 from .collection import Entries, Entry
-from .machine import cores
 from .pictures import Background, Decoded, Mode, channels_first, decode, middle
-from .progress import Progress
 
 RULES = 1  # goes up whenever the same file gives other pixels, or other things are known of it
-T = TypeVar("T")
 
 
 class Readable(Protocol):
@@ -128,33 +124,6 @@ def look(
     except UserError as error:
         return Seen(digest, True, str(error).strip()), None
     return Seen(digest, True, several=made.frames > 1), made
-
-
-def each(work: Callable[[int], T], numbers: Sequence[int], what: str) -> Iterator[T]:
-    """``work`` of each number, in order, done on all cores and with a progress bar.
-
-    Threads: decoders, scaling and checksums run without the interpreter's lock.
-
-    Args:
-        work: What to do with a number.
-        numbers: Which.
-        what: For the bar, such as "read pictures".
-    """
-    at_once = max(1, min(32, len(numbers) // (4 * cores())))
-    pool = ThreadPoolExecutor(cores())
-
-    def some(start: int) -> list[T]:
-        return [work(i) for i in numbers[start : start + at_once]]
-
-    try:
-        futures = [pool.submit(some, start) for start in range(0, len(numbers), at_once)]
-        with Progress(what, len(numbers)) as progress:
-            for future in futures:
-                done = future.result()
-                yield from done
-                progress.step(len(done))
-    finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody waits for the rest
 
 
 def rows_of(place: Readable, numbers: Sequence[int], treatment: Treatment) -> Tensor:

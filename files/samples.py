@@ -12,8 +12,8 @@ from ..registry import UserError
 from .collection import Collection, Entries
 from .folder import SAMPLE_BYTES, Folder
 from .index import Place
-from .reading import each
 from .search import a_line_each, counted
+from .threads import on_all_cores
 
 
 def samples_of(collection: Collection, *, cache: bool, part: str = "") -> list[str]:
@@ -40,7 +40,7 @@ def samples_of(collection: Collection, *, cache: bool, part: str = "") -> list[s
         except UserError as error:
             return error
 
-    for i, one in zip(new, each(work, new, "look into pictures"), strict=True):
+    for i, one in zip(new, on_all_cores(work, new, "look into pictures"), strict=True):
         if isinstance(one, UserError):
             bad.append(str(one))
         else:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...files.pictures import square
-from ...files.reading import each
+from ...files.threads import on_all_cores
 
 Side: TypeAlias = Annotated[int, Ge(1)]
 Size: TypeAlias = Side | None
@@ -38,6 +38,6 @@ def resized(images: Tensor, size: int | None) -> Tensor:
     def work(i: int) -> None:
         out[i] = square(Image.fromarray(rows[i]), size)
 
-    for _ in each(work, range(len(images)), "resize"):
+    for _ in on_all_cores(work, range(len(images)), "resize"):
         pass
     return out

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ...core import Dataset
 from ...files.pictures import decode, square
+from ...files.threads import in_order
 from ..console import TaskProgress
 from ..signals import Signals
 from .look import GREY, Look, look_at_file, look_at_images
-from .ordered import in_order
 from .samples import sheet_of
 from .sources import Item, Sources
 

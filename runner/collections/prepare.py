@@ -17,12 +17,12 @@ from PIL import features
 
 from ... import __version__
 from ...files.prepared import IMAGES
+from ...files.threads import in_order
 from ...registry import UserError
 from ..console import TaskProgress, log
 from ..signals import Interrupted, Signals
 from .manifest import MADE_BY, Record
 from .one_picture import Options, make
-from .ordered import in_order
 from .output import Output
 from .samples import write_samples
 from .sources import Item, Sources

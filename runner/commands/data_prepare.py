@@ -38,8 +38,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ...files.machine import cores
     from ...files.places import home
+    from ...files.threads import cores
     from ..collections.one_picture import Options
     from ..collections.output import begin_again
     from ..collections.prepare import prepare
