@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from ..registry import UserError
+from .listing import MAC_FORKS, MOST_BYTES, SUFFIXES, Listing, inside
 from .prepared import IMAGES, MANIFEST
-from .search import MAC_FORKS, MOST_BYTES, SUFFIXES, Listing, inside, printable
+from .words import printable
 
 HEAD = struct.Struct("<4s22xHH")  # of a member: its mark, the lengths of its name and of what is extra
 MARK = b"PK\x03\x04"

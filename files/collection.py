@@ -18,9 +18,10 @@ from ..registry import UserError
 from .archive import Archive
 from .folder import Folder
 from .labels import Labels, folder_classes, read_class_names, read_labels
+from .listing import NOT_READ, Listing, inside, natural
 from .places import home
 from .prepared import pictures_of
-from .search import NOT_READ, Listing, a_line_each, counted, few, inside, natural, printable
+from .words import a_line_each, counted, few, printable
 
 LABEL_FILE, NAMES_FILE = "dataset.json", "classes.json"
 log = logging.getLogger("dmf")

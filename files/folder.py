@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..registry import UserError
-from .search import MAC_FORKS, MOST_BYTES, SUFFIXES, Listing, printable
+from .listing import MAC_FORKS, MOST_BYTES, SUFFIXES, Listing
+from .words import printable
 
 NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # a link to nothing, to something below a file, to itself
 SAMPLE_BYTES = 4096  # of the beginning, of the middle and of the end

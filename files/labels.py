@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..registry import UserError
-from .search import a_line_each, brief, counted, few, inside, natural, printable
+from .listing import inside, natural
+from .words import a_line_each, brief, counted, few, printable
 
 SPLITS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 SHAPES = '{"a.png": 0, ...}, {"a.png": "cat", ...} or {"labels": [["a.png", 0], ...]}'

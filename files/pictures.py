@@ -26,8 +26,8 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 from torch import Tensor
 
 from ..registry import UserError
+from .listing import ENDINGS
 from .quiet import NO_NOISE, no_warnings
-from .search import ENDINGS
 
 Mode: TypeAlias = Literal["RGB", "L"]
 Background: TypeAlias = Literal["white", "black", "grey"]

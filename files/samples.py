@@ -12,8 +12,8 @@ from ..registry import UserError
 from .collection import Collection, Entries
 from .folder import SAMPLE_BYTES, Folder
 from .index import Place
-from .search import a_line_each, counted
 from .threads import on_all_cores
+from .words import a_line_each, counted
 
 
 def samples_of(collection: Collection, *, cache: bool, part: str = "") -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..core import DataSpec
 from ..files.folder import read_file
 from ..files.pictures import decode
-from ..files.search import printable
+from ..files.words import printable
 from ..registry import UserError
 
 

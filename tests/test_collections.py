@@ -26,7 +26,8 @@ from PIL import Image
 from dmf.core import LeftOut
 from dmf.files.collection import Entries, Entry, told_others
 from dmf.files.folder import read_file
-from dmf.files.search import inside, natural, printable
+from dmf.files.listing import inside, natural
+from dmf.files.words import printable
 from dmf.registry import UserError
 
 PETS = ("cat/img1.png", "cat/img2.png", "cat/img10.jpg", "dog/a/x.webp", "dog/b.bmp")

@@ -11,7 +11,7 @@ import torch
 from data_kit import paint, real_data, same_item_by_item
 from PIL import Image
 
-from dmf.files.search import natural
+from dmf.files.listing import natural
 from dmf.plugins.datasets import _picture_set
 from dmf.plugins.datasets.image_folder import ImageFolder
 from dmf.registry import PartError, UserError, build

@@ -21,10 +21,11 @@ from ...files.cache import told_size
 from ...files.collection import Collection, Entries
 from ...files.folder import Folder
 from ...files.index import Index
+from ...files.listing import natural
 from ...files.pixels import pixels_of
 from ...files.reading import Seen, Treatment, rows_of
 from ...files.samples import samples_of
-from ...files.search import a_line_each, counted, natural, printable
+from ...files.words import a_line_each, counted, printable
 from ...registry import UserError
 
 OnError: TypeAlias = Literal["raise", "skip"]
@@ -95,17 +96,18 @@ class PictureSet(Dataset):
         """From memory, or decoded one after the other by this thread."""
         where = torch.as_tensor(numbers, dtype=torch.int64)
         images = rows_of(self._collection, numbers, self.treatment) if self._images is None else self._images[where]
-        return images, {name: value[where] for name, value in self._cond().items()}
+        return images, {name: value[where] for name, value in self.conditions().items()}
 
     def tensors(self) -> tuple[Tensor, Cond] | None:
         """All of it, if it is in memory."""
-        return None if self._images is None else (self._images, self._cond())
+        return None if self._images is None else (self._images, self.conditions())
 
     def name_of(self, i: int) -> str:
         """The name of its file, below the root of the set."""
         return printable(self._collection.entries.names[i])
 
-    def _cond(self) -> dict[str, Tensor]:
+    def conditions(self) -> dict[str, Tensor]:
+        """The labels, which are known of every file."""
         return {} if self._labels is None else {"class": self._labels}
 
     def _digest(self) -> str:

@@ -15,7 +15,7 @@ from annotated_types import Ge
 from ...files.collection import Collection, open_collection, told_others
 from ...files.pictures import Background
 from ...files.reading import Treatment
-from ...files.search import counted, few, printable
+from ...files.words import counted, few, printable
 from ._picture_set import MemoryGiB, OnError, PictureSet
 
 log = logging.getLogger("dmf")

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from ...core import Dataset
-from ...files.search import SUFFIXES
+from ...files.listing import SUFFIXES
 from ...registry import UserError, build
 from ...testing.bench import data_theirs
 from ...testing.bench.data import Claim, Result, Row, over

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...files.cache import told_size
-from ...files.search import ENDINGS, counted, printable
+from ...files.listing import ENDINGS
+from ...files.words import counted, printable
 from .inspect import FLAT, Findings
 from .look import Look
 from .tables import bars, table

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...files.cache import told_size
 from ...files.collection import open_collection
 from ...files.prepared import IMAGES
-from ...files.search import counted
+from ...files.words import counted
 from ...registry import UserError
 from ...registry.yaml12 import written
 from .manifest import Record, records

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...files.search import natural
+from ...files.listing import natural
 from ...files.sheets import labelled_sheet, save_png
 from .manifest import records
 from .output import Output

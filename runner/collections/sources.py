@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...files.collection import Collection, Entry, open_collection
+from ...files.listing import natural
 from ...files.places import home
-from ...files.search import counted, natural, printable
+from ...files.words import counted, printable
 from ...registry import UserError
 
 

@@ -1,4 +1,4 @@
-"""Names of pictures: which are pictures', the order in which a person counts, img2 before img10, how one is shown."""
+"""What lies in a folder or a zip: which names are pictures', in the order of people, img2 before img10."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ ENDINGS = {  # of the files of each format that is read, by Pillow's name of it
 }
 SUFFIXES = frozenset(f".{ending}" for endings in ENDINGS.values() for ending in endings)
 NOT_READ = frozenset((".heic", ".heif", ".hif", ".jxl", ".tga", ".ico", ".psd", ".svg", ".exr", ".dng", ".cr2", ".nef"))
-MOST_NAMED = 10  # lines in one message
-LONG_NAME = 256  # characters; most systems allow a file so many bytes
 MAC_FORKS = "__MACOSX"  # what a Mac puts into a zip beside the files
 MOST_BYTES = 2**30  # of a picture's file: it is read whole
 
@@ -60,46 +58,11 @@ class Listing:
         self.sizes, self.stamps = (array("q", (column[row] for row in rows)) for column in (self.sizes, self.stamps))
 
 
-def printable(text: str) -> str:
-    """A name with what cannot be shown (control characters, bytes that are no UTF-8) as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def brief(text: str) -> str:
-    """The same for a message: of a name that is longer than names are, its beginning and its end."""
-    shown = printable(text)
-    return shown if len(shown) <= LONG_NAME else f"{shown[: LONG_NAME // 2]} ... {shown[-LONG_NAME // 4 :]}"
-
-
 def inside(name: str) -> str | None:
     """A path below a root as it is written here, ``\\`` being ``/``; None when it is absolute or climbs out."""
     name = name.replace("\\", "/")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     return None if name[:1] == "/" or name[1:3] == ":/" or ".." in parts else "/".join(parts)
-
-
-def few(names: Sequence[str]) -> str:
-    """The first four, in one line."""
-    return ", ".join(map(brief, names[:4])) + (", ..." if len(names) > 4 else "")
-
-
-def a_line_each(lines: Sequence[str]) -> str:
-    """The first ten of them, and how many more there are; each after a break."""
-    more = [f"and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else []
-    return "".join(f"\n  {line}" for line in [*lines[:MOST_NAMED], *more])
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """A number with its noun: 1 file, 2 files.
-
-    Args:
-        number: Of things.
-        one: What a single one is called.
-        many: What several are called; None adds an s.
-    """
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def natural(name: str) -> tuple[list[str | int], str]:

@@ -1,0 +1,43 @@
+"""Names of files and numbers of things as a message has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+MOST_NAMED = 10  # lines in one message
+LONG_NAME = 256  # characters; most systems allow a file so many bytes
+
+
+def printable(text: str) -> str:
+    """A name with what cannot be shown (control characters, bytes that are no UTF-8) as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def brief(text: str) -> str:
+    """The same for a message: of a name that is longer than names are, its beginning and its end."""
+    shown = printable(text)
+    return shown if len(shown) <= LONG_NAME else f"{shown[: LONG_NAME // 2]} ... {shown[-LONG_NAME // 4 :]}"
+
+
+def few(names: Sequence[str]) -> str:
+    """The first four, in one line."""
+    return ", ".join(map(brief, names[:4])) + (", ..." if len(names) > 4 else "")
+
+
+def a_line_each(lines: Sequence[str]) -> str:
+    """The first ten of them, and how many more there are; each after a break."""
+    more = [f"and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else []
+    return "".join(f"\n  {line}" for line in [*lines[:MOST_NAMED], *more])
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: 1 file, 2 files.
+
+    Args:
+        number: Of things.
+        one: What a single one is called.
+        many: What several are called; None adds an s.
+    """
+    return f"{number} {one if number == 1 else many or one + 's'}"
