@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..registry import UserError
-from .listing import MAC_FORKS, MOST_BYTES, SUFFIXES, Listing, inside
+from .listing import MAC_FORKS, MOST_BYTES, SUFFIXES, Listing, ending, inside
 from .prepared import IMAGES, MANIFEST
 from .words import printable
 
@@ -81,9 +81,8 @@ class Archive:
         """What is in it."""
         found, rows = Listing(), list[tuple[str, int, int]]()
         for name, row in self._rows.items():
-            suffix = os.path.splitext(name)[1].lower()
-            if suffix not in SUFFIXES:
-                found.others[suffix] += 1
+            if ending(name) not in SUFFIXES:
+                found.others.append(name)
             elif reason := self._unusable(name, row):
                 found.trouble.append((name, reason))
             else:

@@ -8,8 +8,8 @@ import posixpath
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
@@ -18,7 +18,7 @@ from ..registry import UserError
 from .archive import Archive
 from .folder import Folder
 from .labels import Labels, folder_classes, read_class_names, read_labels
-from .listing import NOT_READ, Listing, inside, natural
+from .listing import NOT_READ, Listing, ending, inside, natural
 from .places import home
 from .prepared import pictures_of
 from .words import a_line_each, counted, few, printable
@@ -86,7 +86,7 @@ class Collection:
         entries: The pictures, in natural order of their names.
         classes: Their names; empty for unlabelled pictures.
         trouble: What was found and cannot be used, known without opening it.
-        others: Endings of the files that are no pictures, and how many have each.
+        others: Names of the files that are no pictures by their endings.
         place: What reads them.
     """
 
@@ -94,7 +94,7 @@ class Collection:
     entries: Entries
     classes: tuple[str, ...]
     trouble: tuple[LeftOut, ...]
-    others: Counter[str]
+    others: tuple[str, ...]
     place: Folder | Archive
 
     def read(self, entry: Entry) -> bytes:
@@ -108,6 +108,34 @@ class Collection:
     def source(self, entry: Entry) -> str:
         """What a message calls a picture: its path, or animals.zip:cat/1.png."""
         return self.place.source(entry.name)
+
+    def numbers_of(self, names: Sequence[str]) -> list[int]:
+        """Where the pictures of these names are in it.
+
+        Raises:
+            RuntimeError: Some are not in it.
+        """
+        row = {name: i for i, name in enumerate(self.entries.names)}
+        lost = [name for name in names if name not in row]
+        if lost:
+            raise RuntimeError(f"{len(lost)} of {len(names)} pictures are not in {self.root}, the first {lost[0]}")
+        return [row[name] for name in names]
+
+    def chosen(
+        self, numbers: Sequence[int], labels: Sequence[int] | None = None, classes: Sequence[str] = ()
+    ) -> Collection:
+        """Some of the pictures, in the order of ``numbers``, under labels of their own; without its trouble.
+
+        Args:
+            numbers: Which of them.
+            labels: The class of each, by number; None for no labels.
+            classes: Their names.
+        """
+        one = self.entries
+        names, sizes = [one.names[i] for i in numbers], array("q", (one.sizes[i] for i in numbers))
+        stamps = array("q", (one.stamps[i] for i in numbers))
+        entries = Entries(names, sizes, stamps, None if labels is None else array("q", labels))
+        return replace(self, entries=entries, classes=tuple(classes), trouble=())
 
 
 def open_collection(root: Path, labels: str = "auto") -> Collection:
@@ -130,26 +158,33 @@ def open_collection(root: Path, labels: str = "auto") -> Collection:
         raise UserError(_nothing(found, source))
     classes, numbers = _labelled(place, found, labels)
     found.trouble.sort(key=lambda one: natural(one[0]))
+    found.others.sort(key=natural)
     if not found.names:
         bad = [f"{printable(name)} {reason}" for name, reason in found.trouble]
         raise UserError(f"{source} has no picture that can be used:{a_line_each(bad)}")
     trouble = tuple(LeftOut(printable(name), reason) for name, reason in found.trouble)
     entries = Entries(found.names, found.sizes, found.stamps, numbers)
     _tell_empty(classes, numbers, source)
-    return Collection(root, entries, tuple(map(printable, classes)), trouble, found.others, place)
+    return Collection(root, entries, tuple(map(printable, classes)), trouble, tuple(found.others), place)
 
 
 def _nothing(found: Listing, source: str) -> str:
     """Words for a root without pictures."""
     if not found.others:
         return f"{source} is empty; give a folder or a zip with PNG or JPEG files, or with folders of them"
-    zips = ", or the zip itself" if found.others[".zip"] else ""
+    zips = ", or the zip itself" if endings(found.others)[".zip"] else ""
     there = f"has no pictures in it, but {told_others(found.others)}"
     return f"{source} {there}; give a folder or a zip with PNG or JPEG files, or with folders of them{zips}"
 
 
-def told_others(others: Counter[str]) -> str:
+def endings(names: Iterable[str]) -> Counter[str]:
+    """How many files have each ending; "" is that of files without one."""
+    return Counter(map(ending, names))
+
+
+def told_others(names: Sequence[str]) -> str:
     """Files that are no pictures in a few words; empty for none."""
+    others = endings(names)
     most = sorted(others.items(), key=lambda one: (-one[1], one[0]))[:4]
     kinds = ", ".join(f"{count} {printable(suffix) or 'without an ending'}" for suffix, count in most)
     pictures = sum(count for suffix, count in others.items() if suffix in NOT_READ)
@@ -173,8 +208,7 @@ def _labelled(place: Folder | Archive, found: Listing, labels: str) -> tuple[tup
     names = read_class_names(where.read(beside), where.source(beside)) if where.has(beside) else None
     told = read_labels(where.read(name), where.source(name), names)
     if where is place:  # they are put to use: they are not left out
-        found.others.subtract(Path(one).suffix.lower() for one in (name, beside) if where.has(one))
-        found.others = +found.others
+        found.others = [one for one in found.others if one not in (name, beside)]
     return ((), None) if told is None else (told.classes, _matched(found, told, where.source(name)))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..registry import UserError
-from .listing import MAC_FORKS, MOST_BYTES, SUFFIXES, Listing
+from .listing import MAC_FORKS, MOST_BYTES, SUFFIXES, Listing, ending
 from .words import printable
 
 NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # a link to nothing, to something below a file, to itself
@@ -159,13 +159,13 @@ class _Search:
         try:
             if entry.is_dir():
                 return True
-            suffix = os.path.splitext(entry.name)[1].lower()
+            suffix = ending(entry.name)
             status = entry.stat() if suffix in SUFFIXES or entry.is_symlink() else None
         except OSError as error:
             self.found.trouble.append((entry.path[self.start :], _why(entry, error)))
             return False
         if suffix not in SUFFIXES or status is None:
-            self.found.others[suffix] += 1
+            self.found.others.append(entry.path[self.start :])
         elif reason := unusable(status):
             self.found.trouble.append((entry.path[self.start :], reason))
         else:

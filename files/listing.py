@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+from .words import printable
 
 ENDINGS = {  # of the files of each format that is read, by Pillow's name of it
     "JPEG": ("jpg", "jpeg", "jpe", "jfif"),
@@ -36,14 +38,14 @@ class Listing:
         sizes: Bytes of each, unpacked.
         stamps: Of each a number that changes when the file does.
         trouble: What cannot be used, known without opening it: name and reason.
-        others: Endings of the files that are no pictures, and how many have each.
+        others: Names of the files that are no pictures by their endings.
     """
 
     names: list[str] = field(default_factory=list)
     sizes: array[int] = field(default_factory=lambda: array("q"))
     stamps: array[int] = field(default_factory=lambda: array("q"))
     trouble: list[tuple[str, str]] = field(default_factory=list)
-    others: Counter[str] = field(default_factory=Counter)
+    others: list[str] = field(default_factory=list)
 
     def filled(self, rows: Iterable[tuple[str, int, int]]) -> Listing:
         """This, with pictures (name, size, stamp) from any order."""
@@ -56,6 +58,21 @@ class Listing:
         """Keep these pictures alone."""
         self.names = [self.names[row] for row in rows]
         self.sizes, self.stamps = (array("q", (column[row] for row in rows)) for column in (self.sizes, self.stamps))
+
+
+def ending(name: str) -> str:
+    """Of a file, in small letters and with its dot; empty for none."""
+    return os.path.splitext(name)[1].lower()
+
+
+def no_picture(name: str) -> str:
+    """Why a file is no picture by its ending, to be read after its name."""
+    suffix = ending(name)
+    if not suffix:
+        return "has no ending; if it is a picture, name it after its format, like a.png"
+    if suffix in NOT_READ:
+        return f"ends in {suffix}, a format that is not read; write it as PNG or JPEG"
+    return f"ends in {printable(suffix)}, as no picture does"
 
 
 def inside(name: str) -> str | None:

@@ -32,13 +32,7 @@ from .quiet import NO_NOISE, no_warnings
 Mode: TypeAlias = Literal["RGB", "L"]
 Background: TypeAlias = Literal["white", "black", "grey"]
 LEVEL = {"white": 255, "black": 0, "grey": 128}
-NOT_HERE = {
-    b"avif": "AVIF",
-    b"avis": "AVIF",
-    b"heic": "HEIC",
-    b"heix": "HEIC",
-    b"mif1": "HEIF",
-}  # where ISO files say it
+NOT_HERE = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF"}
 DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # more than 8 bits a channel
 PNG = b"\x89PNG\r\n\x1a\n"
 HEADS = (PNG[:4], b"\xff\xd8", b"GIF8", b"RIFF", b"BM", b"II*", b"MM\0*")

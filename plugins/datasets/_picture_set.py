@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-from array import array
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import torch
@@ -18,12 +13,12 @@ from torch import Tensor
 
 from ...core import Cond, Dataset, DataSpec, Example, LeftOut
 from ...files.cache import told_size
-from ...files.collection import Collection, Entries
+from ...files.collection import Collection
 from ...files.folder import Folder
 from ...files.index import Index
 from ...files.listing import natural
 from ...files.pixels import pixels_of
-from ...files.reading import Seen, Treatment, rows_of
+from ...files.reading import Seen, Treatment, decoded_rows
 from ...files.samples import samples_of
 from ...files.words import a_line_each, counted, printable
 from ...registry import UserError
@@ -95,7 +90,9 @@ class PictureSet(Dataset):
     def rows(self, numbers: Sequence[int]) -> tuple[Tensor, Cond]:
         """From memory, or decoded one after the other by this thread."""
         where = torch.as_tensor(numbers, dtype=torch.int64)
-        images = rows_of(self._collection, numbers, self.treatment) if self._images is None else self._images[where]
+        images = (
+            decoded_rows(self._collection, numbers, self.treatment) if self._images is None else self._images[where]
+        )
         return images, {name: value[where] for name, value in self.conditions().items()}
 
     def tensors(self) -> tuple[Tensor, Cond] | None:
@@ -145,45 +142,6 @@ class PictureSet(Dataset):
         return [one.hex() for one in self._digests]
 
 
-def chosen(
-    collection: Collection, numbers: Sequence[int], labels: Sequence[int] | None = None, classes: Sequence[str] = ()
-) -> Collection:
-    """Some pictures of a collection, in the order of ``numbers``, under labels of their own; without its trouble.
-
-    Args:
-        collection: The pictures, in a folder or a zip.
-        numbers: Which of them.
-        labels: The class of each, by number; None for no labels.
-        classes: Their names.
-    """
-    one = collection.entries
-    names, sizes = [one.names[i] for i in numbers], array("q", (one.sizes[i] for i in numbers))
-    stamps = array("q", (one.stamps[i] for i in numbers))
-    entries = Entries(names, sizes, stamps, None if labels is None else array("q", labels))
-    return replace(collection, entries=entries, classes=tuple(classes), trouble=())
-
-
-def listed(root: Path, names: Sequence[str], labels: Sequence[int] | None, classes: Sequence[str] = ()) -> Collection:
-    """Files of a list, in its order, as a collection; what is not there is its trouble.
-
-    Args:
-        root: The folder that they lie in.
-        names: Paths below it, with ``/``.
-        labels: The class of each, by number; None for no labels.
-        classes: Their names.
-    """
-    rows, trouble = list[tuple[int, os.stat_result]](), list[LeftOut]()
-    for i, name in enumerate(names):
-        try:
-            rows.append((i, os.stat(root / name)))
-        except OSError as error:
-            trouble.append(LeftOut(printable(name), f"cannot be read ({error.strerror}); fetch it anew"))
-    kept = None if labels is None else array("q", (labels[i] for i, _ in rows))
-    sizes, stamps = array("q", (one.st_size for _, one in rows)), array("q", (one.st_mtime_ns for _, one in rows))
-    entries = Entries([names[i] for i, _ in rows], sizes, stamps, kept)
-    return Collection(root, entries, tuple(classes), tuple(trouble), Counter(), Folder(root))
-
-
 def _bad(index: Index) -> list[str]:
     """Each file that cannot be used: what a message calls it, and why."""
     place = index.collection
@@ -214,5 +172,5 @@ def _usable(index: Index) -> tuple[Collection, list[Seen | None]]:
     good = [i for i, one in enumerate(index.seen) if one is None or not one.reason]
     labels = index.collection.entries.labels
     chosen_labels = None if labels is None else [labels[i] for i in good]
-    usable = chosen(index.collection, good, chosen_labels, index.collection.classes)
+    usable = index.collection.chosen(good, chosen_labels, index.collection.classes)
     return usable, [index.seen[i] for i in good]

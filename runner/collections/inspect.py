@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from ...core import Dataset
+from ...files.collection import endings
 from ...files.pictures import decode, square
 from ...files.threads import in_order
 from ..console import TaskProgress
@@ -102,7 +103,7 @@ def inspect_files(root: Path, labels: str, size: int, workers: int) -> tuple[Fin
     sources = Sources([root], labels)
     (collection,) = sources.collections
     total = sum(entry.size for entry in collection.entries)
-    found = Findings(str(root), sources.classes, size, total, others=collection.others)
+    found = Findings(str(root), sources.classes, size, total, others=endings(collection.others))
     many = in_order(lambda item: look_at_file(item, size), sources.items, workers)
     found.looks = list(_watched(many, len(sources.items)))
 
