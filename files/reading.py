@@ -126,7 +126,7 @@ def look(
     return Seen(digest, True, several=made.frames > 1), made
 
 
-def rows_of(place: Readable, numbers: Sequence[int], treatment: Treatment) -> Tensor:
+def decoded_rows(place: Readable, numbers: Sequence[int], treatment: Treatment) -> Tensor:
     """Pictures of some numbers, uint8 (B, C, size, size), by this thread alone.
 
     Raises:

@@ -15,8 +15,7 @@ from typing import Literal, TypeAlias
 
 from ...files.collection import Collection, open_collection
 from ...registry import UserError
-from ._picture_set import chosen
-from ._torchvision import Remote, Source, rows_of
+from ._fetched import Published, Remote
 
 Colour = Literal["Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"]
 Hair = Literal["Bald", "Bangs", "Receding_Hairline", "Straight_Hair", "Wavy_Hair"]
@@ -58,7 +57,7 @@ def open_celeba(root: Path, split: Split, label: Attribute, download: bool) -> C
     pictures = replace(known[ZIP], instead=partial(_all_there, folder))
     wanted = [known[PARTITION], *([] if label == "none" else [known[ATTRIBUTES]]), pictures]
     names = ", ".join(one.file.name for one in wanted)
-    source = Source(
+    source = Published(
         title="CelebA",
         folder=folder,
         files=tuple(wanted),
@@ -93,9 +92,9 @@ def _read(texts: Sequence[Remote], folder: Path, split: Split, label: Attribute)
     names = [name for name, part in rows if part in PARTS[split]]
     found, numbers = _pictures(folder, names)
     if label == "none":
-        return chosen(found, numbers, None)
+        return found.chosen(numbers)
     signs = _signs(folder / ATTRIBUTES, label)
-    return chosen(found, numbers, [signs[name] == "1" for name in names], class_names(label))
+    return found.chosen(numbers, [signs[name] == "1" for name in names], class_names(label))
 
 
 def _signs(file: Path, attribute: str) -> dict[str, str]:
@@ -116,7 +115,7 @@ def _pictures(folder: Path, names: Sequence[str]) -> tuple[Collection, list[int]
     for place in filter(Path.exists, (folder / UNPACKED, folder / ZIP)):
         try:
             found = open_collection(place, "none")
-            return found, rows_of(names, found)
+            return found, found.numbers_of(names)
         except (UserError, RuntimeError) as error:
             refusals.append(str(error))
     raise RuntimeError("; ".join(refusals) or f"{ZIP} is not there")

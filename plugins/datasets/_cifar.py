@@ -1,6 +1,6 @@
 """CIFAR's two sets: an archive of pickled batches, each of which has a checksum.
 
-Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images".
+Published: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images".
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...files.places import data_folder
-from ._torchvision import Remote, Source, unpack_tar
+from ._fetched import Published, Remote, unpack_tar
 
 
 def read_batches(
@@ -48,7 +48,7 @@ def read_batches(
         instead=lambda: "unpacked" if all(one.whole for one in members.values()) else "",
         unpack=partial(unpack_tar, archive, folder),
     )
-    source = Source(
+    source = Published(
         title=name.replace("CIFAR", "CIFAR-"),
         folder=inside,
         files=(packed,),

@@ -1,6 +1,6 @@
 """Oxford 102 Flowers, through torchvision: 8189 photographs of flowers, 102 classes of 40 to 258 pictures.
 
-Source: Nilsback & Zisserman 2008, "Automated flower classification over a large number of classes", ICVGIP.
+Published: Nilsback & Zisserman 2008, "Automated flower classification over a large number of classes", ICVGIP.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ...files.collection import Collection, open_collection
 from ...files.places import data_folder
 from ...files.reading import Treatment
 from ...registry import UserError
-from ._picture_set import MemoryGiB, PictureSet, chosen
+from ._fetched import Published, Remote, unpack_tar
+from ._picture_set import MemoryGiB, PictureSet
 from ._resized import Side
-from ._torchvision import Remote, Source, rows_of, unpack_tar
 
 PICTURES = 8189
 Split: TypeAlias = Literal["all", "train", "val", "test", "train+val"]
@@ -91,7 +91,7 @@ def _open(folder: Path, parts: tuple[str, ...], download: bool) -> Collection:
         instead=partial(_unpacked, inside),
         unpack=partial(unpack_tar, known["image"].file, inside),
     )
-    source = Source(
+    source = Published(
         title="Oxford 102 Flowers",
         folder=inside,
         files=(packed, known["label"], known["setid"]),
@@ -121,7 +121,7 @@ def _read(
         found = open_collection(inside / "jpg", "none")
     except UserError as error:
         raise RuntimeError(str(error)) from error
-    return chosen(found, rows_of(names, found), [int(label_of[number - 1]) - 1 for number in numbers], classes)
+    return found.chosen(found.numbers_of(names), [int(label_of[number - 1]) - 1 for number in numbers], classes)
 
 
 def _unpacked(inside: Path) -> str:

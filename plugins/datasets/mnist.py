@@ -1,6 +1,6 @@
 """MNIST, through torchvision: 70,000 handwritten digits, 28 x 28, grey.
 
-Source: LeCun, Bottou, Bengio & Haffner 1998, "Gradient-Based Learning Applied to Document Recognition".
+Published: LeCun, Bottou, Bengio & Haffner 1998, "Gradient-Based Learning Applied to Document Recognition".
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ...core import Dataset, DataSpec, InMemory
 from ...files.places import data_folder
+from ._fetched import Published, Remote
 from ._idx import read_idx
 from ._resized import Size, resized
-from ._torchvision import Remote, Source
 
 
 class MNIST(InMemory):
@@ -64,7 +64,7 @@ def _open(name: str, folder: Path, split: str, download: bool) -> tuple[Tensor, 
     theirs: Any = getattr(datasets, name)
     inside = folder / name / "raw"
     files = dict(theirs.resources)
-    source = Source(
+    source = Published(
         title=name,
         folder=inside,
         files=tuple(

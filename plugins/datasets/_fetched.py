@@ -1,4 +1,4 @@
-"""What the sets that torchvision knows share: where they lie, how they are fetched, what is said where they are not.
+"""The files of a published set: how they are fetched and unpacked, what is said where they are not.
 
 Addresses and checksums are torchvision's. The fetching is ours: its functions leave a killed download under the name of
 the file, wait for a silent host for ever, and say little of what went wrong.
@@ -13,12 +13,11 @@ import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ...files.collection import Collection
 from ...files.progress import Progress
 from ._download import PIECE, fetch, looks_like_a_page
 
@@ -73,7 +72,7 @@ class Remote:
 
 
 @dataclass(frozen=True)
-class Source:
+class Published:
     """A set's files, and how to get them.
 
     Attributes:
@@ -138,19 +137,6 @@ class Source:
             f"to place it by hand: {self.by_hand};\n"
             f"or set dataset.root or DMF_DATA to the folder that holds {self.parent}"
         )
-
-
-def rows_of(names: Sequence[str], collection: Collection) -> list[int]:
-    """Where in a collection the pictures of these names are.
-
-    Raises:
-        RuntimeError: Some are not in it.
-    """
-    row = {name: i for i, name in enumerate(collection.entries.names)}
-    lost = [name for name in names if name not in row]
-    if lost:
-        raise RuntimeError(f"{len(lost)} of {len(names)} pictures are not in {collection.root}, the first {lost[0]}")
-    return [row[name] for name in names]
 
 
 def unpack_tar(archive: Path, into: Path) -> None:
