@@ -57,7 +57,7 @@ def open_celeba(root: Path, split: Split, label: Attribute, download: bool) -> C
     pictures = replace(known[ZIP], instead=partial(_all_there, folder))
     wanted = [known[PARTITION], *([] if label == "none" else [known[ATTRIBUTES]]), pictures]
     names = ", ".join(one.file.name for one in wanted)
-    source = Published(
+    published = Published(
         title="CelebA",
         folder=folder,
         files=tuple(wanted),
@@ -66,7 +66,7 @@ def open_celeba(root: Path, split: Split, label: Attribute, download: bool) -> C
         " many have fetched it; try again the next day",
         parent="celeba",
     )
-    return source.opened(partial(_read, wanted, folder, split, label), download)
+    return published.opened(partial(_read, wanted, folder, split, label), download)
 
 
 def class_names(attribute: Attribute) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """CIFAR's two sets: an archive of pickled batches, each of which has a checksum.
 
-Published: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images".
+Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images".
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def read_batches(
         instead=lambda: "unpacked" if all(one.whole for one in members.values()) else "",
         unpack=partial(unpack_tar, archive, folder),
     )
-    source = Published(
+    published = Published(
         title=name.replace("CIFAR", "CIFAR-"),
         folder=inside,
         files=(packed,),
@@ -58,7 +58,7 @@ def read_batches(
         inside=tuple(members.values()),
     )
     batches = [members[file] for file, _ in (theirs.train_list if split == "train" else theirs.test_list)]
-    return source.opened(partial(_read, batches, members[theirs.meta["filename"]], labels, names), download)
+    return published.opened(partial(_read, batches, members[theirs.meta["filename"]], labels, names), download)
 
 
 def _read(batches: list[Remote], meta: Remote, labels: str, names: str) -> tuple[Tensor, Tensor, tuple[str, ...]]:

@@ -1,6 +1,6 @@
 """Oxford 102 Flowers, through torchvision: 8189 photographs of flowers, 102 classes of 40 to 258 pictures.
 
-Published: Nilsback & Zisserman 2008, "Automated flower classification over a large number of classes", ICVGIP.
+Source: Nilsback & Zisserman 2008, "Automated flower classification over a large number of classes", ICVGIP.
 """
 
 from __future__ import annotations
@@ -91,14 +91,16 @@ def _open(folder: Path, parts: tuple[str, ...], download: bool) -> Collection:
         instead=partial(_unpacked, inside),
         unpack=partial(unpack_tar, known["image"].file, inside),
     )
-    source = Published(
+    published = Published(
         title="Oxford 102 Flowers",
         folder=inside,
         files=(packed, known["label"], known["setid"]),
         by_hand=f"fetch these files on a machine with a network and put them into {inside}, packed as they are",
         parent="flowers-102",
     )
-    return source.opened(partial(_read, inside, known["label"], known["setid"], parts, tuple(Theirs.classes)), download)
+    return published.opened(
+        partial(_read, inside, known["label"], known["setid"], parts, tuple(Theirs.classes)), download
+    )
 
 
 def _read(

@@ -1,6 +1,6 @@
 """MNIST, through torchvision: 70,000 handwritten digits, 28 x 28, grey.
 
-Published: LeCun, Bottou, Bengio & Haffner 1998, "Gradient-Based Learning Applied to Document Recognition".
+Source: LeCun, Bottou, Bengio & Haffner 1998, "Gradient-Based Learning Applied to Document Recognition".
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _open(name: str, folder: Path, split: str, download: bool) -> tuple[Tensor, 
     theirs: Any = getattr(datasets, name)
     inside = folder / name / "raw"
     files = dict(theirs.resources)
-    source = Published(
+    published = Published(
         title=name,
         folder=inside,
         files=tuple(
@@ -81,7 +81,7 @@ def _open(name: str, folder: Path, split: str, download: bool) -> tuple[Tensor, 
     )
     prefix = {"train": "train", "test": "t10k"}[split]
     wanted = (f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz")
-    return source.opened(
+    return published.opened(
         lambda: (read_idx(inside, wanted[0], files[wanted[0]]), read_idx(inside, wanted[1], files[wanted[1]])),
         download,
     )
