@@ -1,6 +1,7 @@
 """`dmf data prepare`: what it makes of pictures in any state, and what it says of each."""
 
 import hashlib
+import json
 import re
 import shutil
 import zipfile
@@ -215,6 +216,14 @@ def test_min_side(workdir: Path, prepared: Prepared) -> None:
     assert kept("--min-side", 32) == ["32.png"]
 
 
+def test_classes_of_which_nothing_is_left_are_told(workdir: Path, prepared: Prepared) -> None:
+    paint(workdir / "in/cat/1.png", 40, 40, seed=1)
+    paint(workdir / "in/dog/1.png", 9, 9, seed=2)
+    paint(workdir / "in/ant/1.png", 9, 9, seed=3)
+    assert "no picture is left of 2 classes: ant, dog" in prepared("in", "--out", "set", "--size", 32)
+    assert "no picture is left" not in prepared("in", "--out", "all", "--size", 32, "--min-side", 1)
+
+
 def test_pictures_are_the_same_by_pixels_alone(workdir: Path, prepared: Prepared) -> None:
     """Another size or one other pixel makes another picture, another format or turn does not."""
     first = paint(workdir / "in/0.png", 30, 20, seed=1)
@@ -317,7 +326,9 @@ MISTAKES: list[tuple[list[Any], str]] = [
     (["zoo", "flat"], "--labels none"),
     (["zoo", "--labels", "gone.json"], "gone.json"),
     (["zoo", "--min-side", 1000], "none of 14 pictures could be used"),
-    (["slash", "--labels", "labels.json"], "cannot be a folder's name"),
+    (["slash", "--labels", "labels.json"], "the class 'a/b' cannot be a folder's name"),
+    (["slash", "--labels", "hidden.json"], "the class '.a' cannot be a folder's name"),
+    (["slash", "--labels", "long.json"], "cannot be a folder's name"),
 ]
 
 
@@ -330,6 +341,8 @@ def test_mistakes_are_told(pets: Path, prepared: Prepared, words: list[Any], sen
     paint(Path("flat/1.png"))
     paint(Path("slash/1.png"))
     Path("slash/labels.json").write_text('{"1.png": "a/b"}')
+    Path("slash/hidden.json").write_text('{"1.png": ".a"}')
+    Path("slash/long.json").write_text(json.dumps({"1.png": "é" * 128}))
     before = tree(Path())
     out = [] if "--out" in words else ["--out", "set"]
     assert sentence in prepared(*words, *out, "--size", 32, code=2)
