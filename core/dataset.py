@@ -67,6 +67,11 @@ class Dataset(ABC):
         """All images as uint8 (N, C, H, W) and their conditioning, (N, ...) each; None when they are too many."""
         return None
 
+    def conditions(self) -> Cond | None:
+        """The conditioning of all images, (N, ...) each, where it is known without reading them; else None."""
+        held = self.tensors()
+        return None if held is None else held[1]
+
     def held_out(self) -> Dataset | None:
         """Images of the same kind that training never sees, or None."""
         return None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__
-from ..core import Dataset, Metric
+from ..core import Cond, Dataset, Metric
 from ..core.sampler import Watch
 from ..registry import PartRef, Recipe, UserError
 from .assemble import Model, ReferenceModel, build_sampling, grid_of, is_unguided, part
@@ -142,11 +142,19 @@ class Evaluation:
         maker = Generator(trained.model, trained.network, sampling, self.world.device, self.watch)
         whose = image_numbers(self.wanted.seed, len(self.dataset), 0, max(self.wanted.images, 1))
         batches = list(self._batches(self.wanted.images))
-        real = each(self.reference, (whose[numbers] for numbers in batches))
-        for numbers, (_, cond) in zip(batches, real, strict=True):
+        for numbers, cond in zip(batches, self._told(whose[numbers] for numbers in batches), strict=True):
             made = maker.batch(self.wanted.seed, numbers.tolist(), cond)
             asked.append(made.evaluations)
             yield made.images, cond.get("class"), made.numbers
+
+    def _told(self, order: Iterable[Tensor]) -> Iterator[Cond]:
+        """The conditions of some real images at a time, on the device; the images are read only where they must be."""
+        known = self.dataset.conditions()
+        if known is None:
+            yield from (cond for _, cond in each(self.reference, order))
+        else:
+            device = self.world.device
+            yield from ({name: value[rows].to(device) for name, value in known.items()} for rows in order)
 
     def _batches(self, count: int) -> Iterator[Tensor]:
         """This rank's numbers of 0 ... count - 1, a batch at a time: disjoint, each in one place."""

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from ..core import Dataset
 from ..core.sampler import Watch
-from ..files.sheets import class_rows, save_png, sheet, training_sheet
+from ..files.sheets import class_rows, save_png, sheet
 from ..files.writing import write_json
 from ..registry import Recipe, UserError
 from .assemble import Model, ReferenceModel, build_dataset, build_model, build_sampling, spec_as_dict
-from .conditions import check_guidance, conditions, save_examples
+from .conditions import check_guidance, conditions
 from .console import TaskProgress, log
 from .evaluate import Evaluation, Trained, table
 from .facts import check_codec, run_facts
@@ -31,6 +31,7 @@ from .reference import check_reference, load_reference, not_yet, reference_diges
 from .session import Session
 from .summary import network_summary
 from .train import Trainer
+from .training_images import show_data
 from .weights import find_weights
 
 PHASES = ("train", "sample", "evaluate")
@@ -113,13 +114,7 @@ def begin(session: Session, dataset: Dataset, model: Model, feed: Feed) -> None:
         "data: %s images of %s %s", f"{len(dataset):,}", "x".join(map(str, dataset.spec.shape)), feed.source.about()
     )
     session.describe(facts, files)
-    if session.world.first:
-        images, cond = feed.read(torch.arange(min(len(dataset), 600)))
-        save_examples(cond, dataset.spec, session.files.examples)
-        picture = training_sheet(images.cpu(), _cpu(cond.get("class")), dataset.spec.classes)
-        save_png(picture, session.folder / "data.png")
-        session.hooks.call("dmf_images", run=session, step=0, name="training images", images=picture)
-        session.wrote(session.folder / "data.png")
+    session.world.first_only(partial(show_data, session, dataset, feed.source))
 
 
 def what_is_run(session: Session, facts: dict[str, str]) -> str:
@@ -266,7 +261,3 @@ def done_message(session: Session, recipe: str, overrides: Sequence[str]) -> str
 
 def _relative(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _cpu(value: torch.Tensor | None) -> torch.Tensor | None:
-    return None if value is None else value.cpu()

@@ -74,6 +74,22 @@ def check_rows(dataset: Dataset) -> None:
         require(_same(dataset[i], together), f"{called(dataset)}[{i}] is not what rows({numbers}) gives at place {row}")
 
 
+def check_conditions(dataset: Dataset) -> None:
+    """All conditions at once, where that is offered, are those of the items."""
+    known = dataset.conditions()
+    if known is None:
+        return
+    lengths = {name: len(value) for name, value in known.items()}
+    require(
+        set(known) == set(dataset.spec.cond) and set(lengths.values()) <= {len(dataset)},
+        f"{called(dataset)}: conditions() gives {lengths}; the spec names {sorted(dataset.spec.cond)}, each with "
+        f"{len(dataset)} values",
+    )
+    for i in _some(dataset):
+        for name, value in dataset[i].cond.items():
+            require(torch.equal(known[name][i], value), f"{called(dataset)}[{i}] has another {name} than conditions()")
+
+
 def check_names(dataset: Dataset) -> None:
     """Each image has a name to call it by in one line, and what is left out has one too, with a reason."""
     names = [dataset.name_of(i) for i in _some(dataset)]
@@ -134,6 +150,7 @@ DATASET_CHECKS = (
     check_repeats,
     check_tensors,
     check_rows,
+    check_conditions,
     check_names,
     check_pickled,
     check_held_out,

@@ -357,6 +357,11 @@ class Deduplicating(Dots):
         return super().rows(list(dict.fromkeys(numbers)))
 
 
+class Relabelled(Dots):
+    def conditions(self) -> Mapping[str, Tensor]:
+        return {"class": self.cond["class"].roll(1)}
+
+
 class Nameless(Dots):
     def name_of(self, i: int) -> str:
         return f"image\n{i}"
@@ -419,6 +424,7 @@ DATASETS: Refused = [
     (Mislabelled(), on_datasets.check_items, r"expected a 0-d int64 in 0 \.\.\. 1"),
     (Flipping(), on_datasets.check_repeats, "another one when asked again"),
     (Shifted(), on_datasets.check_tensors, r"is not image 0 of tensors\(\)"),
+    (Relabelled(), on_datasets.check_conditions, r"\[0\] has another class than conditions\(\)"),
     (Sorted(), on_datasets.check_rows, r"is not what rows\(.*\) gives at place 0"),
     (Deduplicating(), on_datasets.check_rows, "rows of 22 numbers are 20 images"),
     (Nameless(), on_datasets.check_names, r"a line of text; got 'image\\n0'"),
