@@ -2,12 +2,13 @@
 
 A kept file says in its head of what it was made; it is written aside, flushed and renamed, so it is whole or it is not
 there; its length and its checksum are looked at before it is used. Two processes that keep the same thing at once each
-write their own, and the later one stays.
+write their own, and the later one stays. What is opened holds memory, mapped, and no open file: thousands may be.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -15,12 +16,13 @@ import struct
 import time
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import torch
 
 from .places import home
 
@@ -29,6 +31,7 @@ MARK = b"dmfkept1"
 PAGE = 4096  # the body starts on a page, to be mapped
 PIECE = 2**24  # bytes
 ABANDONED_S = 24 * 3600.0  # what is aside for so long, nobody writes any more
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 log = logging.getLogger("dmf")
 
 
@@ -50,10 +53,16 @@ class Kept:
     Attributes:
         head: What `keep` was told of it.
         body: Its bytes, uint8 (n,), mapped: read when they are looked at. To write into them changes no file.
+        whole: Whether the checksum fits, which reads all of it.
     """
 
     head: Mapping[str, Any]
-    body: np.ndarray[Any, np.dtype[np.uint8]]
+    body: Bytes
+    whole: Callable[[], bool]
+
+
+class Damaged(ValueError):
+    """A file that is not as `keep` wrote it; the text says how that is seen."""
 
 
 def keep(path: Path, head: Mapping[str, Any], body: Iterable[bytes | memoryview]) -> bool:
@@ -80,27 +89,44 @@ def keep(path: Path, head: Mapping[str, Any], body: Iterable[bytes | memoryview]
 
 
 def kept(path: Path) -> Kept | None:
-    """What is kept in a file; None where there is none, and where it is damaged, which the log tells."""
+    """What is kept in a file, checked; None where there is none, and where it is damaged, which the log tells."""
     try:
-        with open(path, "rb") as file:
-            mark, head_bytes, body_bytes, checksum = START.unpack(file.read(START.size))
-            start, length = _paged(START.size + head_bytes), os.fstat(file.fileno()).st_size
-            if mark != MARK or length != start + body_bytes:
-                raise ValueError(f"{length} bytes long, not {start + body_bytes}")
-            head = file.read(head_bytes)
-            # of the open file: another process may put a new one in its place at any time
-            body = np.memmap(file, np.uint8, "c", start) if body_bytes else np.empty(0, np.uint8)
-        if _checksum([head, *_pieces(body)]) != checksum:
-            raise ValueError("its checksum does not fit")
-        return Kept(json.loads(head), body)
+        found = open_kept(path)
+        if not found.whole():
+            raise Damaged("its checksum does not fit")
+        return found
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         log.warning("%s cannot be read (%s); what is in it is made anew", path, error.strerror)
         return None
-    except (ValueError, struct.error) as error:
+    except Damaged as error:
         log.warning("%s is damaged (%s) and is made anew", path, error)
         return None
+
+
+def open_kept(path: Path) -> Kept:
+    """What is kept in a file, of which the length and the head are read, and nothing of the body.
+
+    Raises:
+        OSError: There is none, or it cannot be read just now.
+        Damaged: It has another length, or no head.
+    """
+    with open(path, "rb") as file:
+        length, begun = os.fstat(file.fileno()).st_size, file.read(START.size)
+        if len(begun) < START.size:
+            raise Damaged(f"{length} bytes long")
+        mark, head_bytes, body_bytes, checksum = START.unpack(begun)
+        start = _paged(START.size + head_bytes)
+        if mark != MARK or length != start + body_bytes:
+            raise Damaged(f"{length} bytes long, not {start + body_bytes}")
+        text = file.read(head_bytes)
+        body = _mapped(file, length)[start:]
+    try:
+        head = json.loads(text)
+    except ValueError as error:
+        raise Damaged(f"its head is no JSON: {error}") from error
+    return Kept(head, body, lambda: _checksum([text, *_pieces(body)]) == checksum)
 
 
 def head_of(path: Path) -> Mapping[str, Any] | None:
@@ -136,6 +162,23 @@ def _write(path: Path, head: bytes, body: Iterable[bytes | memoryview]) -> None:
         os.fsync(file.fileno())
 
 
+def _mapped(file: IO[bytes], length: int) -> Bytes:
+    """All of an open file: of this one, though another process may put a new one in its place at any time.
+
+    Memory maps of Python hold a descriptor each, which are few; those of torch hold none.
+
+    Raises:
+        OSError: It cannot be mapped.
+    """
+    try:
+        place = f"/dev/fd/{file.fileno()}"
+        whole = torch.from_file(place, shared=False, size=length, dtype=torch.uint8, device="cpu")
+    except RuntimeError as error:
+        raise OSError(errno.ENOMEM, f"cannot be mapped: {error}", file.name) from error
+    found: Bytes = whole.numpy()
+    return found
+
+
 def _checksum(pieces: Iterable[bytes | memoryview]) -> int:
     checksum = 0
     for piece in pieces:
@@ -143,7 +186,7 @@ def _checksum(pieces: Iterable[bytes | memoryview]) -> int:
     return checksum
 
 
-def _pieces(body: np.ndarray[Any, np.dtype[np.uint8]]) -> Iterator[memoryview]:
+def _pieces(body: Bytes) -> Iterator[memoryview]:
     return (body[at : at + PIECE].data for at in range(0, len(body), PIECE))
 
 
