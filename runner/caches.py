@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,38 +45,41 @@ def found(root: Path, kinds: Sequence[str]) -> list[Cached]:
 
 
 def clear(root: Path, kinds: Sequence[str]) -> tuple[int, list[Path]]:
-    """Delete what is kept. A run that reads it goes on with it.
+    """Delete what is kept.
 
     Returns:
-        The bytes that were deleted, and what was left because a run adds to it now.
+        The bytes that were deleted, and what was left because a run has it open now.
 
     Raises:
         OSError: Something cannot be deleted.
     """
     freed, in_use = 0, []
     for path in (path for kind in kinds for path in (root / kind).glob("*")):
-        if _is_added_to(path):
-            in_use.append(path)
-            continue
-        freed += _size(path)
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        with _alone(path) as alone:
+            if not alone:
+                in_use.append(path)
+                continue
+            freed += _size(path)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
     return freed, in_use
 
 
-def _is_added_to(path: Path) -> bool:
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Whether no run has the cache open; none opens it meanwhile."""
     if not (path / LOCKS).is_file():
-        return False
+        yield True
+        return
     with open(path / LOCKS, "ab") as locks:
         try:
             fcntl.lockf(locks, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # a file system without locks
-            return False
-    return False
+            alone = True
+        except OSError as error:  # of others: a file system without locks
+            alone = error.errno not in (errno.EACCES, errno.EAGAIN)
+        yield alone
 
 
 def _size(path: Path) -> int:

@@ -1,5 +1,6 @@
 """What the tests of latents share: an autoencoder of diffusers with weights of chance, and a codec that needs none."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,17 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from dmf.core import Codec, DataSpec, InMemory, Pixels
-from dmf.runner.feed import Resident
-from dmf.runner.latents.fill import Filler
+from dmf.registry.recipe_types import Loading
+from dmf.runner.feed import Resident, Source
+from dmf.runner.latents.feed import latent_source
+from dmf.runner.latents.fill import Filler, remake
 from dmf.runner.latents.store import Contents, Store
 from dmf.runner.signals import Signals
 from dmf.runner.world import World
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 SETTINGS: dict[str, Any] = {"block_out_channels": (8, 16), "norm_num_groups": 4, "latent_channels": 4}
+ON_DISK = Loading(device_gib=0)
 ALONE = World(0, 1, torch.device("cpu"))
 SPEC = DataSpec((3, 8, 12), ("cat", "dog"))
 
@@ -86,3 +90,11 @@ def filled(data: InMemory, stores: list[Store], codec: Codec | None = None) -> l
     """The caches, whole."""
     Filler(stores, Resident(*data.tensors(), ALONE.device), codec or Pooled(data.spec), ALONE, Signals()).run()
     return stores
+
+
+def source(data: InMemory, stores: list[Store], codec: Codec | None = None, loading: Loading = ON_DISK) -> Source:
+    """What a feed reads of them."""
+    images = Resident(*data.tensors(), ALONE.device)
+    return latent_source(
+        stores, ALONE.device, loading, partial(remake, source=images, codec=codec or Pooled(data.spec))
+    )

@@ -1,6 +1,5 @@
 """`dmf data cache`: what is kept is listed with what it was made of, and deleted; not what a run adds to."""
 
-import fcntl
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
@@ -55,24 +54,24 @@ def test_it_is_deleted(cache: Path, dmf_command: Command) -> None:
         dmf_command("data", "cache", "--clear", "checkpoints")
 
 
-def hold(path: Path, held: "multiprocessing.Queue[int]", done: "multiprocessing.Queue[int]") -> None:
-    with open(path, "ab") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX, 1, 3)
-        held.put(1)
-        done.get(timeout=60)
+def hold(root: Path, held: "multiprocessing.Queue[int]", done: "multiprocessing.Queue[int]") -> None:
+    opened = store(pictures(), root)
+    held.put(1)
+    done.get(timeout=60)
+    assert opened.missing()
 
 
-def test_what_a_run_adds_to_is_left(cache: Path, dmf_command: Command) -> None:
+def test_what_a_run_has_open_is_left(cache: Path, dmf_command: Command) -> None:
     (latents,) = (cache / "latents").iterdir()
     context = multiprocessing.get_context("fork")
     held, done = context.Queue(), context.Queue()
-    other = context.Process(target=hold, args=(latents / "locks", held, done))
+    other = context.Process(target=hold, args=(cache / "latents", held, done))
     other.start()
     held.get(timeout=60)
     code, out, _ = dmf_command("data", "cache", "--clear")
     done.put(1)
     other.join(60)
-    assert code == 0 and f"left, a run is adding to it: {latents}" in out
+    assert code == 0 and f"left, a run uses it: {latents}" in out
     assert len(list(latents.glob("*.moments"))) == 4 and not list((cache / "pixels").iterdir())
     dmf_command("data", "cache", "--clear")
     assert not latents.exists()

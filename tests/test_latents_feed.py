@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from latents_kit import ALONE, SPEC, Pooled, filled, pictures, store
+from latents_kit import ALONE, ON_DISK, SPEC, Pooled, filled, pictures, source, store
 
 from dmf.core import Augmentation, InMemory
 from dmf.registry import build, read
@@ -14,12 +14,11 @@ from dmf.registry.recipe_types import Loading
 from dmf.runner.assemble import Model, build_path
 from dmf.runner.feed import Batch, Feed, Resident
 from dmf.runner.feed.host import Host
-from dmf.runner.latents.feed import LatentFeed, latent_source
+from dmf.runner.latents.feed import LatentFeed
 from dmf.runner.learner import Draws
 from dmf.runner.world import World
 
 BATCH = 12
-ON_DISK = Loading(device_gib=0)
 
 
 def flips(**options: Any) -> Augmentation:
@@ -34,7 +33,7 @@ def feeds(
     ways = (False, True) if changes else (False,)
     stores = filled(data, [store(data, folder, mirrored=mirrored) for mirrored in ways])
     images = Feed(data, 3, BATCH, world, changes, source=Resident(*data.tensors(), world.device))
-    return images, LatentFeed(images, latent_source(stores, world.device, loading))
+    return images, LatentFeed(images, source(data, stores, loading=loading))
 
 
 def same(latents: Batch, images: Batch) -> bool:
@@ -147,7 +146,7 @@ def test_encoded_or_not_x0_is_the_same(tmp_path: Path, dtype: torch.dtype) -> No
     data = pictures()
     stores = filled(data, [store(data, tmp_path, dtype=str(dtype).removeprefix("torch."))])
     images = Feed(data, 3, BATCH, ALONE, source=Resident(*data.tensors(), ALONE.device))
-    latents = LatentFeed(images, latent_source(stores, ALONE.device, ON_DISK))
+    latents = LatentFeed(images, source(data, stores))
     of_both = draws(moment_dtype=dtype)
     assert torch.equal(of_both(latents.batch(24), 24)[0], of_both(images.batch(24), 24)[0])
     rounded = of_both(images.batch(24), 24)[0] - draws()(images.batch(24), 24)[0]

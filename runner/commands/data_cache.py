@@ -34,7 +34,7 @@ def execute(args: argparse.Namespace) -> int:
         except OSError as error:
             raise UserError(f"{error.filename}: {error.strerror}; delete it by hand") from error
         for path in in_use:
-            print(f"left, a run is adding to it: {path}")
+            print(f"left, a run uses it: {path}")
         print(f"{told_size(freed)} deleted in {root}")
         return 0
     rows = found(root, KINDS)

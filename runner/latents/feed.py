@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from ...files.cache import told_size
+from ...files.cache import Damaged, told_size
 from ...registry.recipe_types import Loading
+from ..console import log
 from ..feed import Batch, Feed, Resident
 from ..feed.host import Host
 from ..feed.source import GIB, Rows, Source
+from .shards import SUMS
 from .store import Store
+
+Remake = Callable[[Store, int], None]
 
 
 class LatentFeed(Feed):
@@ -48,45 +52,51 @@ class LatentFeed(Feed):
         return pair[:, 0, 0, 0].to(torch.int64)
 
 
-def latent_source(stores: Sequence[Store], device: torch.device, loading: Loading) -> Source:
-    """The moments of some caches, one after the other.
+def latent_source(stores: Sequence[Store], device: torch.device, loading: Loading, remake: Remake) -> Source:
+    """The moments of some caches, one after the other; each image's are checked whenever they are read.
 
     Args:
         stores: All there.
         device: Where they go, and stay where they fit.
         loading: How much of it they may take; how many batches are gathered ahead.
+        remake: Makes a shard anew that is found damaged.
     """
     rows = sum(store.contents.images for store in stores)
-    size = rows * stores[0].contents.image_bytes
+    size, gather = rows * stores[0].contents.image_bytes, _Gather(stores, remake)
     if size <= loading.device_gib * GIB:
-        return Resident(
-            *_joined([_tensors(store, shard) for store in stores for shard in range(len(store.shards))]), device
-        )
-    return Host(_Gather(stores), rows, device, loading.ahead, f"read from disk ({told_size(size)})")
+        return Resident(*gather.all(), device)
+    return Host(gather, rows, device, loading.ahead, f"read from disk ({told_size(size)})")
 
 
 class _Gather:
     """Gathers rows from shards: each is one slice of a mapped file."""
 
-    def __init__(self, stores: Sequence[Store]) -> None:
-        self.stores = stores
+    def __init__(self, stores: Sequence[Store], remake: Remake) -> None:
+        self.stores, self.remake = stores, remake
 
     def __call__(self, numbers: Tensor) -> Rows:
         return _joined([self._row(number) for number in numbers.tolist()])
+
+    def all(self) -> Rows:
+        """All rows."""
+        shards = [(store, shard) for store in self.stores for shard in range(len(store.shards))]
+        return _joined([self._checked(store, shard, range(len(store.numbers(shard)))) for store, shard in shards])
 
     def _row(self, number: int) -> dict[str, Tensor]:
         which, image = divmod(number, self.stores[0].contents.images)
         store = self.stores[which]
         shard, place = divmod(image, store.per_shard)
-        return {name: value[place : place + 1] for name, value in _tensors(store, shard).items()}
+        return {name: value[place : place + 1] for name, value in self._checked(store, shard, [place]).items()}
 
-
-def _tensors(store: Store, shard: int) -> dict[str, Tensor]:
-    found = store.shards[shard]
-    assert found is not None, "the cache was filled"
-    return found
+    def _checked(self, store: Store, shard: int, places: Sequence[int]) -> dict[str, Tensor]:
+        try:
+            return store.rows(shard, places)
+        except Damaged as error:
+            log.warning("%s is damaged (%s) and is made anew", store.path(shard), error)
+            self.remake(store, shard)
+            return store.rows(shard, places)
 
 
 def _joined(parts: Sequence[dict[str, Tensor]]) -> Rows:
-    found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    found = {name: torch.cat([part[name] for part in parts]) for name in parts[0] if name != SUMS}
     return found.pop("moments"), {name.removeprefix("cond."): value for name, value in found.items()}

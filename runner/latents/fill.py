@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,14 +16,11 @@ from ..console import TaskProgress
 from ..feed.source import Rows, Source
 from ..signals import Interrupted, Signals
 from ..world import World
-from .store import Store
+from .store import CannotKeep, Store
 
 PIECE = 64  # images that are read at a time
 WAIT_S = 0.2  # for shards that another run makes
-
-
-class CannotKeep(UserError):
-    """Moments that cannot be kept; the text says why."""
+LOOK_S = 2.0  # to look for what others have made takes a while too
 
 
 class Filler:
@@ -41,6 +38,7 @@ class Filler:
         self.stores, self.source, self.codec, self.world, self.signals = stores, source, codec, world, signals
         self._claimed: deque[tuple[Store, int]] = deque()  # shards whose images the stream gives, in its order
         self._stream: Generator[Rows] | None = None
+        self._looked = time.monotonic()
 
     def run(self) -> None:
         """Until every shard is there, for all ranks.
@@ -49,14 +47,13 @@ class Filler:
 
         Raises:
             CannotKeep: A shard cannot be written.
-            UserError: An image cannot be read, or its moments are no numbers.
+            UserError: An image or a shard cannot be read, or moments are no numbers.
         """
         total, there = sum(store.contents.images for store in self.stores), sum(store.count() for store in self.stores)
         try:
             with TaskProgress("encode", total, there, 1, self.world.first) as bar:
                 while self._more():
-                    self.world.together(self._make_one)
-                    bar.step(sum(store.look() for store in self.stores))
+                    bar.step(self.world.together(self._round))
         finally:
             if self._stream is not None:
                 self._stream.close()
@@ -75,26 +72,39 @@ class Filler:
             raise Interrupted(asked)
         return bool(more)
 
-    def _make_one(self) -> None:
-        """Write a shard that nobody else makes; where there is none, wait a moment for those who do."""
+    def _round(self) -> int:
+        """Write a shard, and look now and then at what others have written; how many images have come."""
+        before = self._count()
+        if not self._make_one() or time.monotonic() > self._looked + LOOK_S:
+            for store in self.stores:
+                store.look()
+            self._looked = time.monotonic()
+        return self._count() - before
+
+    def _count(self) -> int:
+        return sum(store.count() for store in self.stores)
+
+    def _make_one(self) -> bool:
+        """Write a shard that nobody else makes; where there is none, wait a moment for those who do, and say False."""
         if self._stream is None:
             order = self._order()
             first = next(order, None)
             if first is None:
                 time.sleep(WAIT_S)
-                return
+                return False
             self._stream = self.source.stream(itertools.chain([first], order))
         made: list[Rows] = []
         for images, cond in self._stream:
             store, shard = self._claimed[0]
-            made.append((self._moments(images, store), {name: value.cpu() for name, value in cond.items()}))
+            made.append(_encoded(self.codec, store, images, cond))
             if sum(len(moments) for moments, _ in made) == len(store.numbers(shard)):
                 self._claimed.popleft()
-                _write(store, shard, made)
-                return
+                self._write(store, shard, made)
+                return True
             if self.signals.requested:
-                return
+                return True
         self._stream = None
+        return False
 
     def _order(self) -> Iterator[Tensor]:
         """The images of one shard after the other, each claimed when its turn to be read comes, (PIECE,) at a time."""
@@ -104,21 +114,38 @@ class Filler:
                     self._claimed.append((store, shard))
                     yield from torch.split(torch.tensor(store.numbers(shard)), PIECE)
 
-    @torch.no_grad()
-    def _moments(self, images: Tensor, store: Store) -> Tensor:
-        moments = self.codec.moments(images.flip(-1) if store.contents.mirrored else images)
-        assert moments is not None, "a codec with a moment_shape gives moments"
-        return moments.to(getattr(torch, store.contents.dtype)).cpu()
+    def _write(self, store: Store, shard: int, made: Sequence[Rows]) -> None:
+        try:
+            if not store.write(shard, *_joined(made, store, shard)):
+                raise CannotKeep(f"{store.path(shard)} cannot be written")
+        finally:
+            store.release(shard)
 
 
-def _write(store: Store, shard: int, made: Sequence[Rows]) -> None:
+def remake(store: Store, shard: int, source: Source, codec: Codec) -> None:
+    """Make a damaged shard anew, now; where it cannot be written it is in memory as long as the store.
+
+    Raises:
+        UserError: An image cannot be read.
+    """
+    parts = torch.split(torch.tensor(store.numbers(shard)), PIECE)
+    made = [_encoded(codec, store, *source.take(numbers)) for numbers in parts]
+    store.write(shard, *_joined(made, store, shard))
+
+
+@torch.no_grad()
+def _encoded(codec: Codec, store: Store, images: Tensor, cond: Mapping[str, Tensor]) -> Rows:
+    """Moments as they are kept, and conditions, on the CPU."""
+    moments = codec.moments(images.flip(-1) if store.contents.mirrored else images)
+    assert moments is not None, "a codec with a moment_shape gives moments"
+    dtype = getattr(torch, store.contents.dtype)
+    return moments.to(dtype).cpu(), {name: value.cpu() for name, value in cond.items()}
+
+
+def _joined(made: Sequence[Rows], store: Store, shard: int) -> Rows:
     moments = torch.cat([one for one, _ in made])
     _check_finite(moments, store, shard)
-    cond = {name: torch.cat([one[name] for _, one in made]) for name in made[0][1]}
-    written = store.write(shard, moments, cond)
-    store.release(shard)
-    if not written:
-        raise CannotKeep(f"{store.path(shard)} cannot be written")
+    return moments, {name: torch.cat([one[name] for _, one in made]) for name in made[0][1]}
 
 
 def _check_finite(moments: Tensor, store: Store, shard: int) -> None:

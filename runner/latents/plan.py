@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from functools import partial
 
 import torch
 
 from ... import __version__
 from ...core import Codec, Dataset
 from ...files.cache import cache_folder, told_size
-from ...files.progress import Progress
 from ...registry import Recipe, UserError
 from ..assemble import Model
 from ..console import log
 from ..feed import Feed
 from ..session import Session
 from .feed import LatentFeed, latent_source
-from .fill import CannotKeep, Filler
-from .store import Contents, Store
+from .fill import Filler, remake
+from .store import CannotKeep, Contents, Store
 
 WHAT = "latents"
+SPARE = 0.05  # of the disk's free room
 ELSEWHERE = (
     "set DMF_CACHE to a folder with more room, write latents.dtype: float16, which takes half of it, or "
-    "latents.cache: false, which encodes each image whenever it is trained on"
+    "latents.cache: false, which encodes each image whenever it is trained on; what there is of them stays, and "
+    "dmf data cache --clear latents deletes it"
 )
 
 
@@ -61,6 +62,8 @@ def _why_not(recipe: Recipe, model: Model, dataset: Dataset, demanded: bool) -> 
     """Why latents cannot be kept, or by ``auto`` should not."""
     if model.codec.moment_shape is None:
         return f"codec {recipe.codec.name} has no moments to keep; leave latents.cache out"
+    if not model.codec.facts():
+        return f"codec {recipe.codec.name} has no facts, such as its weights' sha256, that kept moments are known by"
     for ref, change in zip(recipe.augment, model.augmentations, strict=True):
         if not change.mirrors:
             return (
@@ -89,13 +92,14 @@ def _of_moments(session: Session, model: Model, feed: Feed) -> Feed:
     if int(world.max(torch.tensor(sum(len(store.missing()) for store in stores)))):
         log.info("latents: encoding %s", _told(stores))
         Filler(stores, feed.source, model.codec, world, session.signals).run()
-    source = latent_source(stores, world.device, recipe.loading)
+    remaking = partial(remake, source=feed.source, codec=model.codec)
+    source = world.together(lambda: latent_source(stores, world.device, recipe.loading, remaking))
     log.info("latents: %s; %s", _told(stores), source.about())
     return LatentFeed(feed, source)
 
 
 def _stores(recipe: Recipe, codec: Codec, dataset: Dataset) -> list[Store]:
-    """The caches, one of the images as they are and one of them mirrored, with what is there opened and checked."""
+    """The caches, one of the images as they are and one of them mirrored, with what is there opened."""
     folder, about = cache_folder(WHAT), {"dataset": recipe.dataset.name, "run": recipe.name, "dmf": __version__}
     try:
         stores = [
@@ -104,19 +108,17 @@ def _stores(recipe: Recipe, codec: Codec, dataset: Dataset) -> list[Store]:
         ]
     except OSError as error:
         raise CannotKeep(f"{error.filename or folder} cannot be written ({error.strerror})") from error
-    with Progress("check latents", sum(store.contents.images for store in stores)) as bar:
-        for store in stores:
-            store.look(bar.step)
+    for store in stores:
+        store.look()
     return stores
 
 
 def _contents(recipe: Recipe, codec: Codec, dataset: Dataset, mirrored: bool) -> Contents:
     assert codec.moment_shape is not None
-    facts: Mapping[str, object] = codec.facts() or recipe.codec.options  # options name files: facts say what is in them
     _, cond = dataset.rows([0])
     forms = {name: (tuple(one.shape[1:]), str(one.dtype).removeprefix("torch.")) for name, one in cond.items()}
     of_data = (dataset.fingerprint(), len(dataset), mirrored)
-    return Contents(recipe.codec.name, facts, *of_data, codec.moment_shape, recipe.latents.dtype, forms)
+    return Contents(recipe.codec.name, codec.facts(), *of_data, codec.moment_shape, recipe.latents.dtype, forms)
 
 
 def _check_room(stores: list[Store]) -> None:
@@ -125,10 +127,13 @@ def _check_room(stores: list[Store]) -> None:
     Raises:
         CannotKeep: It has less.
     """
-    need = sum((store.contents.images - store.count()) * store.contents.image_bytes for store in stores)
+    need = sum((store.contents.images - store.count()) * store.contents.row_bytes for store in stores)
     free = shutil.disk_usage(stores[0].folder).free
-    if need > free:
-        raise CannotKeep(f"they need {told_size(need)}, and {stores[0].folder.parent} has {told_size(free)} free")
+    if need > (1 - SPARE) * free:
+        raise CannotKeep(
+            f"they need {told_size(need)}, and {stores[0].folder.parent} has {told_size(free)} free, of which "
+            f"{SPARE:.0%} are left to others, such as checkpoints"
+        )
 
 
 def _told(stores: list[Store]) -> str:

@@ -1,7 +1,12 @@
-"""A shard: the moments of some images in a row and their conditions, in one kept file (`files.cache`)."""
+"""A shard: the moments of some images in a row and their conditions, in one kept file (`files.cache`).
+
+It holds a checksum of each image too. Images are read in random order: the checksum of a whole file would have all
+files read before the first few batches.
+"""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...files.cache import keep, kept
-from ..console import log
+from ...files.cache import Damaged, keep, open_kept
 
 Tensors = Mapping[str, Tensor]
 ALIGNED = 64  # bytes: where each tensor starts
+SUMS = "sums"  # the checksums: int64 (n,)
+
+
+def summed(tensors: Tensors) -> dict[str, Tensor]:
+    """The tensors of a shard with the checksums of its images, which are the rows of each."""
+    count = len(next(iter(tensors.values())))
+    return {**tensors, SUMS: torch.tensor([_sum(tensors, place) for place in range(count)], dtype=torch.int64)}
+
+
+def fits(tensors: Tensors, place: int) -> bool:
+    """Whether an image of a shard is as it was written."""
+    return _sum(tensors, place) == int(tensors[SUMS][place])
 
 
 def write_shard(path: Path, tensors: Tensors, key: str, first: int) -> bool:
@@ -30,7 +46,7 @@ def write_shard(path: Path, tensors: Tensors, key: str, first: int) -> bool:
 
 
 def open_shard(path: Path, like: Tensors, key: str, first: int) -> dict[str, Tensor] | None:
-    """The tensors of a shard, mapped: every byte is checked now, and read again when it is looked at.
+    """The tensors of a shard, mapped: its length and its head are checked, and of its images nothing is read yet.
 
     Args:
         path: Of the shard.
@@ -39,20 +55,32 @@ def open_shard(path: Path, like: Tensors, key: str, first: int) -> dict[str, Ten
         first: Number of the first image.
 
     Returns:
-        The tensors by name; None where there is no file, and where it is another or damaged, which the log tells.
+        The tensors by name; None where there is no file.
+
+    Raises:
+        Damaged: It is, or it is another one.
+        OSError: It cannot be read just now.
     """
-    found = kept(path)
-    if found is None:
+    try:
+        found = open_kept(path)
+    except FileNotFoundError:
         return None
     if found.head != _head(like, key, first):
-        log.warning("%s is of another cache, or of another place in it, and is made anew", path)
-        return None
+        raise Damaged("of another cache, or of another place in it")
     tensors, start = {}, 0
     for name, one in sorted(like.items()):
         flat = torch.from_numpy(found.body[start : start + one.nbytes])
         tensors[name] = flat.view(one.dtype).view(one.shape)
         start += _aligned(one.nbytes)
     return tensors
+
+
+def _sum(tensors: Tensors, place: int) -> int:
+    found = 0
+    for name, one in sorted(tensors.items()):
+        if name != SUMS:
+            found = zlib.crc32(_bytes(one[place]), found)
+    return found
 
 
 def _head(tensors: Tensors, key: str, first: int) -> dict[str, Any]:
@@ -62,8 +90,12 @@ def _head(tensors: Tensors, key: str, first: int) -> dict[str, Any]:
 
 def _body(tensors: Tensors) -> Iterator[memoryview | bytes]:
     for _, one in sorted(tensors.items()):
-        yield np.ascontiguousarray(one.numpy()).reshape(-1).view(np.uint8).data
+        yield _bytes(one)
         yield bytes(_aligned(one.nbytes) - one.nbytes)
+
+
+def _bytes(one: Tensor) -> memoryview:
+    return np.ascontiguousarray(one.numpy()).reshape(-1).view(np.uint8).data
 
 
 def _aligned(length: int) -> int:

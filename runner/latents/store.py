@@ -12,7 +12,8 @@ import fcntl
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,13 +22,21 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from ...files.cache import Damaged
 from ...files.writing import read_json, write_json
-from .shards import open_shard, write_shard
+from ...registry import UserError
+from ..console import log
+from .shards import SUMS, fits, open_shard, summed, write_shard
 
-FORMAT = 1  # of the shards; another one makes another cache
+FORMAT = 2  # of the shards; another one makes another cache
 HEAD, LOCKS = "cache.json", "locks"
 HEAD_BYTE = 2**40  # of the file of locks; those before it are the shards'
-THREADS = 4  # that check shards: the checksum is faster than most disks
+USE_BYTE = HEAD_BYTE + 1  # whoever has the cache open holds it, together with others
+THREADS = 4  # that open shards: over a network each takes a while
+
+
+class CannotKeep(UserError):
+    """Moments that cannot be kept; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +73,15 @@ class Contents:
         """Bytes of one image's moments; its conditions are small beside them."""
         return math.prod(self.shape) * torch.zeros((), dtype=getattr(torch, self.dtype)).element_size()
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of all that is kept of one image."""
+        return sum(one.nbytes for one in self.rows(1).values())
+
     def rows(self, count: int) -> dict[str, Tensor]:
         """What ``count`` images have in a shard, without memory: for shapes and types."""
-        forms = {"moments": (self.shape, self.dtype), **{f"cond.{name}": one for name, one in self.cond.items()}}
+        cond = {f"cond.{name}": one for name, one in self.cond.items()}
+        forms = {"moments": (self.shape, self.dtype), SUMS: ((), "int64"), **cond}
         return {
             name: torch.empty((count, *shape), dtype=getattr(torch, dtype), device="meta")
             for name, (shape, dtype) in forms.items()
@@ -86,7 +101,10 @@ class Store:
         key: The sha256 of its contents.
         folder: Where it lies.
         per_shard: Images in each shard but the last.
-        shards: The tensors of each shard that has been found whole; None for the others.
+        shards: The tensors of each shard that is there, mapped; None for the others. `rows` checks what it gives.
+
+    Raises:
+        OSError: The cache cannot be made there.
     """
 
     def __init__(self, contents: Contents, folder: Path, shard_mib: float, about: Mapping[str, str]) -> None:
@@ -103,8 +121,12 @@ class Store:
         None for a cache that can only be read, which may be whole.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            return open(self.folder / LOCKS, "ab")
+            while True:
+                locks = _made(self.folder / LOCKS)
+                _lock(locks, fcntl.LOCK_SH, USE_BYTE)
+                if (self.folder / LOCKS).exists():
+                    return locks
+                locks.close()  # the cache was cleared between the two
         except OSError:
             if read_head(self.folder) is None:
                 raise
@@ -139,34 +161,77 @@ class Store:
         """Images that are there."""
         return sum(len(self.numbers(number)) for number, shard in enumerate(self.shards) if shard is not None)
 
-    def look(self, seen: Callable[[int], object] = abs) -> int:
+    def look(self) -> int:
         """Open the shards that have appeared since the last look; damaged ones are told and removed.
-
-        Args:
-            seen: Told of the number of images, a shard at a time.
 
         Returns:
             How many images they have.
-        """
-        before = self.count()
-        with ThreadPoolExecutor(THREADS) as threads:
-            missing = self.missing()
-            for number, found in zip(missing, threads.map(self._open, missing), strict=True):
-                self.shards[number] = found
-                seen(len(self.numbers(number)))
-        return self.count() - before
 
-    def _open(self, shard: int) -> dict[str, Tensor] | None:
+        Raises:
+            UserError: One cannot be read just now.
+            CannotKeep: A damaged one cannot be removed.
+        """
+        missing = self.missing()
+        if not missing:
+            return 0
+        with _telling(self.folder):
+            names = set(os.listdir(self.folder)) if self.folder.exists() else set()
+        there = [shard for shard in missing if self.path(shard).name in names]
+        with ThreadPoolExecutor(THREADS) as threads:
+            return sum(threads.map(self.take, there))
+
+    def take(self, shard: int) -> int:
+        """Open a shard, if it is there: see `look`."""
+        try:
+            self.shards[shard] = self._opened(shard)
+        except Damaged as error:
+            self.shards[shard] = None
+            log.warning("%s is damaged (%s) and is made anew", self.path(shard), error)
+            self._remove(shard)
+        return len(self.numbers(shard)) if self.shards[shard] is not None else 0
+
+    def _opened(self, shard: int) -> dict[str, Tensor] | None:
         numbers, path = self.numbers(shard), self.path(shard)
-        found = open_shard(path, self.contents.rows(len(numbers)), self.key, numbers.start)
-        if found is None and self._locks is not None:
-            path.unlink(missing_ok=True)  # damaged: what is there counts as made
+        with _telling(path):
+            return open_shard(path, self.contents.rows(len(numbers)), self.key, numbers.start)
+
+    def _remove(self, shard: int) -> None:
+        """Remove a damaged shard, since what is there counts as made; not one that another has put in its place."""
+        if self._locks is None or not self._lock(shard):
+            return  # it can only be read: that is told when it is to be written; or another is at it
+        try:
+            self._opened(shard)
+        except Damaged:
+            try:
+                self.path(shard).unlink(missing_ok=True)
+            except OSError as error:
+                raise CannotKeep(f"{self.path(shard)} is damaged and cannot be removed ({error.strerror})") from error
+        finally:
+            self.release(shard)
+
+    def rows(self, shard: int, places: Iterable[int]) -> dict[str, Tensor]:
+        """The tensors of a shard, of which the images at some places have been checked.
+
+        Raises:
+            Damaged: One of them is not as it was written, in the file as it lies there now.
+            UserError: The shard cannot be read just now.
+        """
+        places = list(places)
+        found = self.shards[shard]
+        if found is None or not all(fits(found, place) for place in places):
+            self.shards[shard] = found = self._opened(shard)  # another may have made it anew
+            if found is None or not all(fits(found, place) for place in places):
+                raise Damaged("not there" if found is None else "its checksum does not fit")
         return found
 
     def write(self, shard: int, moments: Tensor, cond: Mapping[str, Tensor]) -> bool:
-        """Add a shard; False, and a warning, where that is not possible."""
-        tensors = {"moments": moments, **{f"cond.{name}": value for name, value in cond.items()}}
-        return write_shard(self.path(shard), tensors, self.key, self.numbers(shard).start)
+        """Add a shard; False, and a warning, where that is not possible: it is then in memory alone."""
+        tensors = summed({"moments": moments, **{f"cond.{name}": value for name, value in cond.items()}})
+        written = write_shard(self.path(shard), tensors, self.key, self.numbers(shard).start)
+        self.shards[shard] = tensors
+        if written:
+            self.take(shard)
+        return written
 
     def claim(self, shard: int) -> bool:
         """Hold a shard to make it, until `release` or the end of the process; not where another makes it or has."""
@@ -174,10 +239,11 @@ class Store:
             return True  # a damaged one, which cannot be written: that is told when it is tried
         if not self._lock(shard):
             return False
-        if self.path(shard).exists():
+        with _telling(self.path(shard)):
+            there = self.path(shard).exists()
+        if there:
             self.release(shard)
-            return False
-        return True
+        return not there
 
     def release(self, shard: int) -> None:
         """Give a claim back."""
@@ -186,17 +252,41 @@ class Store:
                 fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, shard)
 
     def _lock(self, byte: int, wait: bool = False) -> bool:
-        """Lock a byte of the file of locks, which need not be there; whether that could be done.
+        """Lock a byte of the file of locks, which need not be there; whether that could be done."""
+        return self._locks is None or _lock(self._locks, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), byte)
 
-        Where the file system has no locks, everybody may: two then make the same shard, and no harm is done.
-        """
-        if self._locks is None:
-            return True
-        try:
-            fcntl.lockf(self._locks, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
-        except OSError as error:
-            return error.errno not in (errno.EACCES, errno.EAGAIN)
-        return True
+
+def _made(path: Path) -> IO[bytes]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return open(path, "a+b")
+
+
+def _lock(locks: IO[bytes], how: int, byte: int) -> bool:
+    """Lock a byte of a file; whether that could be done.
+
+    Where the file system has no locks, everybody may: two then make the same shard, and no harm is done.
+    """
+    try:
+        fcntl.lockf(locks, how, 1, byte)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
+    return True
+
+
+@contextlib.contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """What cannot be read just now is no damage: hours of work lie there, and nobody is to make them anew for it.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}, errno {error.errno}), and is left as it is; when it can be read "
+            "again, give the same command, or write latents.cache: false to go on without what is kept"
+        ) from error
 
 
 def read_head(folder: Path) -> dict[str, Any] | None:
