@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import ImageFont
 
+from .words import short
+
 LONG_NAME = 24  # letters of a name
 
 
@@ -24,16 +26,13 @@ def written_names(classes: Sequence[str]) -> list[str]:
         classes: All of them, in order of their numbers.
     """
     return [
-        _short(unicodedata.normalize("NFC", name)) if _has(name) else f"class {k}" for k, name in enumerate(classes)
+        short(unicodedata.normalize("NFC", name), LONG_NAME) if _has(name) else f"class {k}"
+        for k, name in enumerate(classes)
     ]
 
 
 def _has(name: str) -> bool:
     return bool(name.strip()) and all(ord(letter) in _letters() for letter in unicodedata.normalize("NFC", name))
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONG_NAME else name[: LONG_NAME - 1] + "…"
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ from ..registry import UserError
 
 IMAGES = "images"
 MANIFEST = "manifest.jsonl"  # there when all is done
+SAMPLES = "samples.png"
 PART = "manifest.part.jsonl"  # until then
 BEGUN = ".begun.json"
 

@@ -21,6 +21,11 @@ def brief(text: str) -> str:
     return shown if len(shown) <= LONG_NAME else f"{shown[: LONG_NAME // 2]} ... {shown[-LONG_NAME // 4 :]}"
 
 
+def short(text: str, longest: int) -> str:
+    """A text that fits where there is room for so many letters: of a longer one the beginning."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
 def few(names: Sequence[str]) -> str:
     """The first four, in one line."""
     return ", ".join(map(brief, names[:4])) + (", ..." if len(names) > 4 else "")

@@ -96,6 +96,26 @@ def test_pictures_of_one_colour(inspected: Inspected, workdir: Path) -> None:
     assert found["one_colour"] == ["nearly.png", "red.png"] and "2 pictures are nearly of one colour" in said
 
 
+def test_later_frames_are_told(inspected: Inspected, workdir: Path) -> None:
+    paint(workdir / "in/a.png", 20, 20)
+    Image.new("RGB", (20, 20), "red").save(
+        workdir / "in/b.gif", save_all=True, append_images=[Image.new("RGB", (20, 20), "blue")]
+    )
+    said, found = inspected("in")
+    assert found["several_frames"] == ["b.gif"]
+    assert "1 picture has several frames, of which the first is taken\n  b.gif" in said
+
+
+def test_the_last_of_six_takes_the_place_of_a_count(inspected: Inspected, workdir: Path) -> None:
+    paint(workdir / "in/a.png")
+    for k in range(6):
+        (workdir / f"in/bad{k}.png").touch()
+    assert "bad5.png is empty" in inspected("in")[0]
+    (workdir / "in/bad6.png").touch()
+    said, _ = inspected("in")
+    assert "bad4.png is empty" in said and "bad5.png" not in said and "and 2 more" in said
+
+
 def test_an_ending_that_lies_and_grey_pictures(inspected: Inspected, workdir: Path) -> None:
     paint(workdir / "in/1.png", mode="L", seed=1)
     paint(workdir / "in/2.jpg", mode="L", seed=2)

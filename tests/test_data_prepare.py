@@ -81,11 +81,13 @@ def test_the_manifest_tells_of_every_picture(pets: Path, prepared: Prepared) -> 
     assert head["options"] == {"size": 32, "channels": 3, "labels": "auto", "background": "white", "min_side": 16}
     assert head["classes"] == ["cat", "dog"] and head["sources"][0]["root"] == str(pets)
     assert {Path(line["source"]).relative_to(pets).as_posix() for line in lines} == {
-        file.relative_to(pets).as_posix() for file in pets.rglob("*.*") if file.name != "notes.txt"
+        file.relative_to(pets).as_posix() for file in pets.rglob("*.*")
     }
     for line in lines:
         content = Path(line["source"]).read_bytes()
-        assert content == b"" or line["sha256"] == hashlib.sha256(content).hexdigest()
+        assert (
+            content == b"" or line["source"].endswith(".txt") or line["sha256"] == hashlib.sha256(content).hexdigest()
+        )
         if "file" in line:
             packed = (Path("set") / line["file"]).read_bytes()
             assert line["file_sha256"] == hashlib.sha256(packed).hexdigest() and "left_out" not in line
@@ -107,13 +109,40 @@ def test_what_is_left_out_is_told_with_its_reason(pets: Path, prepared: Prepared
         "dog/4.png": "cannot be used",
         "dog/5.jpg": "cannot be used",
         "dog/6.png": "cannot be used",
+        "notes.txt": "no picture by its ending",
     }
+    assert lines["notes.txt"]["reason"] == "ends in .txt, as no picture does"
     assert lines["cat/4.png"]["reason"] == f"has the same pixels as {pets / 'cat/1.png'}"
     assert lines["dog/2.png"]["reason"].endswith("which is 'cat', and this one 'dog'")
     assert lines["dog/3.png"]["reason"] == "has 9 x 50 pixels; --min-side is 16"
-    assert "7 of 14 pictures, 32x32, colour" in said and "left out 7" in said
+    assert "7 of 14 pictures, 32x32, colour" in said and "left out 7 pictures and 1 other file" in said
     assert all(str(pets / name) in said for name in why)
     assert "warning: 1 picture is under two classes" in said
+
+
+def test_files_that_are_no_pictures_are_told_one_by_one(workdir: Path, prepared: Prepared) -> None:
+    shutil.copy(paint(workdir / "in/1.png", seed=1), workdir / "in/bare")
+    for name in ("a.heic", "b.tga", "c.txt"):
+        (workdir / "in" / name).write_text("x")
+    said = prepared("in", "--out", "set", "--size", 16)
+    assert "1 of 1 pictures" in said and "left out 0 pictures and 4 other files" in said
+    why = {line["source"].rpartition("/")[2]: line["reason"] for line in manifest(Path("set"))[1] if "left_out" in line}
+    assert why.keys() == {"bare", "a.heic", "b.tga", "c.txt"} and "name it after its format" in why["bare"]
+    assert "write it as PNG or JPEG" in why["a.heic"] and "write it as PNG or JPEG" in why["b.tga"]
+    for change in ((workdir / "in/d.md").touch, (workdir / "in/a.heic").unlink):
+        change()
+        prepared("in", "--out", "set", "--size", 16)
+        listed = {line["source"].rpartition("/")[2] for line in manifest(Path("set"))[1]}
+        assert listed == {file.name for file in Path("in").iterdir()}, "the list follows, the pictures stay"
+
+
+def test_later_frames_are_told(workdir: Path, prepared: Prepared) -> None:
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    (workdir / "in").mkdir()
+    frames[0].save(workdir / "in/a.gif", save_all=True, append_images=frames[1:])
+    said = prepared("in", "--out", "set", "--size", 16)
+    assert f"of 1 picture with several frames the first is taken: {workdir / 'in/a.gif'}" in said
+    assert manifest(Path("set"))[1][0]["frames"] == 2
 
 
 def test_merging_unites_classes_of_one_name(workdir: Path, prepared: Prepared) -> None:

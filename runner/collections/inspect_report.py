@@ -98,6 +98,10 @@ def _findings(found: Findings) -> Iterator[str]:
     if flat:
         what = counted(len(flat), "picture is", "pictures are")
         yield from _examples(f"{what} nearly of one colour (deviation below {FLAT:g})", [_name(o) for o in flat])
+    moving = [look for look in found.usable if look.frames > 1]
+    if moving:
+        what = counted(len(moving), "picture has", "pictures have")
+        yield from _examples(f"{what} several frames, of which the first is taken", [_name(look) for look in moving])
     lying = [look for look in found.usable if not _ending_fits(look)]
     if lying:
         what = counted(len(lying), "file is", "files are")
@@ -120,8 +124,9 @@ def _findings(found: Findings) -> Iterator[str]:
 
 def _examples(what: str, some: Sequence[str]) -> Iterator[str]:
     yield what
-    yield from (f"  {one}" for one in some[:EXAMPLES])
-    if len(some) > EXAMPLES:
+    more = len(some) > EXAMPLES + 1  # one more takes no more room than to say so
+    yield from (f"  {one}" for one in (some[:EXAMPLES] if more else some))
+    if more:
         yield f"  and {len(some) - EXAMPLES:,} more (--json FILE has them all)"
 
 
@@ -153,6 +158,7 @@ def as_json(found: Findings) -> dict[str, Any]:
         "modes": _counts(look.mode for look in usable),
         **_json_of_pixels(found),
         "duplicates": [[look.name for look in group] for group in found.duplicates()],
+        "several_frames": [look.name for look in usable if look.frames > 1],
         "one_colour": [look.name for look in found.flat()],
         "unusable": {look.name: look.trouble for look in found.unusable},
         "other_files": dict(found.others),

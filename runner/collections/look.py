@@ -31,6 +31,7 @@ class Look:
         trouble: Why it cannot be used; then nothing more is known.
         format: Pillow's name of the file's; empty for an image of a data set.
         mode: Pillow's, as the file has it.
+        frames: How many the file has, of which the first is looked at; 2 may stand for several.
         size: Width and height in pixels.
         pixels: Digest of all pixels.
         means: Of each channel, 0 to 255.
@@ -46,6 +47,7 @@ class Look:
     pixels: str = ""
     means: tuple[float, ...] = ()
     squares: tuple[float, ...] = ()
+    frames: int = 1
 
     @property
     def deviation(self) -> float:
@@ -65,7 +67,9 @@ def look_at_file(item: Item, size: int) -> Look:
     ((means, squares),) = _moments(square(found.picture, size)[None])
     with Image.open(io.BytesIO(content)) as opened:
         kind = opened.format or ""
-    return Look(item.below, item.label, "", kind, found.mode, found.picture.size, digest(found.picture), means, squares)
+    picture = found.picture
+    known = kind, found.mode, picture.size, digest(picture), means, squares, found.frames
+    return Look(item.below, item.label, "", *known)
 
 
 def look_at_images(dataset: Dataset, numbers: Sequence[int]) -> list[Look]:

@@ -21,6 +21,7 @@ class Record:
         width: In pixels, upright.
         height: Likewise.
         mode: Pillow's, as the file has it.
+        frames: How many the file has, where it is more than the first one, which is taken; 2 may stand for several.
         label: The name of its class.
         pixels: Digest of what it decodes to, whole: two files with one digest are the same picture.
         file: Where it is now, below the folder of the manifest; None if it was left out.
@@ -34,6 +35,7 @@ class Record:
     width: int | None = None
     height: int | None = None
     mode: str | None = None
+    frames: int | None = None
     label: str | None = None
     pixels: str | None = None
     file: str | None = None

@@ -15,7 +15,7 @@ from .manifest import Record
 from .sources import Item
 
 LEVEL = 3  # of packing: a photograph is 2 % larger than at 6, and packed in two thirds of the time
-UNUSABLE, SMALL = "cannot be used", "too small"
+UNUSABLE, SMALL, OTHER = "cannot be used", "too small", "no picture by its ending"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def make(item: Item, options: Options) -> tuple[Record, bytes]:
         return Record(**known, left_out=kind, reason=reason), b""
 
     if item.entry is None:
-        return left_out(UNUSABLE, item.trouble)
+        return left_out(OTHER if item.other else UNUSABLE, item.trouble)
     try:
         content = item.collection.read(item.entry)
         known["sha256"] = hashlib.sha256(content).hexdigest()
@@ -62,6 +62,7 @@ def make(item: Item, options: Options) -> tuple[Record, bytes]:
         return left_out(UNUSABLE, told(error, item.name))
     picture = found.picture
     known |= {"width": picture.width, "height": picture.height, "mode": found.mode, "pixels": digest(picture)}
+    known |= {"frames": found.frames} if found.frames > 1 else {}
     if min(picture.size) < options.min_side:
         return left_out(SMALL, f"has {picture.width} x {picture.height} pixels; --min-side is {options.min_side}")
     packed = _png(middle(picture, options.size))

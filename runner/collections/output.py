@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ...files.prepared import BEGUN, MANIFEST, PART
+from ...files.words import few
 from ...files.writing import set_aside
 from ...registry import UserError
 from .manifest import Record, head_of, line, record_line, records
@@ -83,8 +84,8 @@ class Output:
         there = sorted(os.listdir(self.folder)) if self.folder.exists() else []
         if there and BEGUN not in there and head_of(self.manifest) is None:
             raise UserError(
-                f"--out {self.folder} holds something else already ({', '.join(there[:4])}"
-                f"{', ...' if len(there) > 4 else ''}); nothing is overwritten: give a new folder or an empty one"
+                f"--out {self.folder} holds something else already ({few(there)}); nothing is overwritten: "
+                "give a new folder or an empty one"
             )
 
     # what was begun
@@ -132,6 +133,11 @@ class Output:
         os.truncate(self.part, end)
         self._lines = open(self.part, "a", encoding="utf-8")  # noqa: SIM115 - closed at the end
         return [record for record, _ in held]
+
+    def is_whole(self, expected: Sequence[str]) -> bool:
+        """Whether the manifest tells of these sources, of no other, and all that it tells of is there."""
+        ends = [end for _, end in self.held(self.manifest, expected)]
+        return len(ends) == len(expected) and (not ends or ends[-1] == self.manifest.stat().st_size)
 
     def held(self, file: Path, expected: Sequence[str]) -> Iterator[tuple[Record, int]]:
         """The lines of a manifest up to the first one that does not hold, each with where it ends in bytes."""

@@ -71,10 +71,10 @@ def prepare(sources: Sources, options: Options, out: Path, workers: int) -> Prep
 
 
 def _carry_out(sources: Sources, options: Options, output: Output, workers: int, signals: Signals) -> Prepared:
-    head, items = _head(sources, options), sources.items
+    head, items = _head(sources, options), [*sources.items, *sources.others]
     names = [item.name for item in items]
     output.begin(head, sources.stamps())
-    if output.done and sum(1 for _ in output.held(output.manifest, names)) == len(names):
+    if output.done and output.is_whole(names):
         return Prepared(output, 0, 0.0)
     before = output.carry_on(head, names)
     if before:

@@ -9,18 +9,18 @@ from pathlib import Path
 
 from ...files.cache import told_size
 from ...files.collection import open_collection
-from ...files.prepared import IMAGES
-from ...files.words import counted
+from ...files.prepared import IMAGES, MANIFEST, SAMPLES
+from ...files.words import counted, few
 from ...registry import UserError
 from ...registry.yaml12 import written
 from .manifest import Record, records
-from .one_picture import SMALL, UNUSABLE, Options
+from .one_picture import OTHER, SMALL, UNUSABLE, Options
 from .prepare import CONFLICT, DUPLICATE, Prepared
 from .tables import bars
 
 log = logging.getLogger("dmf")
 EXAMPLES = 3  # of each reason
-KINDS = (UNUSABLE, SMALL, DUPLICATE, CONFLICT)
+KINDS = (UNUSABLE, SMALL, DUPLICATE, CONFLICT, OTHER)
 
 
 def report(prepared: Prepared, options: Options, out: Path, classes: Sequence[str]) -> None:
@@ -31,12 +31,14 @@ def report(prepared: Prepared, options: Options, out: Path, classes: Sequence[st
     """
     kept: Counter[str] = Counter()
     left_out: dict[str, list[Record]] = defaultdict(list)
+    several: list[Record] = []
     for record, _ in records(prepared.output.manifest):
         if record.left_out is None:
             kept[record.label or ""] += 1
+            several += [record] if record.frames else []
         else:
             left_out[record.left_out].append(record)
-    found = kept.total() + sum(map(len, left_out.values()))
+    found = kept.total() + _pictures(left_out)
     lines = [*_left_out(left_out, out)]
     if not kept:
         raise UserError("\n".join([f"none of {counted(found, 'picture')} could be used, {out} has none", *lines[1:]]))
@@ -54,8 +56,11 @@ def report(prepared: Prepared, options: Options, out: Path, classes: Sequence[st
     )
     for text in [*bars({name: kept[name] for name in classes}), *lines]:
         log.info("%s", text)
+    if several:
+        names = few([record.source for record in several])
+        log.info("of %s with several frames the first is taken: %s", counted(len(several), "picture"), names)
     _warn(classes, kept, left_out)
-    log.info("every picture: %s; samples: %s; to train on it, write", out / "manifest.jsonl", out / "samples.png")
+    log.info("every picture: %s; samples: %s; to train on it, write", out / MANIFEST, out / SAMPLES)
     log.info("  dataset: %s", written(recipe(options, out, classes)))
 
 
@@ -78,14 +83,20 @@ def _left_out(left_out: dict[str, list[Record]], out: Path) -> Iterator[str]:
     """A table of reasons, with some of each."""
     if not left_out:
         return
-    yield f"left out {sum(map(len, left_out.values())):,}"
+    others = left_out.get(OTHER)
+    beside = f" and {counted(len(others), 'other file')}" if others else ""
+    yield f"left out {counted(_pictures(left_out), 'picture')}{beside}"
     for kind in KINDS:
         some = left_out.get(kind, [])
         if some:
             yield f"  {len(some):>7,}  {kind}"
             yield from (f"           {record.source} {record.reason}" for record in some[:EXAMPLES])
             if len(some) > EXAMPLES:
-                yield f"           ... all in {out / 'manifest.jsonl'}"
+                yield f"           ... all in {out / MANIFEST}"
+
+
+def _pictures(left_out: dict[str, list[Record]]) -> int:
+    return sum(len(some) for kind, some in left_out.items() if kind != OTHER)
 
 
 def _warn(classes: Sequence[str], kept: Counter[str], left_out: dict[str, list[Record]]) -> None:
@@ -97,7 +108,7 @@ def _warn(classes: Sequence[str], kept: Counter[str], left_out: dict[str, list[R
         )
     empty = [name for name in classes if not kept[name]]
     if empty:
-        log.warning("no picture is left of %s: %s", counted(len(empty), "class", "classes"), ", ".join(empty[:10]))
+        log.warning("no picture is left of %s: %s", counted(len(empty), "class", "classes"), few(empty))
 
 
 def _took(prepared: Prepared) -> str:

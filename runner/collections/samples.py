@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...files.listing import natural
+from ...files.prepared import SAMPLES
 from ...files.sheets import labelled_sheet, save_png
 from .manifest import records
 from .output import Output
@@ -51,7 +52,7 @@ def write_samples(output: Output) -> None:
             files[record.label].append(record.file)
     found = sheet_of(files, lambda file: _read(output, file))
     if found is not None:
-        save_png(found, output.folder / "samples.png")
+        save_png(found, output.folder / SAMPLES)
 
 
 def spread(things: Sequence[T], number: int) -> list[T]:

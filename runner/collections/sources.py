@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...files.collection import Collection, Entry, open_collection
-from ...files.listing import natural
+from ...files.listing import natural, no_picture
 from ...files.places import home
-from ...files.words import counted, printable
+from ...files.words import counted, few, printable
 from ...registry import UserError
 
 
@@ -25,6 +25,7 @@ class Item:
         entry: Where its bytes are; None for what cannot be used, and that is known without opening it.
         label: The name of its class.
         trouble: Why it cannot be used.
+        other: It is no picture by its ending.
     """
 
     collection: Collection
@@ -33,6 +34,7 @@ class Item:
     entry: Entry | None
     label: str | None = None
     trouble: str = ""
+    other: bool = False
 
 
 class Sources:
@@ -44,6 +46,7 @@ class Sources:
 
     Attributes:
         items: All pictures, and what cannot be one.
+        others: The files that are no pictures by their endings.
         classes: Names, in natural order; empty for unlabelled pictures.
 
     Raises:
@@ -56,6 +59,7 @@ class Sources:
         self.collections = [open_collection(root, labels) for root in self.roots]
         self.classes = _united(self.collections)
         self.items = [item for one in self.collections for item in _items(one)]
+        self.others = [_other(one, name) for one in self.collections for name in one.others]
 
     def facts(self) -> list[dict[str, str | int]]:
         """What they are, in values of JSON: the same wherever and whenever the files were copied."""
@@ -101,11 +105,11 @@ def _united(collections: Sequence[Collection]) -> tuple[str, ...]:
     with_labels = [one for one in collections if one.classes]
     without = [one for one in collections if not one.classes]
     if with_labels and without:
-        one, count = with_labels[0], len(with_labels[0].classes)
+        one = with_labels[0]
         raise UserError(
-            f"{one.root} has labels ({counted(count, 'class', 'classes')}: {', '.join(one.classes[:4])}"
-            f"{', ...' if count > 4 else ''}), {without[0].root} has none; write --labels none to drop them all, "
-            "or label the other too: a folder a class, or a JSON file of labels"
+            f"{one.root} has labels ({counted(len(one.classes), 'class', 'classes')}: {few(one.classes)}), "
+            f"{without[0].root} has none; "
+            "write --labels none to drop them all, or label the other too: a folder a class, or a JSON file of labels"
         )
     return tuple(sorted({name for one in collections for name in one.classes}, key=natural))
 
@@ -117,6 +121,11 @@ def _items(collection: Collection) -> list[Item]:
 
     usable = [item(one.name, one) for one in collection.entries]
     return usable + [item(one.name, None, one.reason) for one in collection.trouble]
+
+
+def _other(collection: Collection, name: str) -> Item:
+    source = collection.place.source(name)
+    return Item(collection, source, printable(name), None, trouble=no_picture(name), other=True)
 
 
 def _names(collection: Collection) -> list[str]:

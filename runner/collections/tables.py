@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from ...files.words import short
+
 BAR = 40  # letters of the longest
 MOST = 30  # rows of bars
 LONG_NAME = 40
@@ -11,7 +13,7 @@ LONG_NAME = 40
 
 def bars(counts: Mapping[str, int], most: int = MOST) -> Iterator[str]:
     """A line each: name, number, a bar; the rest of many in one line."""
-    shown = [(_short(name), count) for name, count in list(counts.items())[:most]]
+    shown = [(short(name, LONG_NAME), count) for name, count in list(counts.items())[:most]]
     width, top = max((len(name) for name, _ in shown), default=0), max(counts.values(), default=0)
     digits = len(f"{top:,}")
     for name, count in shown:
@@ -28,7 +30,3 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         yield "  " + "  ".join(cells).rstrip()
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONG_NAME else name[: LONG_NAME - 1] + "…"
