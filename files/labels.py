@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..registry import UserError
+from ..registry.words import cut
 from .listing import inside, natural
 from .words import a_line_each, brief, counted, few, printable
 
@@ -210,8 +211,7 @@ def _shown(value: Any) -> str:
     """A value of a JSON text in a few characters."""
     if isinstance(value, Object | list):
         return f"{'an object' if isinstance(value, Object) else 'a list'} of {len(value)}"
-    text = printable(json.dumps(value, ensure_ascii=False))
-    return text if len(text) <= 40 else f"{text[:30]} ..."
+    return cut(json.dumps(value, ensure_ascii=False), 40)
 
 
 def _refuse(bad: Sequence[str], source: str, one: str, many: str) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from .mlflow_params import as_name, changed_tags, cut
+from ...files.words import short
+from .mlflow_params import as_name, changed_tags
 from .mlflow_spool import log
 from .mlflow_store import Store
 
@@ -82,7 +83,7 @@ def describe(client: "MlflowClient", run: "Run", facts: Facts) -> None:
     for params in batches(Param(key, value) for key, value in facts.params.items() if key not in known):
         client.log_batch(run_id, params=params, synchronous=True)
     changed, outdated = changed_tags(known, run.data.tags, facts.params)
-    tags = {as_name(key): cut(value, TAG_CHARS) for key, value in facts.tags.items()} | changed
+    tags = {as_name(key): short(value, TAG_CHARS) for key, value in facts.tags.items()} | changed
     for some in batches(RunTag(key, value) for key, value in tags.items()):
         client.log_batch(run_id, tags=some, synchronous=True)
     for tag in outdated:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ...files.words import short
+
 PARAM_CHARS = 6000
 NAME_CHARS = 250
 CHANGED = "dmf.changed."
@@ -19,7 +21,7 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
     elif isinstance(tree, list | tuple):
         children = list(enumerate(tree))
     if not children:
-        return {as_name(prefix): cut(_value(tree), PARAM_CHARS)}
+        return {as_name(prefix): short(_value(tree), PARAM_CHARS)}
     flat: dict[str, str] = {}
     for key, child in children:
         flat.update(flatten(child, f"{prefix}.{key}" if prefix else str(key)))
@@ -31,11 +33,6 @@ def as_name(text: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9_\-. :/]", "_", text)
     # MLflow reads names as paths, and refuses those with an empty, `.` or `..` part
     return posixpath.normpath(plain).lstrip("./")[:NAME_CHARS] or "_"
-
-
-def cut(text: str, limit: int) -> str:
-    """The text, or its beginning with an ellipsis when it is longer than `limit` characters."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def changed_tags(

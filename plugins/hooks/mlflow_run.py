@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from ...files.words import short
 from .mlflow_open import TAG_CHARS, Facts, describe, find_or_make, read_state, write_state
-from .mlflow_params import as_name, cut
+from .mlflow_params import as_name
 from .mlflow_queue import Refused
 from .mlflow_spool import Operation
 from .mlflow_store import Store, create_database
@@ -122,7 +123,7 @@ class RemoteRun:
     def _tags(self, operation: Operation) -> None:
         from mlflow.entities import RunTag
 
-        tags = [RunTag(as_name(key), cut(str(value), TAG_CHARS)) for key, value in operation.payload["tags"].items()]
+        tags = [RunTag(as_name(key), short(str(value), TAG_CHARS)) for key, value in operation.payload["tags"].items()]
         self._client.log_batch(self.run_id, tags=tags, synchronous=True)
 
     def _status(self, operation: Operation) -> None:
