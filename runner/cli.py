@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..registry.errors import UserError
 from .commands import COMMANDS
+from .commands.flags import add_commands
 from .signals import Interrupted
 
 USER_ERROR = 2
@@ -71,9 +72,5 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"dmf {__version__}")
-    verbs = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, command in COMMANDS.items():
-        sub = verbs.add_parser(name, help=command.HELP, description=command.HELP)
-        command.arguments(sub)
-        sub.set_defaults(execute=command.execute)
+    add_commands(top, COMMANDS, "command")
     return top

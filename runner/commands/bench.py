@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import ModuleType
 
 from . import bench_backbones, bench_data, bench_samplers
+from .flags import add_commands
 
 HELP = "measure samplers on data whose answer is known, and the speed of backbones and of the data path"
 SUBJECTS: Mapping[str, ModuleType] = {"samplers": bench_samplers, "backbones": bench_backbones, "data": bench_data}
@@ -14,12 +15,4 @@ SUBJECTS: Mapping[str, ModuleType] = {"samplers": bench_samplers, "backbones": b
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    subjects = parser.add_subparsers(dest="subject", metavar="SUBJECT", required=True)
-    for name, subject in SUBJECTS.items():
-        subject.arguments(subjects.add_parser(name, help=subject.HELP, description=subject.HELP))
-
-
-def execute(args: argparse.Namespace) -> int:
-    """Run the command."""
-    code: int = SUBJECTS[args.subject].execute(args)
-    return code
+    add_commands(parser, SUBJECTS, "subject")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import ModuleType
 
 from . import data_cache, data_inspect, data_prepare
+from .flags import add_commands
 
 HELP = "make a clean set out of pictures of any sizes and formats; look through one; what is kept of sets"
 VERBS: Mapping[str, ModuleType] = {"prepare": data_prepare, "inspect": data_inspect, "cache": data_cache}
@@ -14,12 +15,4 @@ VERBS: Mapping[str, ModuleType] = {"prepare": data_prepare, "inspect": data_insp
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name, verb in VERBS.items():
-        verb.arguments(verbs.add_parser(name, help=verb.HELP, description=verb.HELP))
-
-
-def execute(args: argparse.Namespace) -> int:
-    """Run the command."""
-    code: int = VERBS[args.verb].execute(args)
-    return code
+    add_commands(parser, VERBS, "verb")

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ...registry.errors import UserError
@@ -19,6 +20,16 @@ SAMPLER_KEYS = {
     "device": "device",
 }
 NUMBERS = re.compile(r"[^,{}\[\]]+(,[^,{}\[\]]+)+")  # several, separated by commas
+
+
+def add_commands(parser: argparse.ArgumentParser, commands: Mapping[str, ModuleType], dest: str) -> None:
+    """Commands below a parser, by name. Each is a module with HELP, ``arguments``, and ``execute`` or more below it."""
+    below = parser.add_subparsers(dest=dest, metavar=dest.upper(), required=True)
+    for name, command in commands.items():
+        sub = below.add_parser(name, help=command.HELP, description=command.HELP)
+        command.arguments(sub)
+        if hasattr(command, "execute"):
+            sub.set_defaults(execute=command.execute)
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
