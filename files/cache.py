@@ -140,14 +140,6 @@ def head_of(path: Path) -> Mapping[str, Any] | None:
     return head if isinstance(head, dict) else None
 
 
-def told_size(length: int) -> str:
-    """Bytes as a person reads them: 1.2 GiB."""
-    for unit, one in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if length >= one:
-            return f"{length / one:.1f} {unit}"
-    return f"{length} bytes"
-
-
 def _write(path: Path, head: bytes, body: Iterable[bytes | memoryview]) -> None:
     checksum, length = zlib.crc32(head), 0
     with open(path, "wb") as file:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .cache import PIECE, Kept, told_size
+from .cache import PIECE, Kept
 from .index import Index, Place
 from .reading import Seen, look
 from .threads import on_all_cores
+from .words import told_size
 
 DIGEST_BYTES = 32
 log = logging.getLogger("dmf")

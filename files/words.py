@@ -46,3 +46,11 @@ def counted(number: int, one: str, many: str | None = None) -> str:
         many: What several are called; None adds an s.
     """
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def told_size(length: int) -> str:
+    """Bytes as a person reads them: 1.2 GiB."""
+    for unit, one in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if length >= one:
+            return f"{length / one:.1f} {unit}"
+    return f"{length} bytes"

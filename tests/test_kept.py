@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dmf.files import cache
-from dmf.files.cache import cache_folder, keep, kept, told_size
+from dmf.files.cache import cache_folder, keep, kept
+from dmf.files.words import told_size
 
 HEAD = {"what": "numbers", "list": [1, 2]}
 

@@ -12,7 +12,6 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ...core import Cond, Dataset, DataSpec, Example, LeftOut
-from ...files.cache import told_size
 from ...files.collection import Collection
 from ...files.folder import Folder
 from ...files.index import Index
@@ -20,7 +19,7 @@ from ...files.listing import natural
 from ...files.pixels import pixels_of
 from ...files.reading import Seen, Treatment, decoded_rows
 from ...files.samples import samples_of
-from ...files.words import a_line_each, counted, printable
+from ...files.words import a_line_each, counted, printable, told_size
 from ...registry import UserError
 
 OnError: TypeAlias = Literal["raise", "skip"]

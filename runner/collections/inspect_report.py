@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...files.cache import told_size
 from ...files.listing import ENDINGS
-from ...files.words import counted, printable
+from ...files.words import counted, printable, told_size
 from .inspect import FLAT, Findings
 from .look import Look
 from .tables import bars, table

@@ -7,10 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...files.cache import told_size
 from ...files.collection import open_collection
 from ...files.prepared import IMAGES, MANIFEST, SAMPLES
-from ...files.words import counted, few
+from ...files.words import counted, few, told_size
 from ...registry import UserError
 from ...registry.yaml12 import written
 from .manifest import Record, records

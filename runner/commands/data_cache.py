@@ -24,7 +24,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ...files.cache import cache_folder, told_size
+    from ...files.cache import cache_folder
+    from ...files.words import told_size
     from ..caches import clear, found
 
     root = cache_folder("")

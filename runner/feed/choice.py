@@ -7,8 +7,8 @@ import os
 import torch
 
 from ...core import Dataset
-from ...files.cache import told_size
 from ...files.threads import cores
+from ...files.words import told_size
 from ...registry.recipe_types import Loading
 from .host import Host, gather_from
 from .resident import Resident, bytes_of

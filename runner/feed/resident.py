@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ...files.cache import told_size
+from ...files.words import told_size
 from .moving import there
 from .source import Rows, Source
 

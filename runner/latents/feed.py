@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ...files.cache import Damaged, told_size
+from ...files.cache import Damaged
+from ...files.words import told_size
 from ...registry.recipe_types import Loading
 from ..console import log
 from ..feed import Batch, Feed, Resident

@@ -9,7 +9,8 @@ import torch
 
 from ... import __version__
 from ...core import Codec, Dataset
-from ...files.cache import cache_folder, told_size
+from ...files.cache import cache_folder
+from ...files.words import told_size
 from ...registry import Recipe, UserError
 from ..assemble import Model
 from ..console import log
