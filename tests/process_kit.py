@@ -1,8 +1,14 @@
-"""Starting `dmf` as a process of its own."""
+"""Starting `dmf` as a process of its own, and killing it."""
 
+import contextlib
 import os
+import random
 import subprocess
 import sys
+import time
+from pathlib import Path
+
+import psutil
 
 
 def start(*words: object) -> "subprocess.Popen[str]":
@@ -10,3 +16,29 @@ def start(*words: object) -> "subprocess.Popen[str]":
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "dmf", *map(str, words)]
     return subprocess.Popen(command, text=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def lines(path: Path) -> int:
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def kill_in_training(process: "subprocess.Popen[str]", run: Path, moment: random.Random) -> bool:
+    """Wait until it trains, then a random moment, then kill the whole group; False if it was done before."""
+    before = lines(run / "history.jsonl")
+    until = time.monotonic() + 120
+    while lines(run / "history.jsonl") <= before and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(moment.uniform(0, 0.2))
+    if process.poll() is not None:
+        return False
+    kill_tree(process.pid)
+    process.communicate()
+    return True
+
+
+def kill_tree(pid: int) -> None:
+    """-9 for the process, the launcher's ranks and whatever they started."""
+    top = psutil.Process(pid)
+    for process in [top, *top.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()

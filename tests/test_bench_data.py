@@ -1,9 +1,7 @@
 """`dmf bench data`: sides deliver the same images, a slow one shows up, the figures are what was timed."""
 
-import hashlib
 import json
 import os
-import pickle
 import time
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from stand_ins_kit import cifar10
 from torch import Tensor
 
 from dmf.core import DataSpec, Pixels
@@ -45,24 +44,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with five batches of four images and a test batch, in place of the real ones, with their md5s."""
-    from torchvision.datasets import CIFAR10  # type: ignore[import-untyped]
-
-    folder = tmp_path / "sets" / CIFAR10.base_folder
-    folder.mkdir(parents=True)
-    draw = np.random.RandomState(0)
-
-    def write(name: str, content: dict[str, Any]) -> str:
-        (folder / name).write_bytes(pickle.dumps(content))
-        return hashlib.md5((folder / name).read_bytes()).hexdigest()
-
-    def batch(name: str) -> list[str]:
-        pixels = draw.randint(256, size=(4, 3072)).astype(np.uint8)
-        return [name, write(name, {"data": pixels, "labels": draw.randint(10, size=4).tolist()})]
-
-    monkeypatch.setattr(CIFAR10, "train_list", [batch(f"data_batch_{i}") for i in range(1, 6)])
-    monkeypatch.setattr(CIFAR10, "test_list", [batch("test_batch")])
-    md5 = write("batches.meta", {"label_names": list("abcdefghij")})
-    monkeypatch.setattr(CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": md5})
+    cifar10(tmp_path / "sets", monkeypatch)
     return tmp_path / "sets"
 
 

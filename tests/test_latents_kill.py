@@ -10,9 +10,8 @@ import pytest
 from conftest import FULL
 from data_kit import paint
 from latents_kit import make_autoencoder
-from process_kit import start
+from process_kit import kill_in_training, kill_tree, start
 from safetensors.torch import load_file
-from test_kill import kill_in_training, kill_tree
 
 KILLS = 20 if FULL else 5
 IMAGES, STEPS = (400, 400) if FULL else (120, 150)
