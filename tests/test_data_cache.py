@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from latents_kit import filled, pictures, store
+from latents_kit import contents, filled, pictures, store
 
 from dmf.files.cache import keep
 from dmf.runner.latents.store import Contents, Store
@@ -33,6 +33,12 @@ def test_it_is_listed(cache: Path, dmf_command: Command) -> None:
     assert code == 0 and out.count("/data/pets") == 2 and "2.9 MiB" in out
     assert "23 images of image_folder, float32, by pooled, first for run first, 4 of 5 files" in out
     assert f"in {cache}; dmf data cache --clear deletes it" in out
+
+
+def test_mirrored_images_are_told_from_those_as_they_are(cache: Path, dmf_command: Command) -> None:
+    Store(contents(pictures(), mirrored=True), cache / "latents", 1.0, {"dataset": "image_folder", "run": "first"})
+    _, out, _ = dmf_command("data", "cache")
+    assert "23 images of image_folder, float32" in out and "23 images of image_folder mirrored, float32" in out
 
 
 def test_what_is_damaged_is_listed_too(cache: Path, dmf_command: Command) -> None:
