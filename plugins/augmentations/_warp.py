@@ -6,7 +6,10 @@ image mirrored at its edges. Cost: 2 x 2 bilinear samples a pixel, two filters o
 
 Their filter is a Symlet of 12 taps, which has no centre: it moves waves by up to a fifth of a pixel, and a half turn
 shows that twice. Here it is the symmetric filter with the response |H| of such a wavelet, cut to 16 taps. It is
-orthogonal to 1e-4, so that shifts by whole pixels and quarter turns are exact to a tenth of a grey level.
+orthogonal to 1e-4, so that shifts by whole pixels and quarter turns are exact to 0.05 of a grey level.
+
+The code that the papers' figures were made with, NVlabs' `augment.py`, also differs in its edges: it mirrors without
+repeating the outermost pixel, by W - 1 pixels at most, and has mid-grey beyond.
 """
 
 import math
