@@ -24,7 +24,8 @@ class Augmentation(ABC):
     Attributes:
         label: What the network is told, by name; None: nothing.
         draws: Uniform numbers that an image needs.
-        mirrors: Whether it does nothing but mirror images left to right, so that latents of both can be kept.
+        mirrors: Whether it does nothing but mirror images left to right, of any size and by the draws alone, so that
+            latents of both can be kept.
     """
 
     label: tuple[str, CondSpec] | None = None

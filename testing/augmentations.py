@@ -121,15 +121,29 @@ def check_neutral(make: MakeAugmentation) -> None:
 
 
 def check_mirrors(make: MakeAugmentation) -> None:
-    """What says that it only mirrors gives each image as it is, or mirrored: latents of these two are kept."""
+    """What says that it only mirrors gives each image as it is, or mirrored: latents of these two are kept.
+
+    Which of them the draws decide, whatever the image shows: with latents it is asked for two pixels alone.
+    """
     for spec, change in _made(make):
         if not change.mirrors:
             cannot("it does more than mirror")
         images = _images(spec)
-        changed, label = change(images, _draws(change))
-        either = (changed == images).flatten(1).all(1) | (changed == images.flip(-1)).flatten(1).all(1)
-        require(bool(either.all()), f"{called(change)} says that it only mirrors, but there is another image")
-        require(label is None, f"{called(change)} says that it only mirrors: latents that are kept have no label")
+        draws, alike = _draws(change), set[tuple[bool, ...]]()
+        pair = torch.arange(2, dtype=torch.uint8).expand(len(images), spec.shape[0], 1, 2)
+        for shown in (images, images.roll(1, 0), 255 - images, pair):
+            changed, label = change(shown, draws)
+            require(
+                changed.shape == shown.shape,
+                f"{called(change)} says that it only mirrors, but makes {tuple(changed.shape)} of {tuple(shown.shape)}",
+            )
+            mirrored = (changed == shown.flip(-1)).flatten(1).all(1)
+            either = (changed == shown).flatten(1).all(1) | mirrored
+            require(bool(either.all()), f"{called(change)} says that it only mirrors, but there is another image")
+            require(label is None, f"{called(change)} says that it only mirrors: latents that are kept have no label")
+            if shown.shape[-1] > 1:  # else nobody can tell
+                alike.add(tuple(mirrored.tolist()))
+        require(len(alike) == 1, f"{called(change)} says that it only mirrors, but what an image shows decides whether")
 
 
 def check_waits_for_nothing(make: MakeAugmentation) -> None:

@@ -100,6 +100,16 @@ class Upright(Flip):
         return torch.where((draws < 0.5)[:, :, None, None], images.flip(-2), images), None
 
 
+class LightToTheLeft(Flip):
+    """Mirrors by what the picture shows."""
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Any:
+        left, right = images.float().chunk(2, -1)
+        darker = left.mean((1, 2, 3)) < right.mean((1, 2, 3))
+        mirrored = darker & (draws[:, 0] < 0.9)
+        return torch.where(mirrored[:, None, None, None], images.flip(-1), images), None
+
+
 class MirrorsAndTells(Flip):
     label = ("mirrored", CondSpec("vector", (1,), neutral=True))
 
@@ -140,6 +150,7 @@ REFUSED: dict[str, Refused] = {
         (Logarithm, on_augmentations.check_random, "fails for draws of 0"),
         (Liar, on_augmentations.check_neutral, "but it is another one"),
         (Upright, on_augmentations.check_mirrors, "but there is another image"),
+        (LightToTheLeft, on_augmentations.check_mirrors, "what an image shows decides whether"),
         (MirrorsAndTells, on_augmentations.check_mirrors, "latents that are kept have no label"),
         (Waits, on_augmentations.check_waits_for_nothing, "needs values on the host"),
         (Masks, on_augmentations.check_waits_for_nothing, "needs values on the host"),
