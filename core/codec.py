@@ -24,11 +24,14 @@ class Codec(ABC):
         sigma_data: Standard deviation of x, for the `edm` prediction.
         grey_level: Step of x from one grey level to the next, where x is affine in the image; None where it is not.
         moment_shape: Shape of one image's moments; None where there are none.
+        free: Names of options that a run may go on with other values of, while `facts` stay as they are: where files
+            lie, how much is done at a time.
     """
 
     sigma_data: float = 0.5
     grey_level: float | None = None
     moment_shape: tuple[int, ...] | None = None
+    free: tuple[str, ...] = ()
 
     def __init__(self, spec: DataSpec) -> None:
         self.spec = spec

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..files.writing import read_json, write_json, write_text
-from ..registry import HookCaller, Recipe, UserError, differences, read
+from ..registry import HookCaller, Recipe, UserError, differences, load, read
 from . import checkpoint
 from .assemble import part
 from .console import log, log_to
@@ -26,7 +26,7 @@ FREE = (
     "dataset",  # where the data lies may change; that it is the same data is checked by its fingerprint
     "device",
     "loading",
-    "latents.cache",  # kept or encoded anew, moments are the same
+    "latents.cache",  # kept or encoded anew, moments are the same to rounding
     "latents.shard_mib",
     "train.steps",
     "train.activation_checkpointing",
@@ -165,7 +165,8 @@ def _take(folder: RunFolder, recipe: Recipe) -> Recipe | None:
 
 
 def _check_same(old: Recipe, new: Recipe, path: Path) -> None:
-    changed = [line for line in differences(old, new) if not _is_free(line.split(":")[0])]
+    free = (*FREE, *(f"codec.{name}" for name in _free_of_codec(old, new)))
+    changed = [line for line in differences(old, new) if not _is_free(line.split(":")[0], free)]
     if changed:
         listed = "\n  ".join(changed)
         raise UserError(
@@ -175,8 +176,16 @@ def _check_same(old: Recipe, new: Recipe, path: Path) -> None:
         )
 
 
-def _is_free(path: str) -> bool:
-    return any(path == free or path.startswith(f"{free}.") for free in FREE)
+def _free_of_codec(old: Recipe, new: Recipe) -> tuple[str, ...]:
+    """Its free options; that they make the same codec is checked by facts once it is built: `facts.check_codec`."""
+    if old.codec.name != new.codec.name:
+        return ()
+    free: tuple[str, ...] = getattr(load("codec", new.codec.name), "free", ())  # it may be a function that makes one
+    return free
+
+
+def _is_free(path: str, free: Sequence[str]) -> bool:
+    return any(path == key or path.startswith(f"{key}.") for key in free)
 
 
 @contextlib.contextmanager

@@ -124,9 +124,12 @@ def test_the_second_start_encodes_nothing(
 def test_latents_may_be_kept_or_not_as_a_run_goes_on_but_not_rounded_otherwise(
     train: Callable[..., str], refused: Callable[..., str]
 ) -> None:
-    train()
-    train("train.steps=10", "latents.cache=false")
-    train("train.steps=12", "latents.shard_mib=1")
+    said = train()
+    assert "latents were" not in said
+    said = train("train.steps=10", "latents.cache=false")
+    assert "latents were kept, and are encoded as they are trained on now: the same numbers, to the rounding" in said
+    said = train("train.steps=12", "latents.shard_mib=1")
+    assert "latents were encoded as they are trained on, and are kept now" in said
     assert "latents.dtype" in refused("train.steps=14", "latents.dtype=float16")
 
 
@@ -228,6 +231,20 @@ def test_other_weights_make_another_cache_and_no_run_goes_on_with_them(
     assert "encode 14/14" in train("name=other")
     assert len(caches(home)) == 4
     assert "latents: encoding" not in train("name=moved", "codec.path=moved"), "the old weights in another place"
+
+
+def test_a_run_goes_on_with_its_weights_in_another_place_and_in_other_slices(
+    home: Path, train: Callable[..., str], refused: Callable[..., str]
+) -> None:
+    train()
+    shutil.move(home / "vae", home / "moved")
+    train("train.steps=10", "codec.path=moved", "codec.slice=1")
+    assert "path: moved" in (home / "runs/kept/recipe.yaml").read_text()
+    said = refused("train.steps=12", "codec.path=moved", "codec.posterior=mean")
+    assert "holds a run of another recipe:\n  codec.posterior: draw -> mean" in said
+    make_autoencoder(home / "others", seed=1, scaling_factor=0.5)
+    assert "trained through another codec: its codec.weights was" in refused("train.steps=12", "codec.path=others")
+    assert "another recipe" in refused("train.steps=12", "codec=pixels")
 
 
 def test_other_pictures_make_another_cache(home: Path, train: Callable[..., str]) -> None:

@@ -40,6 +40,7 @@ class AutoencoderKL(Codec):
     """
 
     sigma_data = 1.0
+    free = ("path", "slice")
 
     def __init__(
         self,

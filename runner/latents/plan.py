@@ -40,6 +40,21 @@ def training_feed(session: Session, model: Model, feed: Feed) -> Feed:
     Raises:
         UserError: The recipe demands that they are kept, and they cannot be; or an image cannot be read.
     """
+    fed = _kept_or_not(session, model, feed)
+    if model.codec.moment_shape is not None:
+        _note(session, "kept" if fed is not feed else "encoded as they are trained on")
+    return fed
+
+
+def _note(session: Session, how: str) -> None:
+    """Note how latents come, and say so where a run that goes on has had them otherwise."""
+    before = session.phase(WHAT)
+    if session.start_step and before not in (None, how):
+        log.info("latents were %s, and are %s now: the same numbers, to the rounding of other batches", before, how)
+    session.finish(WHAT, how)
+
+
+def _kept_or_not(session: Session, model: Model, feed: Feed) -> Feed:
     recipe = session.recipe
     demanded = recipe.latents.cache is True
     if recipe.latents.cache is False or (model.codec.moment_shape is None and not demanded):
