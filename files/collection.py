@@ -17,7 +17,7 @@ from ..core import LeftOut
 from ..registry import UserError
 from .archive import Archive
 from .folder import Folder
-from .labels import Labels, folder_classes, read_class_names, read_labels
+from .labels import SHAPES, Labels, could_be_labels, folder_classes, read_class_names, read_labels
 from .listing import NOT_READ, Listing, ending, inside, natural
 from .places import home
 from .prepared import pictures_of
@@ -199,6 +199,8 @@ def _labelled(place: Folder | Archive, found: Listing, labels: str) -> tuple[tup
     if labels in ("auto", "folders"):
         unusable = [name for name, _ in found.trouble if "/" in name]  # a class of nothing else is a class
         classes = folder_classes([*found.names, *unusable], place.source(""), asked=labels == "folders")
+        if labels == "auto" and not classes:
+            _check_unused(place, found)
         index = {name: i for i, name in enumerate(classes)}
         return classes, array("q", (index[name.partition("/")[0]] for name in found.names)) if classes else None
     if labels == "none":
@@ -212,9 +214,30 @@ def _labelled(place: Folder | Archive, found: Listing, labels: str) -> tuple[tup
     return ((), None) if told is None else (told.classes, _matched(found, told, where.source(name)))
 
 
-def _label_file(place: Folder | Archive, file: str) -> tuple[Folder | Archive, str]:
+def _check_unused(place: Folder | Archive, found: Listing) -> None:
+    """Refuse to pass over what could be the labels of pictures that have none.
+
+    Raises:
+        UserError: A JSON file beside them names some of them.
+    """
+    pictures = frozenset(found.names)
+    for name in found.others:
+        if "/" in name or ending(name) != ".json" or not pictures:
+            continue
+        try:
+            content = place.read(name)
+        except UserError:  # it is passed over, as it lies there for something else
+            continue
+        if could_be_labels(content, pictures):
+            raise UserError(
+                f"{place.source(name)} could be the labels of the pictures; write labels: {printable(name)} to train "
+                f"with them, or labels: none (as an option of dmf data: --labels {printable(name)})"
+            )
+
+
+def _label_file(place: Folder | Archive, given: str) -> tuple[Folder | Archive, str]:
     """What holds a label file, and its name there."""
-    path = home(Path(file))
+    path = home(Path(given))
     if path.is_absolute() and path.is_relative_to(place.root):
         path = path.relative_to(place.root)
     if path.is_absolute() and os.path.isfile(path):
@@ -224,6 +247,11 @@ def _label_file(place: Folder | Archive, file: str) -> tuple[Folder | Archive, s
             f"labels: there is no file {place.source(path.as_posix())}; write auto, folders, none or the path of a "
             "JSON file with labels, below the root or absolute"
         )
+    source, file = place.source(path.as_posix()), place.root / path  # of a zip there is no such path
+    if os.path.isdir(file):
+        raise UserError(f"labels: {source} is a folder; give the path of a JSON file with labels")
+    if os.path.isfile(file) and not os.path.getsize(file):
+        raise UserError(f"{source} is empty; write it as {SHAPES}")
     return place, path.as_posix()
 
 
@@ -243,10 +271,12 @@ def _matched(found: Listing, told: Labels, source: str) -> array[int]:
 
     keys = [key(name) for name in found.names]
     labels = [told.number.get(one) for one in keys]
+    if not told.number:
+        raise UserError(f"{source} names no file; write it as {SHAPES}")
     if found.names and all(label is None for label in labels):
         raise UserError(
             f"{source} has a label for none of the {counted(len(labels), 'picture')} ({few(found.names)}), but for "
-            f"{few(list(told.number)) or 'no file'}; write their paths below the root"
+            f"{few(list(told.number))}; write their paths below the root"
         )
     missing = told.number.keys() - set(keys) - {key(name) for name, _ in found.trouble}
     file = source.rpartition("/")[2]

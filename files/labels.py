@@ -91,12 +91,22 @@ def read_labels(content: bytes, source: str, names: tuple[str, ...] | None) -> L
         elif name in number:
             bad.append(f"{brief(file)!r} is named twice; leave one of the two")
         elif why := _no_label(label):
-            bad.append(f"{brief(file)!r} has the label {_shown(label)}, {why}")
+            shown = cut(json.dumps(label), 40) if isinstance(label, list) else _shown(label)
+            bad.append(f"{brief(file)!r} has the label {shown}, {why}")
         number[name or ""] = label
     _refuse(bad, source, "entry", "entries")
     labels = [label for label in number.values() if label is not None]
     classes, index = _classes(labels, source, names)
     return Labels(classes, {name: None if label is None else index[label] for name, label in number.items()})
+
+
+def could_be_labels(content: bytes, names: Collection[str]) -> bool:
+    """Whether a JSON file reads like labels of some of these pictures."""
+    try:
+        rows = _rows(_parsed(content, "", SHAPES), "")
+        return any(inside(file) in names and label is not None and not _no_label(label) for file, label in rows or ())
+    except UserError:
+        return False
 
 
 def read_class_names(content: bytes, source: str) -> tuple[str, ...]:
@@ -120,7 +130,10 @@ def _by_number(pairs: Object, source: str) -> list[Any]:
     numbers = {key: value for key, value in pairs if key.isdecimal() and key.isascii() and len(key) < 10}
     names = {int(key): value for key, value in numbers.items()}
     if len(names) < len(pairs) or any(i not in names for i in range(len(names))):
-        raise UserError(f"{source} is to number its {len(pairs)} classes 0 to {len(pairs) - 1}, each once: {NAMES}")
+        turned = ", not names with their numbers" if all(type(value) is int for _, value in pairs) else ""
+        raise UserError(
+            f"{source} is to number its {len(pairs)} classes 0 to {len(pairs) - 1}, each once{turned}: {NAMES}"
+        )
     return [names[i] for i in range(len(names))]
 
 
@@ -128,7 +141,10 @@ def _parsed(content: bytes, source: str, shapes: str) -> Any:
     """A JSON text, objects as `Object`."""
     try:
         return json.loads(content.decode("utf-8-sig"), object_pairs_hook=Object)
-    except (ValueError, RecursionError) as error:  # bytes that are no UTF-8, text that is no JSON, one of deep nesting
+    except UnicodeDecodeError as error:
+        bad = f"byte {content[error.start]:#04x} at {error.start}"
+        raise UserError(f"{source} is no text in UTF-8 ({bad}); save it anew as UTF-8") from None
+    except (ValueError, RecursionError) as error:  # text that is no JSON, one of deep nesting
         raise UserError(f"{source} is no JSON ({error}); write it as {shapes}") from None
 
 
@@ -137,6 +153,8 @@ def _rows(value: Any, source: str) -> Iterable[tuple[str, Any]] | None:
     place = ""
     if isinstance(value, Object):
         held = [labels for key, labels in value if key == "labels" and (labels is None or isinstance(labels, list))]
+        if any(key == "labels" and isinstance(labels, Object) for key, labels in value):
+            raise UserError(f"{source} holds an object as 'labels', which is to be a list; write {SHAPES}")
         if len(held) != 1:
             return value
         value, place = held[0], "labels"
@@ -156,7 +174,8 @@ def _rows(value: Any, source: str) -> Iterable[tuple[str, Any]] | None:
 def _no_label(label: Any) -> str:
     """Why it is no label; empty when it is one. None is one: of no class."""
     if isinstance(label, bool) or not isinstance(label, int | str | None):
-        return "which is no whole number and no name"
+        several = "; of several, as of one-hot labels, write the one that it is" if isinstance(label, list) else ""
+        return f"which is no whole number and no name{several}"
     if isinstance(label, int) and label < 0:
         return "which is negative; numbers start at 0"
     return "which is empty; name the class" if label == "" else ""

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ def flat(tmp_path: Path) -> Path:
 def write(folder: Path, value: Any, name: str = "dataset.json") -> Path:
     (folder / name).write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
     return folder
+
+
+def packed_folder(folder: Path) -> Path:
+    """A zip of it, beside it."""
+    return Path(shutil.make_archive(f"{folder}-packed", "zip", folder))
 
 
 def complaint_of(folder: Path, value: Any, labels: str = "auto") -> str:
@@ -125,7 +131,7 @@ def test_a_label_file_that_is_not_there(flat: Path) -> None:
     assert "no file /none/labels.json" in complaint(flat, "/none/labels.json")
     assert "no file" in complaint(flat, str(flat / "none.json")) and "no file" in complaint(flat, str(flat.parent))
     assert "no file" in complaint(flat, "~nobody-of-that-name/labels.json")
-    assert "sub is a folder, not a file" in complaint(flat, "sub") and "is a folder, not a file" in complaint(flat, "")
+    assert "sub is a folder; give" in complaint(flat, "sub") and "is a folder; give" in complaint(flat, "")
 
 
 def test_names_of_all_scripts(tmp_path: Path) -> None:
@@ -171,8 +177,21 @@ def test_labels_for_other_files_altogether(flat: Path) -> None:
     text = complaint_of(flat, {"x/a.png": 0, "x/b.png": 1})
     assert "for none of the 3 pictures (a.png, b.png, sub/c.png), but for x/a.png, x/b.png" in text and "root" in text
     for nothing in ({}, [], {"labels": []}):
-        assert "but for no file" in complaint_of(flat, nothing)
+        assert 'names no file; write it as {"a.png": 0' in complaint_of(flat, nothing)
     assert "for none of the 3 pictures" in complaint_of(flat, {"a.png": None})
+
+
+@pytest.mark.parametrize("value", [dict.fromkeys(ABC, 0), {"labels": [["./b.png", "cat"]]}, [["a.png", 3]]])
+def test_labels_that_would_be_passed_over_are_asked_about(flat: Path, tmp_path: Path, value: Any) -> None:
+    text = complaint(write(flat, value, "tags.json"))
+    assert f"{flat}/tags.json could be the labels of the pictures; write labels: tags.json to train" in text
+    assert opened(flat, "none").classes == () and "could be" in complaint(packed_folder(flat))
+    for other in ({"a.png": {"width": 3}}, {"elsewhere.png": 0}, [1, 2], {"a.png": None}, "{", ""):
+        assert opened(write(flat, other, "tags.json")).classes == ()
+    files(flat / "more", "d.png")
+    (flat / "a.png").unlink()
+    (flat / "b.png").unlink()
+    assert opened(write(flat, {"more/d.png": 0}, "tags.json")).classes == ("more", "sub"), "the folders say it"
 
 
 # labels that are none
@@ -186,7 +205,7 @@ def test_labels_for_other_files_altogether(flat: Path) -> None:
         (1.0, "1.0, which is no whole number"),
         (True, "true, which is no whole number"),
         (float("nan"), "NaN, which is no whole number"),
-        ([0, 1], "a list of 2, which is no whole number"),
+        ([0, 1], "[0, 1], which is no whole number and no name; of several, as of one-hot labels, write the one that"),
         ({"x": 1}, "an object of 1, which is no whole number"),
         ("", "which is empty; name the class"),
     ],
@@ -195,6 +214,15 @@ def test_a_label_that_is_none(flat: Path, label: Any, why: str) -> None:
     for value in ({"a.png": 0, "b.png": label}, {"labels": [["a.png", 0], ["b.png", label]]}):
         text = complaint_of(flat, value)
         assert "has 1 entry that cannot be used:" in text and "'b.png' has the label" in text and why in text
+
+
+def test_labels_that_are_an_object_are_told(flat: Path) -> None:
+    text = complaint_of(flat, {"labels": {"a.png": 0}})
+    assert "holds an object as 'labels', which is to be a list" in text and '{"labels": [["a.png", 0]' in text
+
+
+def test_an_empty_file_is_told_with_its_forms(flat: Path) -> None:
+    assert 'labels.json is empty; write it as {"a.png": 0' in complaint(write(flat, "", "labels.json"), "labels.json")
 
 
 def test_all_that_is_wrong_is_told_at_once(flat: Path) -> None:
@@ -284,16 +312,16 @@ def test_what_is_no_json(flat: Path, text: str) -> None:
 
 def test_bytes_that_are_no_text(flat: Path) -> None:
     (flat / "dataset.json").write_bytes(b'{"a\xff.png": 0}')
-    assert "dataset.json is no JSON ('utf-8' codec can't decode" in complaint(flat)
-    (flat / "dataset.json").write_bytes(b"")
-    assert "dataset.json is empty; copy it anew" in complaint(flat)
+    assert "dataset.json is no text in UTF-8 (byte 0xff at 3); save it anew as UTF-8" in complaint(flat)
 
 
 def test_a_label_file_that_is_no_file(flat: Path) -> None:
     os.mkfifo(flat / "dataset.json")
     assert "dataset.json is a FIFO, not a file" in complaint(flat)
     (flat / "labels.json").mkdir()
-    assert "labels.json is a folder, not a file" in complaint(flat, "labels.json")
+    for folder in ("labels.json", ".", "sub"):
+        text = complaint(flat, folder)
+        assert "is a folder; give the path of a JSON file with labels" in text and "take it away" not in text
 
 
 @pytest.mark.parametrize(
@@ -309,7 +337,7 @@ def test_a_label_file_that_is_no_file(flat: Path) -> None:
         (["cat", "dog", "cat"], "names cat twice"),
         ({"0": "cat", "2": "dog"}, "number its 2 classes 0 to 1, each once"),
         ({"1": "cat", "2": "dog"}, "number its 2 classes 0 to 1, each once"),
-        ({"cat": 0, "dog": 1}, "number its 2 classes 0 to 1, each once"),
+        ({"cat": 0, "dog": 1}, 'not names with their numbers: ["cat", "dog"] or {"0": "cat", "1": "dog"}'),
         ({"0": "cat", "00": "dog"}, "number its 2 classes 0 to 1, each once"),
         ({"0": "cat", "\u0661": "dog"}, "number its 2 classes 0 to 1, each once"),
         ({"0": ["n01", "cat"]}, "got an object of 1"),
