@@ -66,7 +66,8 @@ class Loading:
 
     Attributes:
         device_gib: A data set that is in memory lies on the training device if it needs at most so many GiB; a larger
-            one stays in the host's memory, and a thread gathers its batches ahead of the step.
+            one stays in the host's memory, and a thread gathers its batches ahead of the step. Of each set by itself:
+            images, latents that are kept, held-out images.
         workers: Processes on each rank that read a data set which is not in memory; `auto` is one for each core of the
             rank but one, at most 8. With 0 it is read in the training process, batch by batch.
         ahead: Batches that are made ready before they are asked for; each worker reads at least one ahead.
