@@ -24,6 +24,7 @@ from ..core.densities import stratified
 from .assemble import Model
 from .console import log
 from .feed import Batch
+from .feed.moving import there
 from .world import World
 
 
@@ -131,8 +132,8 @@ class Draws:
         noise = generator(self.seed, "noise", images_seen, self.world.device)
         eps = torch.randn((self.batch_size, *spec.shape), generator=noise, device=self.world.device)[share]
         dropped = torch.rand(self.batch_size, generator=generator(self.seed, "label", images_seen)) < self.label_dropout
-        told = drop(batch.cond, spec, _there(dropped[share], self.world.device))
-        return x0, eps, Level(*(_there(n, self.world.device) for n in (level.t, level.alpha, level.sigma))), told
+        told = drop(batch.cond, spec, there(dropped[share], self.world.device))
+        return x0, eps, Level(*(there(n, self.world.device) for n in (level.t, level.alpha, level.sigma))), told
 
     def _clean(self, batch: Batch, images_seen: int) -> Tensor:
         """The x0 of the images, (b, *shape): drawn anew each time that they are seen, where the codec has moments."""
@@ -157,8 +158,3 @@ class Draws:
     def seed_network(self, images_seen: int) -> None:
         """Seed the network's own dropout for this step and rank."""
         torch.manual_seed(stream_seed(self.seed, f"network of rank {self.world.rank}", images_seen))
-
-
-def _there(numbers: Tensor, device: torch.device) -> Tensor:
-    """On the device, without waiting for what the GPU still has to do of the step before."""
-    return numbers.to(device, non_blocking=True)
