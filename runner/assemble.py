@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +29,8 @@ from ..core.denoiser import Network
 from ..core.predictions import check_prediction
 from ..registry import PartRef, Recipe, SamplerRef, UserError, build, load
 from ..registry.options import fill
+from .console import log
+from .latents.possible import check_latents
 from .world import World
 
 
@@ -176,6 +179,24 @@ def check_parts(recipe: Recipe) -> None:
     check_dropout(recipe.sampler, recipe.train.label_dropout)
     for kind in ("objective", "weighting", "density"):
         part(kind, getattr(recipe.train, kind))
+    check_latents(recipe)
+
+
+def tell_of_mirrors(augment: Sequence[PartRef], augmentations: Sequence[Augmentation]) -> None:
+    """Warn of mirrored images that the network is not told of, where it is told of other changes.
+
+    Args:
+        augment: The recipe's.
+        augmentations: What was built of them.
+    """
+    told = [ref.name for ref, one in zip(augment, augmentations, strict=True) if one.label is not None]
+    untold = [ref.name for ref, one in zip(augment, augmentations, strict=True) if one.mirrors and one.label is None]
+    if told and untold:
+        log.warning(
+            "augment: %s mirrors images and does not tell the network, so samples come mirrored too, whatever %s tells "
+            "it; leave %s out where %s mirrors, as edm does",
+            *(untold[0], told[0], untold[0], told[0]),
+        )
 
 
 def check_dropout(ref: SamplerRef, label_dropout: float) -> None:

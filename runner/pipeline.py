@@ -18,7 +18,7 @@ from ..core.sampler import Watch
 from ..files.sheets import class_rows, save_png, sheet
 from ..files.writing import write_json
 from ..registry import Recipe, UserError
-from .assemble import Model, ReferenceModel, build_dataset, build_model, build_sampling, spec_as_dict
+from .assemble import Model, ReferenceModel, build_dataset, build_model, build_sampling, spec_as_dict, tell_of_mirrors
 from .conditions import check_guidance, conditions
 from .console import TaskProgress, log
 from .evaluate import Evaluation, Trained, table
@@ -54,6 +54,8 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
     check_reference(recipe, dataset.spec, session.files)
     model = build_model(recipe, dataset.spec)
+    if "train" in due:
+        tell_of_mirrors(recipe.augment, model.augmentations)
     if session.start_step:
         check_codec(model.codec, session.files)
     model.backbone.to(world.device)
@@ -109,6 +111,8 @@ def begin(session: Session, dataset: Dataset, model: Model, feed: Feed) -> None:
     }
     if dataset.left_out:
         files["left_out.txt"] = "".join(f"{one.name} {one.reason}\n" for one in dataset.left_out)
+    elif session.world.first:
+        (session.folder / "left_out.txt").unlink(missing_ok=True)  # of an earlier start
     log.info("%s: %s", session.name, what_is_run(session, facts))
     log.info(
         "data: %s images of %s %s", f"{len(dataset):,}", "x".join(map(str, dataset.spec.shape)), feed.source.about()

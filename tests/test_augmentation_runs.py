@@ -144,6 +144,8 @@ def test_images_are_changed_before_they_are_encoded(workdir: Path, dmf_command: 
 
 
 def test_what_cannot_be_is_said_before_training(tiny: Path, dmf_command: Command) -> None:
+    code, out, err = dmf_command("train", tiny, "augment=[flip, edm]", "train.steps=1", "name=both")
+    assert code == 0 and "augment: flip mirrors images and does not tell the network" in out + err
     code, _, err = dmf_command("train", tiny, "augment=[edm, edm]")
     assert code == 2 and "augment: the condition `augmentation` is there already" in err
     code, _, err = dmf_command("train", tiny, "augment=[{name: crop, padding: 8}]")

@@ -146,6 +146,7 @@ def test_few_images_are_not_encoded_all(home: Path, train: Callable[..., str]) -
 
 def test_other_augmentations_are_never_kept(home: Path, train: Callable[..., str], refused: Callable[..., str]) -> None:
     said = refused("augment=[flip, {name: crop, padding: 2}]", "latents.cache=true")
+    assert not (home / "runs").exists(), "it is known before anything is made"
     assert "latents.cache" in said and "augment: crop" in said and "augment: [flip]" in said
     assert not (home / "cache/latents").exists()
     said = train("augment=[flip, {name: crop, padding: 2}]")
@@ -156,6 +157,7 @@ def test_other_augmentations_are_never_kept(home: Path, train: Callable[..., str
 def test_pixels_have_nothing_to_keep(home: Path, train: Callable[..., str], refused: Callable[..., str]) -> None:
     assert "latents" not in train("codec=pixels")
     assert "codec pixels has no moments" in refused("name=other", "codec=pixels", "latents.cache=true")
+    assert not (home / "runs/other").exists(), "it is known before anything is made"
 
 
 def test_a_codec_without_facts_has_nothing_that_its_moments_are_known_by(

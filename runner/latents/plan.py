@@ -18,6 +18,7 @@ from ..feed import Feed
 from ..session import Session
 from .feed import LatentFeed, latent_source
 from .fill import Filler, remake
+from .possible import never
 from .store import CannotKeep, Contents, Store
 
 WHAT = "latents"
@@ -76,16 +77,11 @@ def _kept_or_not(session: Session, model: Model, feed: Feed) -> Feed:
 
 def _why_not(recipe: Recipe, model: Model, dataset: Dataset, demanded: bool) -> str | None:
     """Why latents cannot be kept, or by ``auto`` should not."""
-    if model.codec.moment_shape is None:
-        return f"codec {recipe.codec.name} has no moments to keep; leave latents.cache out"
+    changes = [(ref.name, one.mirrors) for ref, one in zip(recipe.augment, model.augmentations, strict=True)]
+    if why_never := never(recipe.codec.name, model.codec.moment_shape is not None, changes):
+        return why_never
     if not model.codec.facts():
         return f"codec {recipe.codec.name} has no facts, such as its weights' sha256, that kept moments are known by"
-    for ref, change in zip(recipe.augment, model.augmentations, strict=True):
-        if not change.mirrors:
-            return (
-                f"augment: {ref.name} makes other images each time, and latents are kept of images as they are and "
-                "mirrored; write augment: [flip] or latents.cache: false"
-            )
     there, seen = _ways(recipe) * len(dataset), recipe.train.steps * recipe.train.batch_size
     if seen < there and not demanded:
         return f"the training sees {seen:,}, there are {there:,} to encode; latents.cache: true keeps them all the same"
