@@ -191,7 +191,7 @@ MISTAKES = [
     (["in", "size=3"], "takes no options"),
     (["digits", "--size", "16"], "write size=16"),
     (["digits", "--labels", "none"], "write labels=none"),
-    (["in", "--labels", ""], "in is a folder, not a file"),
+    (["in", "--labels", ""], "give the path of a JSON file"),
     (["notes.txt"], "notes.txt"),
     (["in", "--labels", "gone.json"], "gone.json"),
     (["in", "--sheet", "gone/a.png"], "cannot be written"),
