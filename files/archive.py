@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..registry import UserError
-from .listing import MAC_FORKS, MOST_BYTES, SUFFIXES, Listing, ending, inside
+from .listing import MAC_FORKS, MOST_BYTES, SUFFIXES, BadFile, Listing, ending, inside
 from .prepared import IMAGES, MANIFEST
 from .words import printable
 
@@ -97,16 +97,16 @@ class Archive:
         """
         row = self._rows[name]
         if reason := self._unusable(name, row):
-            raise UserError(f"{self.source(name)} {reason}")
+            raise BadFile(self.source(name), reason)
         packed, size = self._bytes_of(row, name), self._size[row]
         try:  # one byte more than there should be: what lies about its size is seen, and never unpacked whole
             content = packed if self._method[row] == zipfile.ZIP_STORED else _inflated(packed, size + 1)
         except zlib.error as error:
-            raise UserError(f"{self.source(name)} {DAMAGED} ({error})") from None
+            raise BadFile(self.source(name), f"{DAMAGED} ({error})") from None
         if len(content) != size:
-            raise UserError(f"{self.source(name)} {DAMAGED} (it does not have the {size} bytes that the zip names)")
+            raise BadFile(self.source(name), f"{DAMAGED} (it does not have the {size} bytes that the zip names)")
         if zlib.crc32(content) != self._sum[row]:
-            raise UserError(f"{self.source(name)} {DAMAGED} (its checksum is another)")
+            raise BadFile(self.source(name), f"{DAMAGED} (its checksum is another)")
         return content
 
     def sample(self, name: str) -> str:
@@ -147,11 +147,11 @@ class Archive:
         try:
             head = os.pread(self._handle(), HEAD.size, self._at[row])
             if len(head) < HEAD.size or head[:4] != MARK:
-                raise UserError(f"{self.source(name)} {DAMAGED} (it does not begin where the zip says)")
+                raise BadFile(self.source(name), f"{DAMAGED} (it does not begin where the zip says)")
             _, name_bytes, extra_bytes = HEAD.unpack(head)
             return os.pread(self._handle(), self._packed[row], self._at[row] + HEAD.size + name_bytes + extra_bytes)
         except OSError as error:
-            raise UserError(f"{self.source(name)} cannot be read ({error.strerror}); make it readable") from None
+            raise BadFile(self.source(name), f"cannot be read ({error.strerror}); make it readable") from None
 
     def _handle(self) -> int:
         """The number of the file, opened once in a process."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..registry import UserError
-from .listing import MAC_FORKS, MOST_BYTES, SUFFIXES, Listing, ending
+from .listing import MAC_FORKS, MOST_BYTES, SUFFIXES, BadFile, Listing, ending
 from .words import printable
 
 NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # a link to nothing, to something below a file, to itself
@@ -72,21 +72,21 @@ def _of_file(path: Path, read: Callable[[int, int, str], bytes]) -> bytes:
         try:
             status = os.fstat(number)
             if reason := unusable(status):
-                raise UserError(f"{source} {reason}")
+                raise BadFile(source, reason)
             return read(number, status.st_size, source)
         finally:
             os.close(number)
     except FileNotFoundError:
-        raise UserError(f"{source}: no such file; put it there, or take it off the list") from None
+        raise BadFile(source, "is not there (no such file); put it there, or take it off the list") from None
     except OSError as error:
-        raise UserError(f"{source} cannot be read ({error.strerror}); make it readable, or take it away") from None
+        raise BadFile(source, f"cannot be read ({error.strerror}); make it readable, or take it away") from None
 
 
 def _whole(number: int, size: int, source: str) -> bytes:
     with open(number, "rb", closefd=False) as file:
         content = file.read(size + 1)  # never of a GiB: as much room is taken as is asked for
     if len(content) > size:
-        raise UserError(f"{source} grew while it was read; wait until it is written, and start again")
+        raise BadFile(source, "grew while it was read; wait until it is written, and start again")
     return content
 
 

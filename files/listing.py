@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ..registry import UserError
 from .words import printable
 
 ENDINGS = {  # of the files of each format that is read, by Pillow's name of it
@@ -27,6 +28,22 @@ SUFFIXES = frozenset(f".{ending}" for endings in ENDINGS.values() for ending in 
 NOT_READ = frozenset((".heic", ".heif", ".hif", ".jxl", ".tga", ".ico", ".psd", ".svg", ".exr", ".dng", ".cr2", ".nef"))
 MAC_FORKS = "__MACOSX"  # what a Mac puts into a zip beside the files
 MOST_BYTES = 2**30  # of a picture's file: it is read whole
+
+
+class BadFile(UserError):
+    """A file that cannot be read or used.
+
+    Args:
+        source: What a message calls it.
+        reason: Why, and what to do; to be read after the name.
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(source, reason)
+        self.source, self.reason = source, reason
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.reason}"
 
 
 @dataclass

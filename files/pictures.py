@@ -25,8 +25,7 @@ import torch
 from PIL import Image, ImageChops, UnidentifiedImageError
 from torch import Tensor
 
-from ..registry import UserError
-from .listing import ENDINGS
+from .listing import ENDINGS, BadFile
 from .quiet import NO_NOISE, no_warnings
 
 Mode: TypeAlias = Literal["RGB", "L"]
@@ -76,11 +75,11 @@ def decode(content: bytes, source: str, mode: Mode, background: Background = "wh
         background: Colour behind transparent parts; grey is (128, 128, 128).
 
     Raises:
-        UserError: It is empty, no picture, a damaged one, one of more pixels than Pillow's limit, or of values whose
+        BadFile: It is empty, no picture, a damaged one, one of more pixels than Pillow's limit, or of values whose
             range is not known. The text names the source and says what to do.
     """
     if not content:
-        raise UserError(f"{source} is empty; copy it anew, or take it away")
+        raise BadFile(source, "is empty; copy it anew, or take it away")
     no_warnings("PIL")
     try:
         if content.startswith(PNG):
@@ -91,7 +90,7 @@ def decode(content: bytes, source: str, mode: Mode, background: Background = "wh
                 opened.load()
             lay = opened.mode
             return Decoded(_converted(_upright(opened), source, mode, background), lay, _frames(opened))
-    except UserError:
+    except BadFile:
         raise
     except UnidentifiedImageError:
         said = f"it begins with {content[:12]!r}, as no format does that is known here"
@@ -100,10 +99,10 @@ def decode(content: bytes, source: str, mode: Mode, background: Background = "wh
             said = f"it is {NOT_HERE[content[8:12]]}, which is not read here"
     except Image.DecompressionBombError as error:  # it has their number, and no more
         pixels = re.search(r"[0-9]+", str(error))
-        raise UserError(_too_many(source, f"{int(pixels[0]):,}" if pixels else str(error))) from None
+        raise BadFile(source, _too_many(f"{int(pixels[0]):,}" if pixels else str(error))) from None
     except Exception as error:  # whatever a decoder says of bytes that it cannot make out; they have no common base
         said = f"{type(error).__name__}: {error}"
-    raise UserError(f"{source} cannot be read as a picture ({said}); write it anew as PNG or JPEG, or take it away")
+    raise BadFile(source, f"cannot be read as a picture ({said}); write it anew as PNG or JPEG, or take it away")
 
 
 def square(picture: Image.Image, size: int) -> Tensor:
@@ -142,12 +141,12 @@ def _check_size(opened: Image.Image, source: str) -> None:
     """Refuse what Pillow only warns of."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and opened.width * opened.height > limit:
-        raise UserError(_too_many(source, f"{opened.width} x {opened.height}"))
+        raise BadFile(source, _too_many(f"{opened.width} x {opened.height}"))
 
 
-def _too_many(source: str, pixels: str) -> str:
+def _too_many(pixels: str) -> str:
     return (
-        f"{source} has too many pixels, {pixels}; {Image.MAX_IMAGE_PIXELS:,} in all are the most that are decoded, "
+        f"has too many pixels, {pixels}; {Image.MAX_IMAGE_PIXELS:,} in all are the most that are decoded, "
         "because a small file that swells so may be an attack (a decompression bomb); scale it down, or take it away"
     )
 
@@ -211,8 +210,8 @@ def _eight_bit(picture: Image.Image, source: str) -> Image.Image:
     tags = getattr(picture, "tag_v2", {})
     most = 2 ** int(tags.get(BITS, (16,))[0]) - 1 if picture.mode != "I" else 65535
     if picture.mode == "F" or values.min() < 0 or values.max() > most:
-        raise UserError(
-            f"{source} has pixels of the kind {picture.mode}, whose range is not known; write it anew as 8-bit RGB"
+        raise BadFile(
+            source, f"has pixels of the kind {picture.mode}, whose range is not known; write it anew as 8-bit RGB"
         )
     grey = Image.fromarray(((values.astype(np.uint32) * 255 + most // 2) // most).astype(np.uint8))
     clear = picture.info.get("transparency")

@@ -12,8 +12,8 @@ import PIL
 import torch
 from torch import Tensor
 
-from ..registry import UserError
 from .collection import Entries, Entry
+from .listing import BadFile
 from .pictures import Background, Decoded, Mode, channels_first, decode, middle
 
 RULES = 1  # goes up whenever the same file gives other pixels, or other things are known of it
@@ -27,7 +27,7 @@ class Readable(Protocol):
         """The pictures."""
 
     def read(self, entry: Entry) -> bytes:
-        """The bytes of one; `UserError` when it cannot be read."""
+        """The bytes of one; `BadFile` when it cannot be read."""
 
     def source(self, entry: Entry) -> str:
         """What a message calls it."""
@@ -50,16 +50,17 @@ class Treatment:
     box: tuple[int, int, int, int] | None = None
 
     def __call__(self, content: bytes, source: str) -> Decoded:
-        """The square picture of a file's bytes, in mode ``RGB`` or ``L``; `UserError` when it holds none."""
+        """The square picture of a file's bytes, in mode ``RGB`` or ``L``; `BadFile` when it holds none."""
         mode: Mode = "L" if self.channels == 1 else "RGB"
         found = decode(content, source, mode, self.background)
         picture = found.picture
         if self.box is not None:
             _, _, right, bottom = self.box
             if picture.width < right or picture.height < bottom:
-                raise UserError(
-                    f"{source} is {picture.width} x {picture.height} pixels (width x height), too small for the part "
-                    f"{self.box} of it; fetch it anew, or take it away"
+                raise BadFile(
+                    source,
+                    f"is {picture.width} x {picture.height} pixels (width x height), too small for the part "
+                    f"{self.box} of it; fetch it anew, or take it away",
                 )
             picture = picture.crop(self.box)
         return replace(found, picture=middle(picture, self.size))
@@ -113,16 +114,15 @@ def look(
     """
     try:
         content = place.read(entry)
-    except UserError as error:
-        said = str(error).removeprefix(place.source(entry))
-        return Seen(b"", False, f"is gone{said}" if said.startswith(":") else said.strip()), None
+    except BadFile as error:
+        return Seen(b"", False, error.reason), None
     digest = hashlib.sha256(content).digest()
     if treatment is None or (had is not None and had(digest)):
         return Seen(digest, treatment is not None), None
     try:
         made = treatment(content, "")
-    except UserError as error:
-        return Seen(digest, True, str(error).strip()), None
+    except BadFile as error:
+        return Seen(digest, True, error.reason), None
     return Seen(digest, True, several=made.frames > 1), made
 
 
@@ -130,16 +130,15 @@ def decoded_rows(place: Readable, numbers: Sequence[int], treatment: Treatment) 
     """Pictures of some numbers, uint8 (B, C, size, size), by this thread alone.
 
     Raises:
-        UserError: One cannot be read, or used.
+        BadFile: One cannot be read, or used.
     """
     images = treatment.room(len(numbers))
     for row, i in enumerate(numbers):
         entry = place.entries[i]
         content = place.read(entry)
         try:
-            images[row] = np.asarray(
-                treatment(content, "").picture
-            )  # to write its name takes as long as to decode a small one
-        except UserError as error:
-            raise UserError(f"{place.source(entry)}{error}") from error
+            picture = treatment(content, "").picture  # its name takes as long to write as a small one to decode
+        except BadFile as error:
+            raise BadFile(place.source(entry), error.reason) from error
+        images[row] = np.asarray(picture)
     return channels_first(torch.from_numpy(images))

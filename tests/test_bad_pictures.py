@@ -329,7 +329,7 @@ def test_a_picture_that_goes_away_while_it_is_read(
     monkeypatch.setattr(image_folder, "open_collection", look_and_lose)
     if on_error == "raise":
         with pytest.raises(
-            UserError, match=rf"1 of 3 pictures cannot be used:\n  {tmp_path}/1\.png is gone: no such file"
+            UserError, match=rf"1 of 3 pictures cannot be used:\n  {tmp_path}/1\.png is not there \(no such file\)"
         ):
             opened(tmp_path)
     else:

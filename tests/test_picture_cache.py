@@ -17,6 +17,7 @@ from torch import Tensor
 from dmf.files import cache, index, reading
 from dmf.files.collection import Collection
 from dmf.files.folder import Folder
+from dmf.files.listing import BadFile
 from dmf.files.pictures import Decoded
 from dmf.files.reading import Treatment
 from dmf.plugins.datasets import _picture_set
@@ -206,7 +207,7 @@ def test_what_cannot_be_read_for_the_fingerprint_is_named(folder: Path, monkeypa
     monkeypatch.setattr(_picture_set, "CHEAP_BYTES", 0)
     data = opened(folder, memory_gib=0)
     (folder / "1.png").unlink()
-    with pytest.raises(UserError, match=r"1 picture cannot be read:(.|\n)*1\.png: no such file"):
+    with pytest.raises(UserError, match=r"1 picture cannot be read:(.|\n)*1\.png is not there \(no such file"):
         data.fingerprint()
 
 
@@ -260,7 +261,7 @@ def test_what_could_not_be_read_is_not_remembered(folder: Path, work: Work, monk
 
     def closed(self: Collection, entry: Any) -> bytes:
         if entry.name == "1.png":
-            raise UserError(f"{self.source(entry)} cannot be read (Permission denied); make it readable")
+            raise BadFile(self.source(entry), "cannot be read (Permission denied); make it readable")
         return read(self, entry)
 
     with monkeypatch.context() as patched:

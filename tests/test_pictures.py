@@ -1,6 +1,7 @@
 """One picture as pixels: the middle square, scaled without aliasing, upright, of any mode in 8 bits."""
 
 import io
+import pickle
 import struct
 import zlib
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from data_kit import paint
 from PIL import Image
 
+from dmf.files.listing import BadFile
 from dmf.files.pictures import decode, square
 from dmf.registry import UserError
 
@@ -267,3 +269,11 @@ def test_the_mode_that_it_had_is_told(tmp_path: Path, name: str, mode: str) -> N
     Image.new(mode, (8, 8)).save(tmp_path / name, lossless=True)
     seen = decode((tmp_path / name).read_bytes(), name, "RGB")
     assert (seen.mode, seen.frames, seen.picture.mode) == (mode, 1, "RGB")
+
+
+def test_what_is_wrong_with_a_file_is_told_apart_from_its_name_and_travels_between_processes() -> None:
+    with pytest.raises(BadFile) as caught:
+        decode(b"", "pets/a picture: is empty.png", "RGB")
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert error.reason == "is empty; copy it anew, or take it away"
+    assert str(error) == "pets/a picture: is empty.png is empty; copy it anew, or take it away"

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from ...core import Dataset
+from ...files.listing import BadFile
 from ...files.pictures import decode, square
-from ...registry import UserError
-from .one_picture import digest, told
+from .one_picture import digest
 from .sources import Item
 
 GREY = frozenset(("1", "L", "LA", "I;16", "I;16B", "I;16L", "I;16N", "I", "F"))
@@ -62,8 +62,8 @@ def look_at_file(item: Item, size: int) -> Look:
     try:
         content = item.collection.read(item.entry)
         found = decode(content, item.name, "RGB")
-    except UserError as error:
-        return Look(item.below, item.label, trouble=told(error, item.name))
+    except BadFile as error:
+        return Look(item.below, item.label, trouble=error.reason)
     ((means, squares),) = _moments(square(found.picture, size)[None])
     with Image.open(io.BytesIO(content)) as opened:
         kind = opened.format or ""

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from ...files.listing import BadFile
 from ...files.pictures import Background, decode, middle
-from ...registry import UserError
 from .manifest import Record
 from .sources import Item
 
@@ -58,8 +58,8 @@ def make(item: Item, options: Options) -> tuple[Record, bytes]:
         content = item.collection.read(item.entry)
         known["sha256"] = hashlib.sha256(content).hexdigest()
         found = decode(content, item.name, "RGB" if options.channels == 3 else "L", background=options.background)
-    except UserError as error:
-        return left_out(UNUSABLE, told(error, item.name))
+    except BadFile as error:
+        return left_out(UNUSABLE, error.reason)
     picture = found.picture
     known |= {"width": picture.width, "height": picture.height, "mode": found.mode, "pixels": digest(picture)}
     known |= {"frames": found.frames} if found.frames > 1 else {}
@@ -82,8 +82,3 @@ def digest(picture: Image.Image) -> str:
     found = hashlib.blake2b(repr((picture.mode, picture.size)).encode(), digest_size=16)
     found.update(picture.tobytes())
     return found.hexdigest()
-
-
-def told(error: UserError, name: str) -> str:
-    """What is the matter, to be read after the name."""
-    return str(error).removeprefix(name).lstrip(": ")
