@@ -114,9 +114,8 @@ def begin(session: Session, dataset: Dataset, model: Model, feed: Feed) -> None:
     elif session.world.first:
         (session.folder / "left_out.txt").unlink(missing_ok=True)  # of an earlier start
     log.info("%s: %s", session.name, what_is_run(session, facts))
-    log.info(
-        "data: %s images of %s %s", f"{len(dataset):,}", "x".join(map(str, dataset.spec.shape)), feed.source.about()
-    )
+    shape, images = "x".join(map(str, dataset.spec.shape)), "image" if len(dataset) == 1 else "images"
+    log.info("data: %s %s of %s %s", f"{len(dataset):,}", images, shape, feed.source.about())
     session.describe(facts, files)
     session.world.first_only(partial(show_data, session, dataset, feed.source))
 

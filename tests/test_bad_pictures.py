@@ -354,12 +354,20 @@ def test_a_closed_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_run_lists_what_it_left_out(tiny: Path, mixed: Path, dmf_command: Any) -> None:
-    words = [f"dataset={{name: image_folder, root: {mixed}, size: 8, channels: 1, labels: none, on_error: skip}}"]
+    (mixed / "in").mkdir()  # not where the run is written
+    for file in [file for file in mixed.iterdir() if file.suffix in (".png", ".jpg")]:
+        file.rename(mixed / "in" / file.name)
+    words = [f"dataset={{name: image_folder, root: {mixed}/in, size: 8, channels: 1, labels: none, on_error: skip}}"]
     words += ["train.steps=2", "train.batch_size=2", "train.label_dropout=0", "sampler.guidance=1", "preview.every=0"]
     code, _, err = dmf_command("train", tiny, *words)
     assert code == 0, err
     listed = (tiny.parent / "runs/tiny/left_out.txt").read_text().splitlines()
     assert len(listed) == 4 and any(line.startswith("6.png is empty; copy it anew") for line in listed)
+    for line in listed:
+        (mixed / "in" / line.partition(" ")[0]).unlink()
+    code, _, err = dmf_command("train", tiny, *words, "train.steps=3")
+    assert code == 0, err
+    assert not (tiny.parent / "runs/tiny/left_out.txt").exists(), "nothing is left out any more"
 
 
 def test_a_run_that_diverges_names_its_files(tiny: Path, tmp_path: Path, dmf_command: Any) -> None:

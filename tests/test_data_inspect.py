@@ -184,6 +184,7 @@ MISTAKES = [
     (["gone"], "did you mean|unknown|no dataset"),
     (["./gone"], "is not there"),
     (["gone.zip"], "is not there"),
+    (["gone"], "gone is not there; give a folder, a zip, or the name of a data set (dmf plugins); unknown dataset"),
     (["digit"], "did you mean 'digits'"),
     (["digits", "splitt=test"], "splitt"),
     (["digits", "cifar10"], "got 2 things"),

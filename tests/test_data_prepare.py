@@ -345,8 +345,8 @@ MISTAKES: list[tuple[list[Any], str]] = [
     (["zoo", "zoo"], "given twice"),
     (["zoo", "./zoo/"], "given twice"),
     (["zoo", "--out", "zoo/made"], "lies in the source"),
-    (["zoo/cat", "--out", "zoo"], "lies in --out"),
-    (["zoo", "--out", "zoo"], "lies in the source"),
+    (["zoo/cat", "--out", "zoo"], "the source 'zoo/cat' lies in --out 'zoo'"),
+    (["zoo", "--out", "zoo"], "--out 'zoo' is the source itself"),
     (["zoo", "--out", "notes.txt"], "is a file"),
     (["zoo", "--out", "notes.txt/set"], "cannot be made"),
     (["zoo", "--out", "full"], "holds something else already (mine.txt)"),
@@ -377,6 +377,13 @@ def test_mistakes_are_told(pets: Path, prepared: Prepared, words: list[Any], sen
     assert sentence in prepared(*words, *out, "--size", 32, code=2)
     after = tree(Path())
     assert all(after[name] == content for name, content in before.items())
+
+
+def test_a_set_without_a_picture_is_not_in_the_way(pets: Path, prepared: Prepared) -> None:
+    assert "none of 14 pictures" in prepared(pets, "--out", "set", "--size", 32, "--min-side", 1000, code=2)
+    assert "none of 14 pictures" in prepared(pets, "--out", "set", "--size", 32, "--min-side", 1000, code=2)
+    assert "7 of 14 pictures" in prepared(pets, "--out", "set", "--size", 32)
+    assert "was made otherwise" in prepared(pets, "--out", "set", "--size", 16, code=2)
 
 
 @pytest.mark.parametrize("words", [[], ["zoo"], ["zoo", "--out", "x"], ["zoo", "--out", "x", "--size", "0"]])

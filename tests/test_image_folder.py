@@ -190,6 +190,12 @@ def test_a_bad_file_is_named_whether_kept_or_read(tmp_path: Path, kind: str) -> 
         data[names(data).index(kind)]
 
 
+def test_an_empty_path_is_not_the_current_folder(workdir: Path) -> None:
+    for root in ("", " "):
+        with pytest.raises(UserError, match="root is empty; give the folder or the zip"):
+            build("dataset", "image_folder", root=root)
+
+
 def test_where_files_are_read_one_by_one_empty_ones_are_found_before(tmp_path: Path) -> None:
     damaged(tmp_path, "empty.png")
     assert f"{tmp_path}/empty.png is empty; copy it anew" in complaint(tmp_path, memory_gib=0)

@@ -16,6 +16,7 @@ from ...files.collection import Collection, open_collection, told_others
 from ...files.pictures import Background
 from ...files.reading import Treatment
 from ...files.words import counted, few, printable
+from ...registry import UserError
 from ._picture_set import MemoryGiB, OnError, PictureSet
 
 log = logging.getLogger("dmf")
@@ -57,6 +58,8 @@ class ImageFolder(PictureSet):
         memory_gib: MemoryGiB = 2.0,
         cache: bool = True,
     ) -> None:
+        if not root.strip():
+            raise UserError("root is empty; give the folder or the zip that holds the pictures")
         collection = open_collection(Path(root), labels)
         treatment = Treatment(size, channels, background)
         super().__init__(collection, treatment, on_error=on_error, memory_gib=memory_gib, cache=cache)

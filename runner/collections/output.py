@@ -106,6 +106,9 @@ class Output:
         then = _parsed(self._begun.read())
         if then is None and (self.done or self.part.exists()):
             raise UserError(f"{self.folder / BEGUN} is damaged or gone; begin again with --fresh")
+        if then not in (None, now) and self._has_nothing():
+            self.manifest.unlink()  # nothing to protect: a mistake in the options that was mended
+            then = None
         if then is not None:
             check_same(self.folder, then, now, done=self.done)
             return
@@ -113,6 +116,10 @@ class Output:
         self._begun.write(json.dumps(now))
         self._begun.flush()
         os.fsync(self._begun.fileno())
+
+    def _has_nothing(self) -> bool:
+        """Whether all is done, and no picture was left."""
+        return self.done and not any(record.file for record, _ in records(self.manifest))
 
     def carry_on(self, head: Mapping[str, Any], expected: Sequence[str]) -> list[Record]:
         """Open the manifest for more lines, behind those that hold.

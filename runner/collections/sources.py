@@ -82,10 +82,12 @@ def check_apart(roots: Sequence[Path], out: Path) -> None:
     target = home(out).resolve()
     for root in roots:
         source = home(root).resolve()
-        if target == source or source in target.parents:
-            raise UserError(f"--out {out} lies in the source {root}, and would be a part of it; write elsewhere")
+        if target == source:
+            raise UserError(f"--out '{out}' is the source itself, and nothing is written there; write elsewhere")
+        if source in target.parents:
+            raise UserError(f"--out '{out}' lies in the source '{root}', and would be a part of it; write elsewhere")
         if target in source.parents:
-            raise UserError(f"the source {root} lies in --out {out}; write into a folder of its own")
+            raise UserError(f"the source '{root}' lies in --out '{out}'; write into a folder of its own")
 
 
 def _check_once(roots: Sequence[Path]) -> None:

@@ -93,9 +93,13 @@ def _looked(what: str, options: dict[str, Any], args: argparse.Namespace) -> tup
         told = " ".join([what, *(f"{key}={value}" for key, value in options.items())])
         return inspect_dataset(build("dataset", what, **options), f"data set {told}", workers)
     if not home(path).exists():
-        if "/" not in what and path.suffix != ".zip":
-            find("dataset", what)  # says which there are
-        raise UserError(f"{what} is not there; give a folder, a zip, or the name of a data set (dmf plugins)")
+        try:
+            find("dataset", what)
+        except UserError as error:
+            named = f"; {error}" if "/" not in what and path.suffix != ".zip" else ""  # says which there are
+            raise UserError(
+                f"{what} is not there; give a folder, a zip, or the name of a data set (dmf plugins){named}"
+            ) from None
     if options:
         raise UserError(f"{what} is no data set by name, and takes no options; got {', '.join(options)}")
     return inspect_files(path, "auto" if args.labels is None else args.labels, args.size or SIZE, workers)
