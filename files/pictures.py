@@ -55,11 +55,13 @@ class Decoded:
         picture: Upright and opaque, in the mode that was asked for.
         mode: Pillow's name of the mode in which it lay there.
         frames: How many the file has; the first one is taken. 2 stands for several where a later one is damaged.
+        size: Width and height in pixels of the whole, upright.
     """
 
     picture: Image.Image
     mode: str
     frames: int
+    size: tuple[int, int]
 
 
 def decode(content: bytes, source: str, mode: Mode, background: Background = "white") -> Decoded:
@@ -89,7 +91,8 @@ def decode(content: bytes, source: str, mode: Mode, background: Background = "wh
             with NO_NOISE if opened.format == "TIFF" else contextlib.nullcontext():
                 opened.load()
             lay = opened.mode
-            return Decoded(_converted(_upright(opened), source, mode, background), lay, _frames(opened))
+            picture = _converted(_upright(opened), source, mode, background)
+            return Decoded(picture, lay, _frames(opened), picture.size)
     except BadFile:
         raise
     except UnidentifiedImageError:

@@ -90,12 +90,16 @@ class Seen(NamedTuple):
         decoded: Whether it was made a picture of the set, or found to be none.
         reason: Why it cannot be used, to be read after its name; empty when it can.
         several: Whether it has several frames, of which the first is taken.
+        shorter: Its shorter side in pixels; 0 where that is not known.
+        longer: Its longer side.
     """
 
     digest: bytes
     decoded: bool
     reason: str = ""
     several: bool = False
+    shorter: int = 0
+    longer: int = 0
 
 
 def look(
@@ -123,7 +127,7 @@ def look(
         made = treatment(content, "")
     except BadFile as error:
         return Seen(digest, True, error.reason), None
-    return Seen(digest, True, several=made.frames > 1), made
+    return Seen(digest, True, "", made.frames > 1, min(made.size), max(made.size)), made
 
 
 def decoded_rows(place: Readable, numbers: Sequence[int], treatment: Treatment) -> Tensor:

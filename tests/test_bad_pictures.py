@@ -22,7 +22,7 @@ from data_kit import paint
 from PIL import Image
 
 from dmf.files.pictures import decode, square
-from dmf.registry import UserError
+from dmf.registry import UserError, build
 
 DAMAGES = 20_000 if FULL else 250  # of each format
 KINDS = {
@@ -246,8 +246,6 @@ def test_without_a_stderr_nothing_breaks() -> None:
 
 
 def opened(root: Path, **options: Any) -> Any:
-    from dmf.registry import build
-
     return build("dataset", "image_folder", root=str(root), size=8, **options)
 
 
@@ -300,6 +298,20 @@ def test_animations_are_told_once_and_remembered(
         with caplog.at_level(logging.INFO, "dmf"):
             opened(tmp_path)
         assert caplog.text.count("of 2 pictures with several frames the first is taken: 2.gif, 3.png") == 1
+
+
+def test_tiny_and_long_pictures_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, width, height in (("1.png", 40, 300), ("2.png", 1, 1), ("3.png", 900, 40), ("4.png", 32, 32)):
+        paint(tmp_path / name, width, height)
+    monkeypatch.setattr("dmf.files.index.WORTH_PICTURES", 0)
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "dmf"):
+            build("dataset", "image_folder", root=str(tmp_path), size=32)
+        assert "enlarged 1 picture with fewer than 32 pixels a side" in caplog.text and "out: 2.png" in caplog.text
+        assert "took less than a tenth, the middle, of 1 picture so much longer than wide: 3.png" in caplog.text
 
 
 @pytest.mark.parametrize("memory_gib", [2.0, 0.0])

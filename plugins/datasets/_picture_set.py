@@ -24,6 +24,7 @@ from ...registry import UserError
 
 OnError: TypeAlias = Literal["raise", "skip"]
 MemoryGiB: TypeAlias = Annotated[float, Ge(0)]
+LONG = 10  # times as long as wide, and a tenth of a picture is left
 CHEAP_BYTES = 2**30  # of files that are read whole for the fingerprint
 log = logging.getLogger("dmf")
 
@@ -33,6 +34,8 @@ class PictureSet(Dataset):
 
     Attributes:
         several: Images whose files have several frames, of which the first is taken, so far as is known.
+        small: Images whose files have fewer pixels a side, so that they are enlarged, so far as is known.
+        long: Images of which less than a tenth is left, as their files are so wide or high, so far as is known.
         advice: What else to do about files that cannot be used, after a list of them.
 
     Args:
@@ -71,6 +74,9 @@ class PictureSet(Dataset):
         self.left_out = _left_out(index, on_error, self.advice)
         self._collection, seen = _usable(index)
         self.several = [i for i, one in enumerate(seen) if one is not None and one.several]
+        sides = [(0, 0) if one is None else (one.shorter, one.longer) for one in seen]
+        self.small = [i for i, (shorter, _) in enumerate(sides) if 0 < shorter < treatment.size]
+        self.long = [i for i, (shorter, longer) in enumerate(sides) if longer > LONG * shorter]
         digests = [one.digest for one in seen if one is not None and one.digest]
         self._digests = digests if len(digests) == len(seen) else None
         self._images, self._cache, self._part = images, cache, part

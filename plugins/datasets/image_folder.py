@@ -71,9 +71,15 @@ def _tell(data: PictureSet, collection: Collection) -> None:
     kinds = f"{counted(len(classes), 'class', 'classes')} ({few(classes)})" if classes else "no labels"
     left = f"; left out {others}" if others else ""
     log.info("%s with %s in %s%s", counted(len(data), "picture"), kinds, printable(str(collection.root)), left)
-    if data.several:
-        names = few([data.name_of(i) for i in data.several])
-        log.info("of %s with several frames the first is taken: %s", counted(len(data.several), "picture"), names)
+    size = data.treatment.size
+    for what, numbers in (
+        ("of %s with several frames the first is taken: %s", data.several),
+        (f"enlarged %s with fewer than {size} pixels a side, which dmf data prepare leaves out: %s", data.small),
+        ("took less than a tenth, the middle, of %s so much longer than wide: %s", data.long),
+    ):
+        if numbers:
+            names = few([data.name_of(i) for i in numbers])
+            log.info(what, counted(len(numbers), "picture"), names)
     if data.left_out:
         names = few([one.name for one in data.left_out])
         log.warning("left out %s that cannot be used: %s", counted(len(data.left_out), "picture"), names)
