@@ -90,7 +90,7 @@ def test_guidance_as_a_number_over_a_mapping_and_back(folder: Folder) -> None:
 
 
 def test_options_of_a_bare_base_can_be_added(folder: Folder) -> None:
-    assert folder.child("dataset: {split: all}").dataset == PartRef("digits", {"split": "all"})
+    assert folder.child("dataset: {split: all}").dataset == PartRef("digits", {"split": "all", "size": None})
 
 
 def test_a_default_part_may_be_given_options_without_its_name(folder: Folder) -> None:
