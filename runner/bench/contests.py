@@ -20,7 +20,7 @@ WORKERS = data_theirs.WORKERS
 DATALOADER = f"`DataLoader`, {WORKERS} workers, torchvision `CIFAR10`"
 AUGMENTATIONS: dict[str, dict[str, Any]] = {"flip": {}, "crop": {}, "edm": {"probability": 0.12}}
 RECIPE, EDM_RECIPE = "cifar10_unet", "cifar10_edm_unet"
-EDM_STEP_SHARE = 4  # its network costs more: a step has so many times fewer images
+EDM_STEP_SHARE = 8  # its network costs more: a step has so many times fewer images
 
 
 def resident(shop: Workshop, tick: Tick) -> Result:

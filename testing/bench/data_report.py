@@ -44,8 +44,9 @@ def tables(results: Sequence[Result], under: Conditions) -> str:
 
 def _head(under: Conditions) -> str:
     told = about(under)
+    threads = f"{told['threads']} thread{'' if told['threads'] == 1 else 's'}"
     return (
-        f"On {told['device']}, {told['threads']} threads; torch {told['torch']}, torchvision {told['torchvision']}."
+        f"On {told['device']}, {threads}; torch {told['torch']}, torchvision {told['torchvision']}."
         f" Batches of {under.batch}; medians of {under.rounds} turns of {under.turn_s:g} s each where a line says no"
         " other number, quartiles in brackets.\n"
     )
