@@ -13,11 +13,15 @@ class Pace:
 
     Args:
         batch_size: Images a step.
+
+    Attributes:
+        first_s: What the first batch took; before it workers have to start. None before it.
     """
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
         self.steps, self.waited_s = 0, 0.0
+        self.first_s: float | None = None
         self._whole_s = self._whole_waited_s = 0.0
         self._clock = time.perf_counter()
 
@@ -29,6 +33,8 @@ class Pace:
         """Count a step, of which ``waited_s`` went into waiting for its images."""
         self.steps += 1
         self.waited_s += waited_s
+        if self.first_s is None:
+            self.first_s = waited_s
 
     def point(self) -> dict[str, float]:
         """The values since the last point."""
@@ -43,5 +49,6 @@ class Pace:
         return values
 
     def waited(self) -> float | None:
-        """The share of all points' time that went into waiting for data; None before the first."""
-        return self._whole_waited_s / self._whole_s if self._whole_s else None
+        """The share of all points' time that went into waiting, but for the first batch; None before a point."""
+        first_s = self.first_s or 0.0
+        return (self._whole_waited_s - first_s) / (self._whole_s - first_s) if self._whole_s else None

@@ -100,7 +100,9 @@ class Trainer:
                     self.session.stopped_early(state.step)
                     break
         if (waited := self.pace.waited()) is not None:
-            log.info("waited for data: %.1f %% of the time", 100 * waited)
+            log.info(
+                "waited for data: %.1f s for the first batch, then %.1f %% of the time", self.pace.first_s, 100 * waited
+            )
 
     def step(self) -> None:
         """One optimizer step on one global batch."""
