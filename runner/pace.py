@@ -15,7 +15,7 @@ class Pace:
         batch_size: Images a step.
 
     Attributes:
-        first_s: What the first batch took; before it workers have to start. None before it.
+        first_s: What the first batch took, for which workers have to start; in no other figure. None before it.
     """
 
     def __init__(self, batch_size: int) -> None:
@@ -30,11 +30,13 @@ class Pace:
         self._clock, self.steps, self.waited_s = time.perf_counter(), 0, 0.0
 
     def step(self, waited_s: float) -> None:
-        """Count a step, of which ``waited_s`` went into waiting for its images."""
+        """Count a step, of which ``waited_s`` went into waiting for its images; the first wait is no training time."""
         self.steps += 1
-        self.waited_s += waited_s
         if self.first_s is None:
             self.first_s = waited_s
+            self._clock += waited_s
+        else:
+            self.waited_s += waited_s
 
     def point(self) -> dict[str, float]:
         """The values since the last point."""
@@ -49,6 +51,5 @@ class Pace:
         return values
 
     def waited(self) -> float | None:
-        """The share of all points' time that went into waiting, but for the first batch; None before a point."""
-        first_s = self.first_s or 0.0
-        return (self._whole_waited_s - first_s) / (self._whole_s - first_s) if self._whole_s else None
+        """The share of all points' time that went into waiting for data; None before the first."""
+        return self._whole_waited_s / self._whole_s if self._whole_s else None
