@@ -303,6 +303,11 @@ def test_real_flowers_in_folders() -> None:
 def test_real_flowers_without_folders() -> None:
     root = f"{real_data('flowers12_224_flat')}/flowers12_224_flat"
     assert "train" in complaint(Path(root))
-    data = ImageFolder(root=f"{root}/train", size=16)
-    assert len(data) == 720 and data.spec.classes == ()
+    by_number = ImageFolder(root=f"{root}/train", size=16)  # by its dataset.json
+    by_name = ImageFolder(root=f"{root}/train", size=16, labels="labels.json")
+    assert by_number.spec.classes == tuple(map(str, range(12))) and by_name.spec.classes[7] == "lily-valley"
+    held = by_number.tensors(), by_name.tensors()
+    assert held[0] is not None and held[1] is not None and len(by_number) == len(by_name) == 720
+    assert torch.equal(held[0][1]["class"], held[1][1]["class"])
+    assert ImageFolder(root=f"{root}/train", size=16, labels="none", memory_gib=0).spec.classes == ()
     assert len(ImageFolder(root=root, size=16, labels="none", memory_gib=0)) == 960
