@@ -64,36 +64,40 @@ def read_file(path: Path) -> bytes:
     return _of_file(path, _whole)
 
 
-def _of_file(path: Path, read: Callable[[int, int, str], bytes]) -> bytes:
-    """What ``read`` takes of an open file, of its number, its size and what a message calls it."""
-    source = printable(str(path))
+def _of_file(path: Path, read: Callable[[int, int, Path], bytes]) -> bytes:
+    """What ``read`` takes of an open file, of its number, its size and its path."""
     try:
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO without a writer would block
         try:
             status = os.fstat(number)
             if reason := unusable(status):
-                raise BadFile(source, reason)
-            return read(number, status.st_size, source)
+                raise BadFile(_called(path), reason)
+            return read(number, status.st_size, path)
         finally:
             os.close(number)
     except FileNotFoundError:
-        raise BadFile(source, "is not there (no such file); put it there, or take it off the list") from None
+        raise BadFile(_called(path), "is not there (no such file); put it there, or take it off the list") from None
     except OSError as error:
-        raise BadFile(source, f"cannot be read ({error.strerror}); make it readable, or take it away") from None
+        raise BadFile(_called(path), f"cannot be read ({error.strerror}); make it readable, or take it away") from None
 
 
-def _whole(number: int, size: int, source: str) -> bytes:
-    with open(number, "rb", closefd=False) as file:
+def _called(path: Path) -> str:
+    """What a message calls a file; made for messages alone, as it takes as long as to read a small one."""
+    return printable(str(path))
+
+
+def _whole(number: int, size: int, path: Path) -> bytes:
+    with open(number, "rb", buffering=0, closefd=False) as file:
         content = file.read(size + 1)  # never of a GiB: as much room is taken as is asked for
     if len(content) > size:
-        raise BadFile(source, "grew while it was read; wait until it is written, and start again")
+        raise BadFile(_called(path), "grew while it was read; wait until it is written, and start again")
     return content
 
 
-def _pieces(number: int, size: int, source: str) -> bytes:
+def _pieces(number: int, size: int, path: Path) -> bytes:
     """All of a file that is no longer than they are."""
     if size <= 3 * SAMPLE_BYTES:
-        return _whole(number, size, source)
+        return _whole(number, size, path)
     return b"".join(os.pread(number, SAMPLE_BYTES, at) for at in (0, (size - SAMPLE_BYTES) // 2, size - SAMPLE_BYTES))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -63,7 +63,7 @@ class Treatment:
                     f"{self.box} of it; fetch it anew, or take it away",
                 )
             picture = picture.crop(self.box)
-        return replace(found, picture=middle(picture, self.size))
+        return Decoded(middle(picture, self.size), found.mode, found.frames, found.size)
 
     def room(self, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Room for so many of them, as numpy has pictures."""
