@@ -16,13 +16,14 @@ from .dataset import Dataset, InMemory, LeftOut
 from .denoiser import Counted, Denoise, Denoiser, bind
 from .densities import Density
 from .editing import inpaint, known_pixels, start_from
+from .feature_metric import FeatureMetric
 from .features import FeatureExtractor
 from .grids import Grid, levels_of
 from .guidance import Guidance
 from .inversion import encode
 from .level import Level
 from .likelihood import log_density
-from .metric import Metric
+from .metric import Metric, ScoredModel
 from .objectives import Attempt, Objective, training_loss
 from .predictions import Coefficients, Prediction
 from .sampler import Context, Sampler, SamplingError, sample
@@ -51,6 +52,7 @@ __all__ = [
     "Density",
     "Example",
     "FeatureExtractor",
+    "FeatureMetric",
     "Grid",
     "Guidance",
     "ImageStreams",
@@ -66,6 +68,7 @@ __all__ = [
     "Sampler",
     "SamplingError",
     "Scan",
+    "ScoredModel",
     "TableSchedule",
     "Weighting",
     "bind",

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from .codec import Codec
+from .denoiser import Denoiser
 from .spec import DataSpec
 
 Reduce = Literal["sum", "min", "max", "cat"]
-Need = Literal["reference", "pairs", "model"]
+Need = Literal["reference", "held_out", "pairs", "model"]
+
+
+class ScoredModel(NamedTuple):
+    """The model that is scored.
+
+    Attributes:
+        denoiser: Unguided; it has the schedule.
+        codec: Between pixels and the network's x.
+    """
+
+    denoiser: Denoiser
+    codec: Codec
 
 
 class Metric(ABC):
@@ -22,13 +36,18 @@ class Metric(ABC):
     order of the image index. Ranks hold disjoint images, each counted once.
 
     Attributes:
-        needs: ``reference`` also streams the real images with ``real=True``; ``pairs`` adds ``paired=`` to `update`,
-            ``model`` adds ``model=`` (denoiser and schedule).
+        needs: ``reference`` also streams the real images, before the generated ones, with ``real=True``; ``held_out``
+            streams images that the model was not trained on, with ``real=True``, and no generated ones; ``pairs`` adds
+            ``paired=``, the real image that a generated one belongs to, uint8 (B, C, H, W); ``model`` adds ``model=``,
+            a `ScoredModel`.
         least_reference: The fewest images that the reference may have.
+        held_out_images: How many of the held-out images it wants at most, chosen by the evaluation's seed; None is
+            all of them.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     least_reference: ClassVar[int] = 1
+    held_out_images: int | None = None
 
     def __init__(self) -> None:
         self._reduce: dict[str, Reduce] = {}
@@ -81,6 +100,22 @@ class Metric(ABC):
         """
         return None
 
+    def cautions(self, spec: DataSpec, images: int) -> list[str]:
+        """What a reader of the values should know that is no reason to refuse, in sentences; said beside the values.
+
+        Args:
+            spec: Of the images, in pixels.
+            images: How many are generated.
+        """
+        return []
+
+    def reference_key(self) -> dict[str, str]:
+        """What the states of a pass over the reference depend on besides the reference: equal keys, equal states.
+
+        The runner keeps those states; metrics that need the same ones may share them by giving the same key.
+        """
+        return {"metric": f"{type(self).__module__}.{type(self).__qualname__}", **self.protocol()}
+
     def protocol(self) -> dict[str, str]:
         """What of the metric itself must be equal for two values to be compared."""
         return {}
@@ -102,7 +137,8 @@ class Metric(ABC):
             real: Whether they are of the reference.
             labels: (B,) int64, where known.
             index: (B,) int64, their numbers in the whole set.
-            later: What ``needs`` asks for; fields are added over time, never removed.
+            later: ``cond``, what the network was told of them, (B, ...) by name, and what ``needs`` asks for; fields
+                are added over time, never removed.
         """
 
     @abstractmethod
@@ -113,6 +149,10 @@ class Metric(ABC):
             ValueError: They cannot be had of what was seen.
         """
 
-    def pictures(self) -> dict[str, Tensor]:
-        """Pictures that say more than the numbers, uint8 (C, H, W) by name."""
+    def pictures(self, real: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        """Pictures that say more than the numbers, uint8 (C, H, W) by name.
+
+        Args:
+            real: Gives images of the reference, uint8 (n, C, H, W), by their numbers, (n,).
+        """
         return {}

@@ -12,7 +12,7 @@ from .. import __version__
 from ..core import Dataset, ImageStreams, bind, bits_per_dim
 from ..registry import UserError
 from .console import TaskProgress
-from .evaluate import Trained
+from .evaluation import Trained
 from .feed import image_numbers, source_of
 
 

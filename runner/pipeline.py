@@ -21,7 +21,7 @@ from ..registry import Recipe, UserError
 from .assemble import Model, ReferenceModel, build_dataset, build_model, build_sampling, spec_as_dict, tell_of_mirrors
 from .conditions import check_guidance, conditions
 from .console import TaskProgress, log
-from .evaluate import Evaluation, Trained, table
+from .evaluation import Evaluation, Trained, table
 from .facts import check_codec, run_facts
 from .feed import Feed, source_of
 from .folder import RunFolder

@@ -22,29 +22,38 @@ def check_features(extractor: FeatureExtractor) -> None:
 
 
 def check_form(extractor: FeatureExtractor) -> None:
-    """Float32 (B, D), finite, without a gradient; D as declared."""
+    """Float32 (B, D) for each layer, finite, without a gradient; D as declared, and the same asked for alone."""
+    require(extractor.layers, f"{called(extractor)} declares no layer")
+    images = _images(extractor)
     with torch.enable_grad():
-        found = extractor(_images(extractor))
-    want = (IMAGES, extractor.dim)
-    require(found.shape == want, f"{called(extractor)} declares {want}, and gives {tuple(found.shape)}")
-    require(found.dtype == torch.float32, f"{called(extractor)}: features are to be float32; got {found.dtype}")
-    require(found.isfinite().all(), f"{called(extractor)}: a feature is not finite")
-    require(not found.requires_grad, f"{called(extractor)}: features carry a gradient, and with it the memory of it")
+        together = extractor(images, tuple(extractor.layers))
+    for layer, dim in extractor.layers.items():
+        found, want = together.get(layer), (IMAGES, dim)
+        require(found is not None, f"{called(extractor)} is asked for the layers {tuple(extractor.layers)}; no {layer}")
+        assert found is not None
+        require(found.shape == want, f"{called(extractor)} declares {want}, and gives {tuple(found.shape)}")
+        require(found.dtype == torch.float32, f"{called(extractor)}: features are to be float32; got {found.dtype}")
+        require(found.isfinite().all(), f"{called(extractor)}: a feature is not finite")
+        require(
+            not found.requires_grad, f"{called(extractor)}: features carry a gradient, and with it the memory of it"
+        )
+        alone = extractor(images, (layer,))[layer]
+        require(torch.equal(alone, found), f"{called(extractor)}: layer {layer} is another when asked for alone")
 
 
 def check_batches(extractor: FeatureExtractor) -> None:
     """An image's features do not depend on those beside it, and are the same every time."""
     images = _images(extractor)
-    whole = extractor(images)
-    parts = torch.cat([extractor(one) for one in torch.split(images, [1, 2, 3])])
+    whole = _first(extractor, images)
+    parts = torch.cat([_first(extractor, one) for one in torch.split(images, [1, 2, 3])])
     off = float((parts - whole).abs().max() / whole.abs().max().clamp(min=1e-9))
     require(off < 1e-4, f"{called(extractor)}: features change by {off:.1e} with the batch; is it in eval mode?")
-    require(torch.equal(extractor(images), whole), f"{called(extractor)} gives other features when asked again")
+    require(torch.equal(_first(extractor, images), whole), f"{called(extractor)} gives other features when asked again")
 
 
 def check_eyes(extractor: FeatureExtractor) -> None:
     """Unlike images have unlike features."""
-    found = extractor(_images(extractor))
+    found = _first(extractor, _images(extractor))
     apart = torch.cdist(found, found) + torch.eye(IMAGES) * 1e9
     require(apart.min() > 0, f"{called(extractor)} gives two images the same features")
 
@@ -65,8 +74,8 @@ def check_refuses(extractor: FeatureExtractor) -> None:
         except ValueError as error:
             require(str(error), f"{called(extractor)} refuses {shape} without a word")
         else:
-            found = extractor(_random(shape, 2))
-            require(found.shape == (2, extractor.dim), f"{called(extractor)} accepts {shape}, gives {found.shape}")
+            found, want = _first(extractor, _random(shape, 2)), (2, next(iter(extractor.layers.values())))
+            require(found.shape == want, f"{called(extractor)} accepts {shape}, gives {found.shape}")
 
 
 FEATURE_CHECKS = (check_form, check_batches, check_eyes, check_protocol, check_refuses)
@@ -81,6 +90,11 @@ def accepted(extractor: FeatureExtractor) -> tuple[int, ...]:
             continue
         return shape
     cannot(f"{called(extractor)} reads none of the shapes {SHAPES}")
+
+
+def _first(extractor: FeatureExtractor, images: Tensor) -> Tensor:
+    layer = next(iter(extractor.layers))
+    return extractor(images, (layer,))[layer]
 
 
 def _images(extractor: FeatureExtractor) -> Tensor:

@@ -277,6 +277,6 @@ def test_without_a_network(tmp_path: Path) -> None:
 
 
 def test_no_network_is_tried_when_told_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dmf.plugins.datasets._download.urlopen", lambda *a, **k: pytest.fail("it went to the network"))
+    monkeypatch.setattr("dmf.files.download.urlopen", lambda *a, **k: pytest.fail("it went to the network"))
     assert "download is false, so none was tried" in complaint(root=str(tmp_path / "none"), download=False)
     assert not (tmp_path / "none").exists()

@@ -161,4 +161,4 @@ def test_states_move_and_wrong_rules_are_refused() -> None:
     assert metric.to(torch.device("meta")).total.device.type == "meta"  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="sum, min, max or cat; got 'mean'"):
         metric.add_state("other", torch.zeros(1), "mean")  # type: ignore[arg-type]
-    assert metric.protocol() == {} and metric.pictures() == {} and metric.needs == frozenset()
+    assert metric.protocol() == {} and metric.pictures(lambda numbers: numbers) == {} and metric.needs == frozenset()

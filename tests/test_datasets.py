@@ -94,7 +94,7 @@ def test_cifar_says_what_it_looked_for_and_tried(tmp_path: Path) -> None:
 
 
 def test_cifar_does_not_download_when_told_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dmf.plugins.datasets._download.urlopen", lambda *a, **k: pytest.fail("it went to the network"))
+    monkeypatch.setattr("dmf.files.download.urlopen", lambda *a, **k: pytest.fail("it went to the network"))
     text = complaint(root=str(tmp_path / "none"), download=False)
     assert "download is false, so none was tried" in text
     assert not (tmp_path / "none").exists()
@@ -122,7 +122,7 @@ def test_cifar_names_whatever_stopped_the_download(
     def fail(*args: Any, **kwargs: Any) -> NoReturn:
         raise error
 
-    monkeypatch.setattr("dmf.plugins.datasets._download.urlopen", fail)
+    monkeypatch.setattr("dmf.files.download.urlopen", fail)
     assert f"cifar-10-python.tar.gz: {type(error).__name__}: {error}" in complaint(root=str(tmp_path))
 
 

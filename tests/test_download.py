@@ -13,14 +13,14 @@ import pytest
 from host_kit import NO_VIRUS_SCAN, TOO_MANY, Host
 from host_kit import host_fixture as host_fixture
 
-from dmf.plugins.datasets import _download
-from dmf.plugins.datasets._download import FetchError, fetch, looks_like_a_page, words_of
+from dmf.files import download
+from dmf.files.download import FetchError, fetch, looks_like_a_page, words_of
 
 CONTENT = bytes(range(256)) * 400
 MD5 = hashlib.md5(CONTENT).hexdigest()
 FETCH = """
 import pathlib, sys
-from dmf.plugins.datasets._download import fetch
+from dmf.files.download import fetch
 fetch([sys.argv[1]], pathlib.Path(sys.argv[2]), sys.argv[3])
 """
 
@@ -81,7 +81,7 @@ def test_a_line_that_goes_dead(host: Host, tmp_path: Path) -> None:
 def test_a_host_that_falls_silent_is_not_waited_for(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_download, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
     began = time.monotonic()
     text = refusal(tmp_path / "a.bin", host.give("/a.bin", CONTENT[:2000], pause_s=3))
     assert "timed out" in text and time.monotonic() - began < 2.5

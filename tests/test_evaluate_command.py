@@ -12,7 +12,7 @@ from torch.multiprocessing.spawn import spawn
 
 from dmf.core import Metric
 from dmf.plugins.metrics.frechet import Frechet
-from dmf.runner.reduce import reduced
+from dmf.runner.evaluation.reduce import reduced
 from dmf.runner.world import World, join, leave
 
 Command = Callable[..., tuple[int, str, str]]

@@ -13,6 +13,10 @@ from dmf.plugins.features import train_digits
 from dmf.plugins.features.digits import WEIGHTS, DigitFeatures
 
 
+def first(features: DigitFeatures, images: torch.Tensor) -> torch.Tensor:
+    return features(images, ("features",))["features"]
+
+
 @pytest.fixture(scope="module")
 def features() -> DigitFeatures:
     return DigitFeatures()
@@ -30,18 +34,18 @@ def test_the_shipped_network_reads_digits_it_never_saw(features: DigitFeatures, 
 
 
 def test_features_are_64_numbers_about_as_large_as_one(features: DigitFeatures) -> None:
-    found = features(Digits().images)
-    assert found.shape == (1497, features.dim) == (1497, 64) and found.dtype == torch.float32
+    found = first(features, Digits().images)
+    assert found.shape == (1497, features.layers["features"]) == (1497, 64) and found.dtype == torch.float32
     assert found.mean(0).abs().max() < 0.3 and found.std(0).min() > 0.7 and found.std(0).max() < 1.3
     assert torch.linalg.matrix_rank(found.T.cov()) == 64  # or a Fréchet distance would be of fewer features
 
 
 def test_neither_batch_nor_autocast_changes_a_feature(features: DigitFeatures, test_split: Digits) -> None:
-    whole = features(test_split.images)
-    parts = torch.cat([features(part) for part in torch.split(test_split.images, 7)])
+    whole = first(features, test_split.images)
+    parts = torch.cat([first(features, part) for part in torch.split(test_split.images, 7)])
     assert torch.allclose(parts, whole, rtol=1e-6, atol=1e-7)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(features(test_split.images), whole)
+        assert torch.equal(first(features, test_split.images), whole)
     assert not whole.requires_grad
 
 

@@ -15,7 +15,7 @@ from feed_kit import Counting, Dying, Failing, Stuck, Telling, Unpicklable
 from dmf.core import Augmentation
 from dmf.registry import UserError, build, read
 from dmf.registry.recipe_types import Loading
-from dmf.runner.evaluate import Evaluation
+from dmf.runner.evaluation import Evaluation
 from dmf.runner.feed import Batch, Feed, Resident, Rows, each, image_numbers, source_of
 from dmf.runner.feed.choice import MOST_WORKERS, auto_workers
 from dmf.runner.feed.host import Host, gather_from
@@ -154,7 +154,7 @@ def test_the_evaluation_reads_from_the_tensors_of_the_training(tiny: Path) -> No
     recipe = read(tiny, ["evaluate.images=100", "evaluate.metrics=[{name: frechet, features: digits}]"])
     data = build("dataset", "digits")
     source = source_of(data, CPU, recipe.loading)
-    assert Evaluation(recipe, data, ALONE, source=source).reference is source
+    assert Evaluation(recipe, data, ALONE, source=source).reference.source is source
 
 
 def test_nothing_global_is_drawn_from() -> None:

@@ -26,18 +26,23 @@ class Corner(FeatureExtractor):
     device = torch.device("cpu")
 
     def __init__(self, dim: int = 4) -> None:
-        self.dim = dim
+        self.layers = {"corner": dim}
 
-    def __call__(self, images: Tensor) -> Tensor:
-        return images.flatten(1)[:, : self.dim].float() / 255
+    def __call__(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        return {"corner": images.flatten(1)[:, : self.layers["corner"]].float() / 255}
 
     def protocol(self) -> dict[str, str]:
         return {"features": self.name}
 
     def to(self, device: torch.device) -> FeatureExtractor:
-        moved = Corner(self.dim)
+        moved = Corner(self.layers["corner"])
         moved.device = device
         return moved
+
+
+def seen(extractor: FeatureExtractor, images: Tensor) -> Tensor:
+    layer = next(iter(extractor.layers))
+    return extractor(images, (layer,))[layer]
 
 
 def make(kind: type[Metric], **options: Any) -> Metric:
@@ -114,7 +119,7 @@ def measured(metric: Metric) -> dict[str, float]:
 
 def test_frechet_is_torch_fidelitys(digit_features: DigitFeatures) -> None:
     got = measured(Frechet(features=digit_features))
-    sides = (digit_features(Digits(split="test").images).double(), digit_features(Digits().images).double())
+    sides = (seen(digit_features, Digits(split="test").images).double(), seen(digit_features, Digits().images).double())
     want = fid_statistics_to_metric(*map(fid_features_to_statistics, sides), False)[KEY_METRIC_FID]
     assert got == {"frechet_digits": pytest.approx(want, rel=1e-6)}
     assert want > 0.5  # of another scale than the tolerance
@@ -122,7 +127,7 @@ def test_frechet_is_torch_fidelitys(digit_features: DigitFeatures) -> None:
 
 def test_kernel_is_torch_fidelitys(digit_features: DigitFeatures) -> None:
     got = measured(Kernel(features=digit_features, subsets=20, subset_size=200))
-    sides = (digit_features(Digits(split="test").images).double(), digit_features(Digits().images).double())
+    sides = (seen(digit_features, Digits(split="test").images).double(), seen(digit_features, Digits().images).double())
     want = kid_features_to_metric(*sides, kid_subsets=20, kid_subset_size=200, verbose=False)
     assert got == {
         "kernel_digits": pytest.approx(want[KEY_METRIC_KID_MEAN], rel=1e-6),

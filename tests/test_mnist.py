@@ -86,7 +86,7 @@ def test_it_says_what_it_looked_for_and_tried(kind: type[MNIST], tmp_path: Path)
 
 
 def test_it_does_not_download_when_told_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dmf.plugins.datasets._download.urlopen", lambda *a, **k: pytest.fail("it went to the network"))
+    monkeypatch.setattr("dmf.files.download.urlopen", lambda *a, **k: pytest.fail("it went to the network"))
     assert "download is false, so none was tried" in complaint(MNIST, root=str(tmp_path / "none"), download=False)
     assert not (tmp_path / "none").exists()
 

@@ -148,9 +148,12 @@ CODECS: Refused = [
 class Corner(FeatureExtractor):
     """Sixteen pixels, as features; correct, to be broken below."""
 
-    name, dim = "corner", 16
+    name, layers = "corner", {"corner": 16}
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        return {"corner": self.corner(images)}
+
+    def corner(self, images: Tensor) -> Tensor:
         return images.flatten(1)[:, :16].float()
 
     def protocol(self) -> dict[str, str]:
@@ -158,28 +161,28 @@ class Corner(FeatureExtractor):
 
 
 class Wide(Corner):
-    dim = 17
+    layers = {"corner": 17}  # noqa: RUF012
 
 
 class Batched(Corner):
-    def __call__(self, images: Tensor) -> Tensor:
-        f = super().__call__(images)
+    def corner(self, images: Tensor) -> Tensor:
+        f = super().corner(images)
         return f - f.mean(0)
 
 
 class Restless(Corner):
-    def __call__(self, images: Tensor) -> Tensor:
-        return super().__call__(images) + 1e-6 * torch.rand(1)
+    def corner(self, images: Tensor) -> Tensor:
+        return super().corner(images) + 1e-6 * torch.rand(1)
 
 
 class Blind(Corner):
-    def __call__(self, images: Tensor) -> Tensor:
+    def corner(self, images: Tensor) -> Tensor:
         return torch.ones(len(images), 16)
 
 
 class Trained(Corner):
-    def __call__(self, images: Tensor) -> Tensor:
-        return super().__call__(images) * torch.ones(16, requires_grad=True)
+    def corner(self, images: Tensor) -> Tensor:
+        return super().corner(images) * torch.ones(16, requires_grad=True)
 
 
 class Anonymous(Corner):

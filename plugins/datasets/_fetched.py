@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from ...files.download import PIECE, fetch, looks_like_a_page
 from ...files.progress import Progress
-from ._download import PIECE, fetch, looks_like_a_page
 
 T = TypeVar("T")
 # it is not there, or may not be read; torchvision's word for that; what tar and zlib say of a damaged archive

@@ -4,6 +4,7 @@ A distance on them is comparable between people, for everyone has the same weigh
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -49,9 +50,9 @@ class DigitFeatures(FeatureExtractor):
     """64 features of 8x8 digits, of a network trained on the real ones; the weights are shipped."""
 
     name = "digits"
-    dim = WIDTH
 
     def __init__(self) -> None:
+        self.layers = {"features": WIDTH, "logits": 10}
         stored = WEIGHTS.read_bytes()
         self.sha256 = hashlib.sha256(stored).hexdigest()
         self.network = DigitNet()
@@ -59,9 +60,11 @@ class DigitFeatures(FeatureExtractor):
         # float64: neither autocast nor TF32 nor the batch size then changes a feature, and the network is tiny
         self.network.double().eval().requires_grad_(False)
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Uint8 (B, 1, 8, 8) to float32 (B, 64)."""
-        return self.network.features(images).to(torch.float32)
+    def __call__(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """Uint8 (B, 1, 8, 8) to float32 (B, 64) features and (B, 10) logits."""
+        features = self.network.features(images)
+        found = {"features": features, "logits": self.network.head(relu(features))}
+        return {layer: found[layer].to(torch.float32) for layer in layers}
 
     def to(self, device: torch.device) -> FeatureExtractor:
         """The network moved to ``device``."""
@@ -69,8 +72,8 @@ class DigitFeatures(FeatureExtractor):
         return self
 
     def protocol(self) -> dict[str, str]:
-        """Name, weights, layer, and that images are taken as they are."""
-        return {"features": self.name, "features_sha256": self.sha256, "layer": "64, before the head", "resize": "none"}
+        """Name, weights, and that images are taken as they are."""
+        return {"features": self.name, "features_sha256": self.sha256, "resize": "none"}
 
     def check(self, spec: DataSpec) -> None:
         """Accept 8 x 8 grey images only."""

@@ -4,70 +4,51 @@ Source: Dowson & Landau 1982, "The Fréchet distance between multivariate normal
 al. 2017 (arXiv 1706.08500), equation 6, who measure it on Inception features: only that is an FID.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ...core import DataSpec, FeatureExtractor, Metric
+from ...core import DataSpec, FeatureExtractor, FeatureMetric
 
 
-class Frechet(Metric):
+class Frechet(FeatureMetric):
     """Fréchet distance of features to the reference's.
 
     Args:
         features: What it is measured on; the name goes into the name of the result.
+        layer: The extractor's layer; null is its first.
     """
 
     needs = frozenset({"reference"})
     least_reference = 2
 
-    def __init__(self, *, features: FeatureExtractor) -> None:
-        super().__init__()
-        self.features = features
-        zeros, square = (torch.zeros(size, dtype=torch.float64) for size in ([features.dim], [features.dim] * 2))
+    def __init__(self, *, features: FeatureExtractor, layer: str | None = None) -> None:
+        super().__init__(features, layer)
+        zeros, square = (torch.zeros(size, dtype=torch.float64) for size in ([self.dim], [self.dim] * 2))
         for side in ("", "real_"):
             self.add_state(f"{side}n", torch.zeros((), dtype=torch.int64), "sum")
             self.add_state(f"{side}total", zeros, "sum")
             self.add_state(f"{side}outer", square, "sum")
 
-    def to(self, device: torch.device) -> Metric:
-        """States and extractor."""
-        self.features = self.features.to(device)
-        return super().to(device)
-
     def check(self, spec: DataSpec, images: int) -> None:
         """More images than features, of the kind that these features read."""
-        self.features.check(spec)
-        if images <= self.features.dim:
+        super().check(spec, images)
+        if images <= self.dim:
             raise ValueError(
-                f"frechet on `{self.features.name}` needs more images than its {self.features.dim} features, or the"
+                f"frechet on `{self.features.name}` needs more images than its {self.dim} features, or the"
                 f" covariance is singular and the distance mostly bias; got {images}: write evaluate.images:"
-                f" {self.features.dim + 1} or more, or use the metric `kernel`, which has no bias"
+                f" {self.dim + 1} or more, or use the metric `kernel`, which has no bias"
             )
 
-    def protocol(self) -> dict[str, str]:
-        """The features' own; the distance itself leaves no choice."""
-        return self.features.protocol()
-
-    def update(
-        self,
-        images: Tensor,
-        *,
-        real: bool = False,
-        labels: Tensor | None = None,
-        index: Tensor | None = None,
-        **later: Any,
-    ) -> None:
+    def take(self, f: Tensor, *, real: bool, labels: Tensor | None, index: Tensor | None) -> None:
         """Add the features' sums."""
-        f = self.features(images).to(torch.float64)  # (B, C, H, W) -> (B, D)
+        f = f.to(torch.float64)  # (B, D)
         side = "real_" if real else ""
         for name, more in (("n", len(f)), ("total", f.sum(0)), ("outer", f.T @ f)):
             setattr(self, side + name, getattr(self, side + name) + more)
 
     def compute(self) -> dict[str, float]:
         """``frechet_<features>``."""
-        return {f"frechet_{self.features.name}": frechet_distance(*self._moments(""), *self._moments("real_"))}
+        return {f"frechet_{self.feature_name}": frechet_distance(*self._moments(""), *self._moments("real_"))}
 
     def _moments(self, side: str) -> tuple[Tensor, Tensor]:
         """Mean (D,) and unbiased covariance (D, D)."""

@@ -4,19 +4,19 @@ Source: Binkowski et al. 2018, "Demystifying MMD GANs" (arXiv 1801.01401), secti
 features: only that is a KID. Cost: subsets x subset_size^2 kernel values.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ...core import DataSpec, FeatureExtractor, Metric
+from ...core import DataSpec, FeatureExtractor, FeatureMetric
 
 SEED = 2020  # of the subsets; torch-fidelity's, so that values compare
 
 
-class Kernel(Metric):
+class Kernel(FeatureMetric):
     """Kernel distance (squared MMD) of features to the reference's, without bias.
 
     The mean over random subsets, and under ``_sd`` the standard deviation over them. The subsets are drawn by numpy's
@@ -24,6 +24,7 @@ class Kernel(Metric):
 
     Args:
         features: What it is measured on; the name goes into the name of the result.
+        layer: The extractor's layer; null is its first.
         subsets: Number of random subsets.
         subset_size: Images in each; fewer where there are fewer.
     """
@@ -35,43 +36,31 @@ class Kernel(Metric):
         self,
         *,
         features: FeatureExtractor,
+        layer: str | None = None,
         subsets: Annotated[int, Ge(1)] = 100,
         subset_size: Annotated[int, Ge(2)] = 1000,
     ) -> None:
-        super().__init__()
-        self.features, self.subsets, self.subset_size = features, subsets, subset_size
+        super().__init__(features, layer)
+        self.subsets, self.subset_size = subsets, subset_size
         self.made: Tensor
         self.real: Tensor
         for name in ("made", "real"):
-            self.add_state(name, torch.zeros(0, features.dim), "cat")
-
-    def to(self, device: torch.device) -> Metric:
-        """States and extractor."""
-        self.features = self.features.to(device)
-        return super().to(device)
+            self.add_state(name, torch.zeros(0, self.dim), "cat")
 
     def check(self, spec: DataSpec, images: int) -> None:
         """At least two images, of the kind that these features read."""
-        self.features.check(spec)
+        super().check(spec, images)
         if images < 2:
             raise ValueError(f"kernel needs at least 2 images; got {images}: write evaluate.images: 2 or more")
 
     def protocol(self) -> dict[str, str]:
         """The features' own, kernel and subsets."""
         subsets = f"{self.subsets} of {self.subset_size} or all, RandomState({SEED})"
-        return {**self.features.protocol(), "kernel": "(x.y / D + 1)^3", "subsets": subsets}
+        return {**super().protocol(), "kernel": "(x.y / D + 1)^3", "subsets": subsets}
 
-    def update(
-        self,
-        images: Tensor,
-        *,
-        real: bool = False,
-        labels: Tensor | None = None,
-        index: Tensor | None = None,
-        **later: Any,
-    ) -> None:
+    def take(self, f: Tensor, *, real: bool, labels: Tensor | None, index: Tensor | None) -> None:
         """Keep the features."""
-        self.append("real" if real else "made", self.features(images), index)
+        self.append("real" if real else "made", f, index)
 
     def compute(self) -> dict[str, float]:
         """``kernel_<features>`` and ``kernel_<features>_sd``."""
@@ -82,7 +71,7 @@ class Kernel(Metric):
         x, y = self.made.to(torch.float64), self.real.to(self.made.device, torch.float64)
         draw = np.random.RandomState(SEED)
         values = torch.stack([squared_mmd(_some(x, size, draw), _some(y, size, draw)) for _ in range(self.subsets)])
-        name = f"kernel_{self.features.name}"
+        name = f"kernel_{self.feature_name}"
         return {name: float(values.mean()), f"{name}_sd": float(values.std(correction=0))}
 
 

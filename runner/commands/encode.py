@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ...core import Level
     from ...registry import Recipe
     from ..encoding import Made
-    from ..evaluate import Trained
+    from ..evaluation import Trained
 
 HELP = "find the noise from which a trained run makes given images"
 RECIPE_KEYS = {**SAMPLER_KEYS, "batch_size": "sample.batch_size"}

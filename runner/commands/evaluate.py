@@ -17,7 +17,7 @@ from .flags import (
 )
 
 if TYPE_CHECKING:
-    from ..evaluate import Results
+    from ..evaluation import Results
 
 HELP = "score a trained run"
 RECIPE_KEYS = {
@@ -65,7 +65,7 @@ def _work(args: argparse.Namespace) -> int:
     from ..assemble import build_dataset, build_model
     from ..conditions import check_guidance
     from ..console import log, start_console
-    from ..evaluate import Evaluation, table
+    from ..evaluation import Evaluation, table
     from ..pipeline import load_trained, wants_scores
     from ..reference import load_reference
     from ..world import join, leave

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..assemble import Sampling
     from ..courses import Course
     from ..encoding import Encoded
-    from ..evaluate import Trained
+    from ..evaluation import Trained
 
 STRENGTH = 0.6  # without a mask; with one, 1
 

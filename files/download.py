@@ -19,7 +19,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode, urljoin
 from urllib.request import Request, urlopen
 
-from ...files.progress import Progress
+from .progress import Progress
 
 AGENT = "Mozilla/5.0 (dmf)"  # some hosts refuse Python's own name
 TIMEOUT_S = 30  # without a byte

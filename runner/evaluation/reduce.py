@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor
 
-from ..core import Metric
-from .world import World
+from ...core import Metric
+from ..world import World
 
 
 def reduced(metric: Metric, world: World) -> Metric:

@@ -1,0 +1,54 @@
+"""What must be equal for two values to be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ... import __version__
+from ...registry import PartRef, Recipe
+from ..assemble import ReferenceModel, grid_of, is_unguided
+from ..facts import codec_facts
+from .trained import Trained
+
+
+def generation(
+    recipe: Recipe, trained: Trained, reference: ReferenceModel | None, labelled: bool, evaluations: int
+) -> dict[str, str]:
+    """How images were made.
+
+    Args:
+        recipe: Gives the sampler and the seed.
+        trained: The network.
+        reference: What guidance led away from, if the recipe has it.
+        labelled: Whether the data have classes.
+        evaluations: How often the network was asked for a batch.
+    """
+    sampler = recipe.sampler
+    unguided = is_unguided(sampler)
+    return {
+        **codec_facts(trained.model.codec),
+        "labels": "real distribution" if labelled else "none",
+        "sampler": called(sampler),
+        "steps": str(sampler.steps),
+        "grid": called(grid_of(sampler)),
+        "evaluations": str(evaluations),
+        "guidance": "none" if unguided and sampler.guidance.name == "cfg" else called(sampler.guidance),
+        "guidance.reference": "none" if unguided else reference.about if reference else "no labels",
+        "weights": trained.weights,
+        "trained_steps": str(trained.step),
+        "seed": str(recipe.evaluate.seed),
+        "dmf": __version__,
+    }
+
+
+def called(ref: PartRef) -> str:
+    """A part as it would be called: heun(churn=0.0), rescale(of=cfg(scale=2.0), amount=0.7)."""
+    return f"{ref.name}({', '.join(f'{key}={_value(value)}' for key, value in ref.options.items())})"
+
+
+def _value(value: Any) -> str:
+    """An option; a part with options of its own as it would be called."""
+    if not (isinstance(value, Mapping) and "name" in value):
+        return str(value)
+    return called(PartRef(value["name"], {key: v for key, v in value.items() if key != "name"}))
