@@ -30,6 +30,7 @@ from .sampler import Context, Sampler, SamplingError, sample
 from .scans import Scan
 from .schedule import NoiseSchedule
 from .spec import CondSpec, DataSpec, Example
+from .statistics import Statistics
 from .streams import ImageStreams, generator, stream_seed
 from .table import TableSchedule
 from .weightings import LossSpace, Weighting
@@ -69,6 +70,7 @@ __all__ = [
     "SamplingError",
     "Scan",
     "ScoredModel",
+    "Statistics",
     "TableSchedule",
     "Weighting",
     "bind",
