@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from .kinds import KINDS, Kind, kind_of
     from .marks import hookimpl, hookspec
     from .recipe import differences, read, recipe_schema
-    from .recipe_types import PartRef, Recipe, SamplerRef
+    from .recipe_parts import PartRef, SamplerRef
+    from .recipe_types import Recipe
     from .recipe_values import Reference
     from .summary import Description, describe
 
@@ -25,7 +26,8 @@ _HOME = {
     "kinds": ("KINDS", "Kind", "kind_of"),
     "marks": ("hookimpl", "hookspec"),
     "recipe": ("differences", "read", "recipe_schema"),
-    "recipe_types": ("PartRef", "Recipe", "SamplerRef"),
+    "recipe_parts": ("PartRef", "SamplerRef"),
+    "recipe_types": ("Recipe",),
     "recipe_values": ("Reference",),
     "summary": ("Description", "describe"),
 }

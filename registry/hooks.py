@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pluggy
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .recipe_types import Recipe
+
+
+Task = Literal["train", "evaluate"]
 
 
 class RunInfo(Protocol):
@@ -46,13 +49,23 @@ class RunInfo(Protocol):
         """The step that this process starts from; 0 for a fresh run."""
         ...
 
+    @property
+    def task(self) -> Task:
+        """``train`` is the run itself, to its last phase; ``evaluate`` adds values to one that was trained."""
+        ...
+
+    @property
+    def parent(self) -> Path | None:
+        """Folder of the run that this one is a part of, as a point of a sweep is; None for a run of its own."""
+        ...
+
 
 class Hooks:
     """The hook specifications. All run on rank 0 only; an implementation may leave out arguments it has no use for."""
 
     @hookspec
     def dmf_run_started(self, run: RunInfo) -> None:
-        """Training, sampling or evaluation begins, or goes on after a stop."""
+        """A run begins, or goes on after a stop; or a trained one is evaluated (``run.task`` says which)."""
 
     @hookspec
     def dmf_logged(self, run: RunInfo, step: int, values: Mapping[str, float]) -> None:
@@ -64,7 +77,7 @@ class Hooks:
 
     @hookspec
     def dmf_metrics(self, run: RunInfo, step: int, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """An evaluation: ``{name: {"value": ..., "protocol": ...}}``."""
+        """An evaluation: ``{name: {"value": ..., "protocol": ...}}``; equal names, values that may share a curve."""
 
     @hookspec
     def dmf_checkpoint_saved(self, run: RunInfo, step: int, path: Path) -> None:
@@ -76,7 +89,13 @@ class Hooks:
 
     @hookspec
     def dmf_should_stop(self, run: RunInfo, step: int, values: Mapping[str, float]) -> bool:  # type: ignore[empty-body]
-        """True asks for an orderly end of training; asked after each `dmf_logged`."""
+        """True asks for an orderly end of training; asked after each `dmf_logged`.
+
+        Args:
+            run: The run.
+            step: The training step.
+            values: Those that were logged, and the newest evaluation's as ``eval/<name>``, its step as ``eval/step``.
+        """
 
     @hookspec
     def dmf_run_ended(self, run: RunInfo, error: BaseException | None) -> None:

@@ -3,61 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, core_schema
 
-from .recipe_values import Count, FolderName, Reference, Seed, Share, Whole
-from .signature import part_schema
+from .recipe_parts import PartKind, PartRef, SamplerRef
+from .recipe_values import Count, FolderName, Seed, Share, Whole
 from .yaml12 import dump
-
-
-@dataclass(frozen=True)
-class PartRef:
-    """A part, as a recipe names it.
-
-    Attributes:
-        name: The part's name in its registry.
-        options: Every option with its value, the defaults filled in; plain YAML values.
-    """
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class PartKind:
-    """Says in an annotation which kind of part stands there."""
-
-    kind: str
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.is_instance_schema(PartRef) if source is PartRef else handler(source)
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        if schema["type"] != "is-instance":
-            return {**handler.resolve_ref_schema(handler(schema)), "x-part": self.kind}
-        return part_schema(self.kind)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplerRef(PartRef):
-    """The sampler with what stands beside its own options.
-
-    Attributes:
-        steps: Steps from noise to image.
-        guidance: The guidance; a bare number w means `cfg` with that scale, and 1 is none.
-        reference: What guidance leads away from; null is the same network without labels.
-        grid: The grid of noise levels; null is the one that the sampler declares.
-    """
-
-    steps: Count
-    guidance: Annotated[PartRef, PartKind("guidance")] = PartRef("cfg", {"scale": 1.0})
-    reference: Reference | None = None
-    grid: Annotated[PartRef, PartKind("grid")] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,8 +124,23 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class During:
+    """Scores while training goes on, of the averaged weights where there are any.
+
+    Attributes:
+        every: Training images between two evaluations, rounded up to the next step; 0 makes none.
+        images: Images to make and score, often, so few: values have this number in their names, as in `fid_n1000`.
+        metrics: The metrics; null is those of the evaluation after training.
+    """
+
+    every: Whole = 0
+    images: Count = 1000
+    metrics: tuple[Annotated[PartRef, PartKind("metric")], ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Scores after training.
+    """Scores after training, and while it goes on.
 
     Attributes:
         images: Images to make and score; 0 scores nothing.
@@ -181,6 +149,7 @@ class Evaluate:
         seed: Seed of the images.
         weights: The averaged weights or the raw ones.
         held_out: Also score the dataset's held-out images, for scale.
+        during: Scores while training goes on.
     """
 
     images: Whole = 0
@@ -189,6 +158,7 @@ class Evaluate:
     seed: Seed = 1
     weights: Literal["ema", "raw"] = "ema"
     held_out: bool = True
+    during: During = During()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +216,7 @@ class Recipe:
         preview: Sample sheets while training goes on.
         sampler: How images are made.
         sample: The sheet of samples after training.
-        evaluate: Scores after training.
+        evaluate: Scores after training, and while it goes on.
         checkpoint: Checkpoints.
         log: Logged values.
         hooks: What else happens around the run, trackers first of all.

@@ -11,7 +11,8 @@ from .errors import RecipeError
 from .located import Mark, Node
 from .merge import whole
 from .options import fill, part_problems
-from .recipe_types import PartRef, Recipe
+from .recipe_parts import PartRef
+from .recipe_types import Recipe
 from .skeleton import ADAPTER, skeleton
 from .tidy import Path, Schema, parts_in
 from .validate import Problem, dotted, problems

@@ -10,7 +10,8 @@ from typing import Any
 
 import pydantic
 
-from .recipe_types import PartRef, Recipe, plain
+from .recipe_parts import PartRef
+from .recipe_types import Recipe, plain
 from .signature import described
 from .tidy import tidy
 

@@ -98,6 +98,7 @@ def wants_scores(recipe: Recipe) -> bool:
 def mark(session: Session, phase: str, step: int) -> str:
     """What a finished phase was made of: equal marks, equal results."""
     recipe = session.recipe.as_dict()
+    recipe["evaluate"].pop("during")  # it is a part of training
     made_of = [step, recipe["sampler"], recipe[phase], reference_digest(session.recipe, session.files)]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..files.writing import read_json, write_json, write_text
 from ..registry import HookCaller, Recipe, UserError, differences, load, read
+from ..registry.hooks import Task
 from . import checkpoint
 from .assemble import part
 from .console import log, log_to
@@ -57,7 +58,12 @@ class Session:
         world: The ranks.
         signals: Ctrl-C and SIGTERM.
         hooks: Of rank 0; no hooks elsewhere.
+        task: What hooks read of it: this is the run itself.
+        parent: What hooks read of it: it is a part of no other run.
     """
+
+    task: Task = "train"
+    parent: Path | None = None
 
     def __init__(self, recipe: Recipe, folder: RunFolder, world: World, signals: Signals, same_data: bool) -> None:
         self.recipe, self.files, self.world, self.signals = recipe, folder, world, signals

@@ -33,6 +33,8 @@ class FakeRun:
     folder: Path
     hook: MLflow
     start_step: int = 0
+    task: str = "train"
+    parent: Path | None = None
     recipe: Any = field(default_factory=lambda: FakeRecipe({"name": "r", "train": {"lr": 1e-3, "steps": 100}}))
     facts: Mapping[str, str] = field(
         default_factory=lambda: {"dataset.name": "digits", "dataset.fingerprint": "f" * 64, "commit": "abc"}
