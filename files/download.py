@@ -7,14 +7,18 @@ for the file. A web page in its place, which is how file hosts say no, is told b
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
+import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from http.client import HTTPException
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 from urllib.error import HTTPError
 from urllib.parse import urlencode, urljoin
 from urllib.request import Request, urlopen
@@ -27,19 +31,49 @@ PIECE = 2**18  # bytes at a time
 WORDS = 300  # letters of it that are told
 UNSEEN = ("script", "style")
 CONFIRM = "download-form"  # of Google Drive's page that says that it could not look for viruses
+log = logging.getLogger("dmf")
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """What a file is known by.
+
+    Attributes:
+        kind: How it is computed.
+        digits: Its hexadecimal digits; the first of them where no more are published, as in the names of torch's files.
+    """
+
+    kind: Literal["md5", "sha256"]
+    digits: str
+
+    def of(self, file: Path) -> str:
+        """The file's own: all digits.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        digest = hashlib.new(self.kind, usedforsecurity=False)
+        with open(file, "rb") as stream:
+            while piece := stream.read(PIECE):
+                digest.update(piece)
+        return digest.hexdigest()
+
+    def fits(self, digits: str) -> bool:
+        """Whether a file with these digits, all of them, is meant."""
+        return digits.startswith(self.digits)
 
 
 class FetchError(OSError):
     """A file did not come: which, from where, and what was said instead."""
 
 
-def fetch(addresses: Sequence[str], file: Path, md5: str) -> None:
+def fetch(addresses: Sequence[str], file: Path, checksum: Checksum) -> None:
     """Fetch a file from the first address that gives it; its folder is made.
 
     Args:
         addresses: Of the same file, tried in order.
         file: Where it goes.
-        md5: Of its content.
+        checksum: Of its content.
 
     Raises:
         FetchError: None gives it.
@@ -50,7 +84,7 @@ def fetch(addresses: Sequence[str], file: Path, md5: str) -> None:
     refusals = []
     for address in addresses:
         try:
-            _save(address, aside, file.name, md5)
+            _save(address, aside, file.name, checksum)
             os.replace(aside, file)
             return
         except (OSError, HTTPException, ValueError) as error:
@@ -58,6 +92,23 @@ def fetch(addresses: Sequence[str], file: Path, md5: str) -> None:
         finally:
             aside.unlink(missing_ok=True)
     raise FetchError("\n  ".join([f"{file.name} did not come", *refusals]))
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Nobody else fetches into the folder meanwhile, which is made; who is killed lets go of it.
+
+    Raises:
+        OSError: It cannot be made or written into.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".fetching", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("another process fetches into %s; waiting for it", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def looks_like_a_page(start: bytes) -> bool:
@@ -72,24 +123,24 @@ def words_of(page: str) -> str:
     return " ".join(" ".join(reader.words).split())[:WORDS]
 
 
-def _save(address: str, aside: Path, name: str, md5: str, confirmed: bool = False) -> None:
+def _save(address: str, aside: Path, name: str, checksum: Checksum, confirmed: bool = False) -> None:
     """What comes from an address, into a file aside."""
     with urlopen(Request(address, headers={"User-Agent": AGENT}), timeout=TIMEOUT_S) as response:
         first = response.read(PIECE)
         if not looks_like_a_page(first):
             length = response.headers["Content-Length"]
             pieces = chain([first], iter(lambda: response.read(PIECE), b""))
-            return _write(pieces, aside, name, None if length is None else int(length), md5)
+            return _write(pieces, aside, name, None if length is None else int(length), checksum)
         page = first.decode("utf-8", "replace")
     further = None if confirmed else _confirmation(page)
     if further is None:
         raise ValueError(f"a web page came in its place: {words_of(page)!r}")
-    _save(urljoin(address, further), aside, name, md5, confirmed=True)
+    _save(urljoin(address, further), aside, name, checksum, confirmed=True)
 
 
-def _write(pieces: Iterable[bytes], aside: Path, name: str, length: int | None, md5: str) -> None:
+def _write(pieces: Iterable[bytes], aside: Path, name: str, length: int | None, checksum: Checksum) -> None:
     """Bytes into a file, with their number and checksum looked at."""
-    digest = hashlib.md5(usedforsecurity=False)
+    digest = hashlib.new(checksum.kind, usedforsecurity=False)
     with open(aside, "wb") as file, Progress(f"fetch {name}", length, "B") as progress:
         for piece in pieces:
             file.write(piece)
@@ -99,8 +150,9 @@ def _write(pieces: Iterable[bytes], aside: Path, name: str, length: int | None, 
         os.fsync(file.fileno())
     if length is not None and progress.done != length:
         raise ValueError(f"the transfer broke off after {progress.done} of {length} bytes")
-    if digest.hexdigest() != md5:
-        raise ValueError(f"what came, {progress.done} bytes, has md5 {digest.hexdigest()}, not {md5}")
+    came = digest.hexdigest()
+    if not checksum.fits(came):
+        raise ValueError(f"what came, {progress.done} bytes, has {checksum.kind} {came}, not {checksum.digits}")
 
 
 def _told(error: Exception) -> str:

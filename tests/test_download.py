@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,20 +15,20 @@ from host_kit import NO_VIRUS_SCAN, TOO_MANY, Host
 from host_kit import host_fixture as host_fixture
 
 from dmf.files import download
-from dmf.files.download import FetchError, fetch, looks_like_a_page, words_of
+from dmf.files.download import Checksum, FetchError, alone, fetch, looks_like_a_page, words_of
 
 CONTENT = bytes(range(256)) * 400
-MD5 = hashlib.md5(CONTENT).hexdigest()
+MD5 = Checksum("md5", hashlib.md5(CONTENT).hexdigest())
 FETCH = """
 import pathlib, sys
-from dmf.files.download import fetch
-fetch([sys.argv[1]], pathlib.Path(sys.argv[2]), sys.argv[3])
+from dmf.files.download import Checksum, fetch
+fetch([sys.argv[1]], pathlib.Path(sys.argv[2]), Checksum("md5", sys.argv[3]))
 """
 
 
-def refusal(file: Path, *addresses: str, md5: str = MD5) -> str:
+def refusal(file: Path, *addresses: str, checksum: Checksum = MD5) -> str:
     with pytest.raises(FetchError) as error:
-        fetch(addresses, file, md5)
+        fetch(addresses, file, checksum)
     assert not file.exists() and list(file.parent.iterdir()) == []
     return str(error.value)
 
@@ -48,7 +49,38 @@ def test_each_refusal_is_told(host: Host, tmp_path: Path) -> None:
     text = refusal(tmp_path / "a.bin", f"{host.address}/none", wrong)
     assert text.startswith("a.bin did not come\n")
     assert f"{host.address}/none: HTTPError: HTTP Error 404: Not Found" in text
-    assert f"{wrong}: what came, 10 bytes, has md5 {hashlib.md5(b'0123456789').hexdigest()}, not {MD5}" in text
+    assert f"{wrong}: what came, 10 bytes, has md5 {hashlib.md5(b'0123456789').hexdigest()}, not {MD5.digits}" in text
+
+
+@pytest.mark.parametrize("digits", [64, 8])
+def test_sha256_and_the_first_digits_of_it(host: Host, tmp_path: Path, digits: int) -> None:
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    fetch([host.give("/a.bin", CONTENT)], tmp_path / "a.bin", Checksum("sha256", sha256[:digits]))
+    assert Checksum("sha256", "").of(tmp_path / "a.bin") == sha256
+    other = Checksum("sha256", "0" * digits)
+    text = refusal(tmp_path / "new/a.bin", host.give("/a.bin", CONTENT), checksum=other)
+    assert f"has sha256 {sha256}, not {'0' * digits}" in text
+
+
+def test_one_process_at_a_time_fetches_into_a_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    inside = threading.Event()
+    order: list[str] = []
+
+    def second() -> None:
+        inside.wait()
+        with alone(tmp_path / "new"):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with caplog.at_level("INFO", logger="dmf"):
+        thread.start()
+        with alone(tmp_path / "new"):
+            inside.set()
+            while "waiting for it" not in caplog.text:
+                time.sleep(0.01)
+            order.append("first")
+        thread.join()
+    assert order == ["first", "second"]
 
 
 @pytest.mark.parametrize("status", [200, 403, 429])
@@ -122,7 +154,7 @@ def test_killed_midway_it_leaves_nothing_of_its_name(host: Host, tmp_path: Path)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     assert not file.exists()
-    fetch([host.give("/a.bin", content)], file, md5)
+    fetch([host.give("/a.bin", content)], file, Checksum("md5", md5))
     assert file.read_bytes() == content and not aside.exists()
 
 

@@ -6,19 +6,17 @@ the file, wait for a silent host for ever, and say little of what went wrong.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ...files.download import PIECE, fetch, looks_like_a_page
+from ...files.download import PIECE, Checksum, alone, fetch, looks_like_a_page
 from ...files.progress import Progress
 
 T = TypeVar("T")
@@ -115,14 +113,14 @@ class Published:
         """Fetch and unpack what is not there; of several processes one does, the others wait for it."""
         if not download and not any(one.unpack and not one.instead() and one.whole for one in self.files):
             raise FileNotFoundError("download is false, so none was tried")
-        with _alone(self.files[0].file.parent):
+        with alone(self.files[0].file.parent):
             for one in self.files:
                 if one.instead():  # another process may have been faster
                     continue
                 if not one.whole:
                     if not download:
                         raise FileNotFoundError(f"download is false, so {one.file.name} was not fetched")
-                    fetch(one.addresses, one.file, one.md5)
+                    fetch(one.addresses, one.file, Checksum("md5", one.md5))
                 if one.unpack:
                     log.info("unpack %s", one.file)
                     one.unpack()
@@ -160,16 +158,3 @@ def unpack_tar(archive: Path, into: Path) -> None:
                 shutil.copyfileobj(content, file)
             os.replace(aside, target)
             progress.step()
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Nobody else fetches into the folder meanwhile; who is killed lets go of it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".fetching", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("another process fetches into %s; waiting for it", folder)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
