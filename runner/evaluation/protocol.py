@@ -13,7 +13,7 @@ from .trained import Trained
 
 
 def generation(
-    recipe: Recipe, trained: Trained, reference: ReferenceModel | None, labelled: bool, evaluations: int
+    recipe: Recipe, trained: Trained, reference: ReferenceModel | None, labels: str, evaluations: int
 ) -> dict[str, str]:
     """How images were made.
 
@@ -21,14 +21,14 @@ def generation(
         recipe: Gives the sampler and the seed.
         trained: The network.
         reference: What guidance led away from, if the recipe has it.
-        labelled: Whether the data have classes.
+        labels: Where the labels are from.
         evaluations: How often the network was asked for a batch.
     """
     sampler = recipe.sampler
     unguided = is_unguided(sampler)
     return {
         **codec_facts(trained.model.codec),
-        "labels": "real distribution" if labelled else "none",
+        "labels": labels,
         "sampler": called(sampler),
         "steps": str(sampler.steps),
         "grid": called(grid_of(sampler)),

@@ -26,7 +26,7 @@ class Shown(NamedTuple):
         images: uint8 (B, C, H, W), on the device.
         cond: What is known of them, as the network is told it, (B, ...) by name; ``class`` among it for labels.
         numbers: Which of the stream they are, (B,) int64 on the CPU.
-        paired: The real images that they belong to, (B, C, H, W); None where they belong to none.
+        paired: The real images that they belong to, uint8 (B, C, H, W), on the device; None where nobody asked.
     """
 
     images: Tensor
@@ -36,11 +36,16 @@ class Shown(NamedTuple):
 
 
 class Stream(Protocol):
-    """A number of images, in a fixed order; each rank sees every ``world.size``-th of them."""
+    """A number of images, in a fixed order, cut into batches that are dealt to the ranks."""
 
     @property
     def spec(self) -> DataSpec:
         """Of the images, in pixels."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What a message calls them."""
         ...
 
     def __len__(self) -> int:
@@ -48,11 +53,27 @@ class Stream(Protocol):
         ...
 
     def batches(self, world: World, batch_size: int) -> Iterator[Shown]:
-        """This rank's share; ``batch_size`` over all ranks together."""
+        """This rank's share, cut as `shares` cuts it."""
         ...
 
     def protocol(self) -> dict[str, str]:
         """What must be equal for two streams to be the same images."""
+        ...
+
+    def fingerprint(self) -> str | None:
+        """The digest of images and conditions that stays the same from one start to the next; None of made ones."""
+        ...
+
+    def some(self, count: int) -> Stream:
+        """At most ``count`` of them, chosen by a seed of its own; of two counts the larger has all of the smaller."""
+        ...
+
+    def beside(self, real: Stream | None) -> Stream:
+        """The same with ``paired``: of made images those whose conditions they were told, of others those of ``real``.
+
+        Raises:
+            ValueError: It is not clear which belongs to which.
+        """
         ...
 
 
@@ -63,10 +84,22 @@ class Real:
         dataset: It.
         source: Gives them.
         name: What it is called.
+        seed: Chooses, where not all are wanted.
+        chosen: The images that are in it, by their numbers; None is all.
+        real: Gives the image that belongs to each, in the same order.
     """
 
-    def __init__(self, dataset: Dataset, source: Source, name: str) -> None:
-        self.dataset, self.source, self.name = dataset, source, name
+    def __init__(
+        self,
+        dataset: Dataset,
+        source: Source,
+        name: str,
+        seed: int = 0,
+        chosen: Tensor | None = None,
+        real: Stream | None = None,
+    ) -> None:
+        self.dataset, self.source, self.name, self.seed, self.real = dataset, source, name, seed, real
+        self.chosen = torch.arange(len(dataset)) if chosen is None else chosen
 
     @property
     def spec(self) -> DataSpec:
@@ -74,14 +107,15 @@ class Real:
         return self.dataset.spec
 
     def __len__(self) -> int:
-        """All of them."""
-        return len(self.dataset)
+        """All of them, or the chosen."""
+        return len(self.chosen)
 
     def batches(self, world: World, batch_size: int) -> Iterator[Shown]:
-        """Images as they are, each once."""
-        batches = list(shares(len(self), world, batch_size))
+        """Images as they are, each once; by their numbers in the data set."""
+        batches = [self.chosen[rows] for rows in shares(len(self), world, batch_size)]
+        beside = None if self.real is None else self.real.batches(world, batch_size)
         for numbers, (images, cond) in zip(batches, each(self.source, batches), strict=True):
-            yield Shown(images, cond, numbers)
+            yield Shown(images, cond, numbers, None if beside is None else next(beside).images)
 
     def protocol(self) -> dict[str, str]:
         """Name, number and fingerprint."""
@@ -89,6 +123,28 @@ class Real:
             "reference": f"{self.name}, {len(self)} images",
             "reference.fingerprint": self.dataset.fingerprint(),
         }
+
+    def fingerprint(self) -> str | None:
+        """The data set's, and which of it."""
+        whole = len(self) == len(self.dataset)
+        return self.dataset.fingerprint() + ("" if whole else f" {len(self)} of seed {self.seed}")
+
+    def some(self, count: int) -> Real:
+        """The first of a permutation."""
+        if count >= len(self):
+            return self
+        chosen = image_numbers(self.seed, len(self.dataset), 0, count)
+        return Real(self.dataset, self.source, self.name, self.seed, chosen, self.real)
+
+    def beside(self, real: Stream | None) -> Real:
+        """Image k with image k, of two sets of the same length."""
+        if real is None or len(real) != len(self):
+            there = "no reference" if real is None else f"{len(real)} images in {real.name}"
+            raise ValueError(
+                f"image k is compared with image k of the reference, which must be as many: {len(self)} images in "
+                f"{self.name}, {there}; give two sets of the same images"
+            )
+        return Real(self.dataset, self.source, self.name, self.seed, self.chosen, real)
 
 
 class Generated:
@@ -101,6 +157,7 @@ class Generated:
         trained: The network.
         reference: The network to guide away from, if the recipe has one.
         watch: Called after each sampling step; may raise, to stop.
+        paired: Also give the real images whose conditions they are told.
     """
 
     def __init__(
@@ -111,8 +168,10 @@ class Generated:
         trained: Trained,
         reference: ReferenceModel | None,
         watch: Watch | None = None,
+        *,
+        paired: bool = False,
     ) -> None:
-        self.recipe, self.dataset, self.source = recipe, dataset, source
+        self.recipe, self.dataset, self.source, self.paired = recipe, dataset, source, paired
         self.trained, self.reference, self.watch = trained, reference, watch
         self.evaluations = 0  # of the network, the most that any batch of this rank took
 
@@ -120,6 +179,11 @@ class Generated:
     def spec(self) -> DataSpec:
         """The data set's."""
         return self.dataset.spec
+
+    @property
+    def name(self) -> str:
+        """The recipe's."""
+        return f"samples of {self.recipe.name}"
 
     def __len__(self) -> int:
         """As many as the recipe wants scored."""
@@ -132,25 +196,46 @@ class Generated:
         maker = Generator(model, self.trained.network, sampling, world.device, self.watch)
         whose = image_numbers(seed, len(self.dataset), 0, max(len(self), 1))
         batches = list(shares(len(self), world, batch_size))
-        for numbers, cond in zip(batches, self._told((whose[n] for n in batches), world), strict=True):
+        self.evaluations = 0
+        for numbers, (paired, cond) in zip(batches, self._told([whose[n] for n in batches], world), strict=True):
             made = maker.batch(seed, numbers.tolist(), cond)
             self.evaluations = max(self.evaluations, made.evaluations)
-            yield Shown(made.images, cond, made.numbers)
+            # made in inference mode, of which nothing may stay for a metric that asks for gradients
+            yield Shown(made.images.clone(), cond, made.numbers, paired)
 
     def protocol(self) -> dict[str, str]:
         """How they were made; after `batches`, as only then it is known how often the network was asked."""
-        return generation(self.recipe, self.trained, self.reference, bool(self.spec.classes), self.evaluations)
+        labels = f"real distribution of {self.recipe.dataset.name}" if self.spec.classes else "none"
+        return generation(self.recipe, self.trained, self.reference, labels, self.evaluations)
 
-    def _told(self, order: Iterable[Tensor], world: World) -> Iterator[Cond]:
+    def fingerprint(self) -> str | None:
+        """None: they are made anew."""
+        return None
+
+    def some(self, count: int) -> Generated:
+        """Not to be had: nobody chooses among samples."""
+        raise NotImplementedError("samples are made in the number that is wanted")
+
+    def beside(self, real: Stream | None) -> Generated:
+        """Sample k with the image whose condition it was told, whatever the reference is."""
+        given = (self.recipe, self.dataset, self.source, self.trained, self.reference, self.watch)
+        return Generated(*given, paired=True)
+
+    def _told(self, order: Iterable[Tensor], world: World) -> Iterator[tuple[Tensor | None, Cond]]:
         """The conditions of some real images at a time, on the device; the images are read only where they must be."""
-        known = self.dataset.conditions()
-        if known is None:
-            yield from (cond for _, cond in each(self.source, order))
-        else:
-            yield from ({name: value[rows].to(world.device) for name, value in known.items()} for rows in order)
+        known = None if self.paired else self.dataset.conditions()
+        if known is not None:
+            yield from ((None, {name: value[rows].to(world.device) for name, value in known.items()}) for rows in order)
+            return
+        for images, cond in each(self.source, order):
+            yield images if self.paired else None, cond
 
 
 def shares(count: int, world: World, batch_size: int) -> Iterator[Tensor]:
-    """This rank's numbers of 0 ... count - 1, a batch at a time: disjoint, each in one place."""
-    mine, size = torch.arange(world.rank, count, world.size), max(1, batch_size // world.size)
-    return (mine[start : start + size] for start in range(0, len(mine), size))
+    """This rank's numbers of 0 ... count - 1, a batch at a time: each number in one place.
+
+    The batches are the same on any number of ranks, which take turns: in float32 what is computed of an image, a sample
+    or a feature, depends in its last bits on how many lie beside it, so that values would change with the ranks.
+    """
+    starts = range(world.rank * batch_size, count, world.size * batch_size)
+    return (torch.arange(start, min(start + batch_size, count)) for start in starts)
