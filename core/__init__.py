@@ -17,7 +17,7 @@ from .denoiser import Counted, Denoise, Denoiser, bind
 from .densities import Density
 from .editing import inpaint, known_pixels, start_from
 from .feature_metric import FeatureMetric
-from .features import FeatureExtractor
+from .features import FeatureExtractor, probe
 from .grids import Grid, levels_of
 from .guidance import Guidance
 from .inversion import encode
@@ -86,6 +86,7 @@ __all__ = [
     "levels_of",
     "log_density",
     "null_cond",
+    "probe",
     "sample",
     "start_from",
     "stream_seed",
