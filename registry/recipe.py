@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from .skeleton import recipe_schema, skeleton
 from .words import cut, got, nearest
 from .yaml12 import load_tree, read_text
 
-__all__ = ["differences", "read", "recipe_schema"]
+__all__ = ["differences", "read", "recipe_schema", "unequal"]
 
 
 def read(source: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recipe:
@@ -37,10 +37,18 @@ def read(source: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recip
 
 def differences(old: Recipe, new: Recipe) -> list[str]:
     """Lines like ``backbone.hidden: 128 -> 256``, in the order of the recipe's keys."""
-    before, after = (dict(_leaves(plain(recipe, short=False), "")) for recipe in (old, new))
-    keys = [*after, *(key for key in before if key not in after)]
-    pairs = [(key, *(_shown(key, leaves) for leaves in (before, after))) for key in keys]
-    return [f"{key}: {a} -> {b}" for key, a, b in pairs if a != b]
+    return [f"{key}: {a} -> {b}" for key, (a, b) in unequal([old, new]).items()]
+
+
+def unequal(recipes: Sequence[Recipe]) -> dict[str, list[str]]:
+    """The keys whose values are not equal in all of the recipes, each with its value in each, as text.
+
+    They are in the order of the last recipe's keys, with those that it does not have behind.
+    """
+    leaves = [dict(_leaves(plain(recipe, short=False), "")) for recipe in recipes]
+    keys = dict.fromkeys(key for one in reversed(leaves) for key in one)
+    values = {key: [_shown(key, one) for one in leaves] for key in keys}
+    return {key: shown for key, shown in values.items() if len(set(shown)) > 1}
 
 
 def _shown(key: str, leaves: Mapping[str, Any]) -> str:

@@ -60,7 +60,7 @@ def table(results: Results) -> str:
     for name, one in results.items():
         if name.endswith(SD) and name.removesuffix(SD) in results:
             continue  # it stands behind its value
-        row = [name, _with_spread(name, results), *([_told(one.get("min"))] if least else [])]
+        row = [name, with_spread(name, results), *([_told(one.get("min"))] if least else [])]
         rows.append([*row, str(one["protocol"]["images"]), _held_out(one)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -68,8 +68,13 @@ def table(results: Results) -> str:
     return "\n".join([*lines, *(f"  caution: {caution}" for caution in said)])
 
 
-def _with_spread(name: str, results: Results) -> str:
-    """A value with its spread: over repeats where it has one, else the metric's own."""
+def with_spread(name: str, results: Results) -> str:
+    """A value with its spread: over repeats where it has one, else the metric's own.
+
+    Args:
+        name: Of the value.
+        results: Where it stands, its spread beside it.
+    """
     one, own = results[name], results.get(f"{name}{SD}")
     sd = one.get("sd", own["value"] if own else None)
     return f"{one['value']:.4g}" if sd is None else f"{one['value']:.4g} ± {sd:.2g}"
