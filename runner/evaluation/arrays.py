@@ -1,0 +1,187 @@
+"""The field's ``.npz`` files: images as ADM's evaluator has them, ``arr_0``, ``arr_1``; statistics, ``mu``, ``sigma``.
+
+Source: Dhariwal & Nichol 2021 (arXiv 2105.05233), the evaluations of guided-diffusion; Seitzer's pytorch-fid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...core import DataSpec, InMemory, Statistics
+from ...files.words import printable
+from ...files.writing import write_bytes
+from ...registry import UserError
+from .pictures import pixels_digest
+
+IMAGES, LABELS, MU, SIGMA, TOLD = "arr_0", "arr_1", "mu", "sigma", "dmf"
+MOST_CLASSES = 10**6
+HEAD_BYTES = 30  # of a member of a zip, before its name
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Arrays(InMemory):
+    """The images of an ``.npz`` file; those that lie there unpacked are read when they are looked at.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UserError: It has none, or in another layout.
+    """
+
+    def __init__(self, path: Path) -> None:
+        images = _images(path)
+        labels = _labels(path, len(images))
+        classes = () if labels is None else tuple(map(str, range(int(labels.max()) + 1)))
+        held = torch.from_numpy(images).permute(0, 3, 1, 2)
+        cond = {} if labels is None else {"class": torch.from_numpy(labels)}
+        super().__init__(DataSpec(tuple(held.shape[1:]), classes), held, cond)
+
+    def _digest(self) -> str:
+        rows = (hashlib.sha256(one.permute(1, 2, 0).contiguous().numpy()).digest() for one in self.images)
+        labels = self.cond.get("class")
+        return pixels_digest(self.spec, rows, None if labels is None else labels.tolist())
+
+
+def names_in(path: Path) -> frozenset[str]:
+    """The names of the arrays in a file.
+
+    Raises:
+        UserError: It is no ``.npz``.
+    """
+    try:
+        with zipfile.ZipFile(path) as opened:
+            return frozenset(name.removesuffix(".npy") for name in opened.namelist())
+    except OSError as error:
+        raise UserError(f"{printable(str(path))} cannot be read: {error.strerror}") from None
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{printable(str(path))} is no .npz file, or a damaged one ({error}); write it anew") from None
+
+
+def read_statistics(path: Path) -> Statistics:
+    """The mean and covariance in a file.
+
+    Raises:
+        UserError: They are not there, do not fit, or are not finite.
+    """
+    source, there = printable(str(path)), names_in(path)
+    if not {MU, SIGMA} <= there:
+        raise UserError(f"{source} has {_told(there)}; a reference is images, arr_0, or statistics, mu and sigma")
+    mu, sigma = (np.atleast_1d(_array(path, name)) for name in (MU, SIGMA))
+    if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or mu.dtype.kind != "f" or sigma.dtype.kind != "f":
+        raise UserError(
+            f"{source}: mu is (D,) and sigma (D, D), in float; got mu {mu.dtype} {mu.shape}, sigma {sigma.dtype} "
+            f"{sigma.shape}"
+        )
+    for name, value in ((MU, mu), (SIGMA, sigma)):
+        if not np.isfinite(value).all():
+            raise UserError(f"{source}: {name} has NaN or infinite numbers; make the file anew")
+    told = _about(path, source) if TOLD in there else {}
+    mean, covariance = (torch.from_numpy(value.astype(np.float64)) for value in (mu, sigma))
+    return Statistics(mean, covariance, told.get("images"), told.get("features", {}), source)
+
+
+def write_statistics(path: Path, statistics: Statistics, reference: Mapping[str, str]) -> None:
+    """Write ``mu``, ``sigma`` (float64) and ``dmf``, a JSON text of what they are of.
+
+    Args:
+        path: The file; whole or not at all.
+        statistics: What goes there.
+        reference: Of which images they are.
+    """
+    told = {"images": statistics.images, "features": dict(statistics.about), "reference": dict(reference)}
+    held = io.BytesIO()
+    mu, sigma = statistics.mu.cpu().numpy(), statistics.sigma.cpu().numpy()
+    np.savez(held, mu=mu, sigma=sigma, dmf=np.array(json.dumps(told)))
+    write_bytes(path, held.getvalue())
+
+
+def _about(path: Path, source: str) -> dict[str, Any]:
+    try:
+        told = json.loads(str(_array(path, TOLD)))
+        assert isinstance(told["features"], dict)
+        assert isinstance(told["images"], int)
+    except (ValueError, KeyError, TypeError, AssertionError):
+        raise UserError(f"{source}: its entry {TOLD} is not as --write-reference writes it; make it anew") from None
+    found: dict[str, Any] = told
+    return found
+
+
+def _images(path: Path) -> Array:
+    """(N, H, W, C) uint8."""
+    source, there = printable(str(path)), names_in(path)
+    if IMAGES not in there:
+        kind = ", statistics and no images" if {MU, SIGMA} <= there else ""
+        raise UserError(f"{source} has {_told(there)}{kind}; images are arr_0, uint8 (N, H, W, C)")
+    images = _array(path, IMAGES)
+    shape = " x ".join(map(str, images.shape))
+    if images.dtype != np.uint8:
+        raise UserError(f"{source}: arr_0 is uint8, 0 to 255; got {images.dtype}: scale, round and cast it first")
+    if images.ndim == 4 and images.shape[-1] not in (1, 3) and images.shape[1] in (1, 3):
+        raise UserError(
+            f"{source}: arr_0 is {shape}, with channels second as torch has them; write (N, H, W, C): "
+            "numpy.savez(file, arr_0=images.transpose(0, 2, 3, 1))"
+        )
+    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise UserError(f"{source}: arr_0 is (N, H, W, C) with 1 or 3 channels; got {shape}")
+    if 0 in images.shape:
+        raise UserError(f"{source}: arr_0 is empty, {shape}; give at least one image")
+    return images
+
+
+def _labels(path: Path, count: int) -> Array | None:
+    if LABELS not in names_in(path):
+        return None
+    labels = _array(path, LABELS)
+    if (
+        labels.shape != (count,)
+        or labels.dtype.kind not in "iu"
+        or not 0 <= labels.min() <= labels.max() < MOST_CLASSES
+    ):
+        raise UserError(
+            f"{printable(str(path))}: arr_1 is the labels, whole numbers from 0 to at most {MOST_CLASSES - 1}, one for "
+            f"each of the {count} images; got {labels.dtype} {labels.shape}"
+        )
+    return labels.astype(np.int64)
+
+
+def _array(path: Path, name: str) -> Array:
+    """An array of the file: mapped where it lies there unpacked, for arrays may be larger than memory."""
+    try:
+        with zipfile.ZipFile(path) as opened:
+            member = next(one for one in opened.infolist() if one.filename in (name, f"{name}.npy"))
+            if member.compress_type == zipfile.ZIP_STORED and name == IMAGES:
+                return _mapped(path, member)
+            with opened.open(member) as file:
+                return np.asarray(np.lib.format.read_array(io.BytesIO(file.read()), allow_pickle=False))
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{printable(str(path))}: {name} cannot be read ({error}); write the file anew") from None
+
+
+def _mapped(path: Path, member: zipfile.ZipInfo) -> Array:
+    with open(path, "rb") as file:
+        file.seek(member.header_offset)
+        head = file.read(HEAD_BYTES)
+        file.seek(int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little"), 1)
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects")
+        if file.tell() + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize > path.stat().st_size:
+            raise ValueError("it is cut short")
+        # copy on write: torch takes no memory that cannot be written to
+        return np.memmap(path, dtype, "c", file.tell(), shape, "F" if fortran else "C")
+
+
+def _told(there: frozenset[str]) -> str:
+    return ", ".join(sorted(there)[:6]) or "no arrays"

@@ -1,0 +1,128 @@
+"""Sets of images that a command line names: a folder or a zip, an ``.npz`` file, a registered data set."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ...core import Dataset, DataSpec, Statistics
+from ...files.listing import NOT_READ, SUFFIXES
+from ...files.places import home
+from ...files.words import printable
+from ...registry import PartRef, UserError, parts
+from ...registry.words import did_you_mean
+from ...registry.yaml12 import parse_value
+from ..assemble import part
+from ..world import World
+from .arrays import IMAGES, Arrays, names_in, read_statistics
+from .pictures import OnError, Pictures
+
+KINDS = "a folder or a zip of pictures, an .npz file, or a data set by its name"
+
+
+def open_set(words: str, flag: str, world: World, labels: str = "auto", on_error: OnError = "raise") -> Dataset:
+    """The images that ``words`` name.
+
+    Args:
+        words: A path, a data set's name, or ``{name: ..., **options}`` in YAML.
+        flag: Where they stand, for messages.
+        world: The ranks: rank 0 downloads what is missing.
+        labels: Of a folder or a zip: see `open_collection`.
+        on_error: Of a folder or a zip: what becomes of files that cannot be used.
+
+    Raises:
+        UserError: They name nothing, or what cannot be used.
+    """
+    try:
+        path = place_of(words)
+        if path is None:
+            return _registered(words, world)
+        return Arrays(path) if path.suffix.lower() == ".npz" else Pictures(path, labels, on_error)
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from error
+
+
+def open_reference(
+    words: str, flag: str, world: World, labels: str = "auto", on_error: OnError = "raise"
+) -> Dataset | Statistics:
+    """As `open_set`; an ``.npz`` file without images that has statistics is those."""
+    try:
+        path = place_of(words)
+        if path is not None and path.suffix.lower() == ".npz" and IMAGES not in names_in(path):
+            return read_statistics(path)
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from error
+    return open_set(words, flag, world, labels, on_error)
+
+
+def called(words: str) -> str:
+    """What a set is called in a protocol: the last part of its path, or its name with its options."""
+    path = place_of(words)
+    return printable(path.absolute().name) if path is not None else words.strip()
+
+
+def place_of(words: str) -> Path | None:
+    """The path that is meant; None where it is a registered data set.
+
+    Raises:
+        UserError: It is neither, or could be both.
+    """
+    if words.lstrip().startswith("{"):
+        return None
+    if not words.strip():
+        raise UserError(f"the text is empty; give {KINDS}")
+    path, names = home(Path(words)), [one.name for one in parts("dataset")]
+    there = os.path.lexists(path)
+    if words in names:
+        if there:
+            raise UserError(f"{words} is a data set and a path that is there; write ./{words} or {{name: {words}}}")
+        return None
+    if not there:
+        like = did_you_mean(words, names) if "/" not in words else ""
+        raise UserError(f"{printable(words)} is not there, and no data set has that name{like}; give {KINDS}")
+    if path.is_file() and path.suffix.lower() in SUFFIXES | NOT_READ:
+        raise UserError(f"{printable(words)} is one picture; give {KINDS}")
+    return path
+
+
+def check_same(generated: DataSpec, reference: DataSpec, names: tuple[str, str]) -> None:
+    """Accept images of one kind.
+
+    Args:
+        generated: Of the images that are scored, in pixels.
+        reference: Of those that they are held against.
+        names: Of both, for messages.
+
+    Raises:
+        UserError: They differ in size or in channels; naming both.
+    """
+    if generated.shape == reference.shape:
+        return
+    a, b = ((name, _kind(spec)) for name, spec in zip(names, (generated, reference), strict=True))
+    size = generated.shape[1:] != reference.shape[1:]
+    advice = (
+        "make both of one size first, with dmf data prepare or as an option of the data set"
+        if size
+        else "write the grey ones as colour, or the coloured ones as grey, if that is what you mean"
+    )
+    raise UserError(f"the images differ: {a[0]} has {a[1]}, {b[0]} has {b[1]}; {advice}")
+
+
+def _kind(spec: DataSpec) -> str:
+    colour = {1: "grey", 3: "colour"}.get(spec.shape[0], f"{spec.shape[0]} channels")
+    return f"{' x '.join(map(str, reversed(spec.shape[1:])))} pixels (width x height), {colour}"
+
+
+def _registered(words: str, world: World) -> Dataset:
+    """A data set by its name, or by ``{name: ..., **options}``."""
+    value: Any = parse_value(words)
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        raise UserError(f"{words}: a data set is {{name: cifar10, split: test}}")
+    options = {key: one for key, one in value.items() if key != "name"}
+    found: Dataset = world.first_alone(lambda: part("dataset", PartRef(value["name"], options)))
+    if len(found) == 0:
+        raise UserError(f"{words}: the data set is empty")
+    return found
