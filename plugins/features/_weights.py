@@ -87,8 +87,14 @@ def sha256_of(file: Path) -> str:
     return ALL_DIGITS.of(file)
 
 
-def tensors_in(weights: Weights) -> dict[str, Tensor]:
+def tensors_in(weights: Weights, option: str = "weights") -> dict[str, Tensor]:
     """The state dict in a file, on the CPU: safetensors, or torch's own format with nothing in it but tensors.
+
+    A file that holds it under ``state_dict``, beside the number of an epoch and the like, will do.
+
+    Args:
+        weights: The file.
+        option: What the recipe calls it, for messages.
 
     Raises:
         ValueError: It is broken, or holds more than tensors by name.
@@ -103,13 +109,15 @@ def tensors_in(weights: Weights) -> dict[str, Tensor]:
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         said = " ".join(str(error).split())[:300]
         raise ValueError(
-            f"weights: {weights.file} cannot be read as a state dict, tensors by name, by torch.load with "
+            f"{option}: {weights.file} cannot be read as a state dict, tensors by name, by torch.load with "
             f"weights_only=True or safetensors: {type(error).__name__}: {said}; dmf executes no pickle, so save it "
             "anew: torch.save(model.state_dict(), file)"
         ) from error
+    if isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
+        held = held["state_dict"]
     if not (isinstance(held, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in held.items())):
         raise ValueError(
-            f"weights: {weights.file} holds {type(held).__name__}, not a state dict, tensors by name; save it anew: "
+            f"{option}: {weights.file} holds {type(held).__name__}, not a state dict, tensors by name; save it anew: "
             "torch.save(model.state_dict(), file)"
         )
     return dict(held)
