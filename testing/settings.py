@@ -14,7 +14,7 @@ from .claims import cannot
 
 INSIDE = 1e-3  # how far from a bound that is itself out, on the bound's own scale
 MOST_COMBINATIONS = 12
-FROM_FILES = ("dataset", "features")  # what these refuse to be built for is what is not on this machine
+FROM_FILES = ("dataset", "features", "metric")  # what these refuse to be built for is what is not on this machine
 
 Options = Mapping[str, Any]
 
