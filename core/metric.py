@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from .codec import Codec
 from .denoiser import Denoiser
+from .features import FeatureExtractor
 from .spec import DataSpec
+from .statistics import Statistics
 
+Self = TypeVar("Self", bound="Metric")
 Reduce = Literal["sum", "min", "max", "cat"]
 Need = Literal["reference", "held_out", "pairs", "model"]
 
@@ -35,6 +39,9 @@ class Metric(ABC):
     The runner, never the metric, moves states to the device, reduces them over ranks and merges ``cat`` states in the
     order of the image index. Ranks hold disjoint images, each counted once.
 
+    A copy, shallow or deep, goes on by itself. It shares the rows of ``cat`` states that are there, which nobody writes
+    into, and the extractor: a copy of 50,000 features costs nothing.
+
     Attributes:
         needs: ``reference`` also streams the real images, before the generated ones, with ``real=True``; ``held_out``
             streams images that the model was not trained on, with ``real=True``, and no generated ones; ``pairs`` adds
@@ -47,13 +54,14 @@ class Metric(ABC):
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
-    least_reference: ClassVar[int] = 1
+    least_reference: int = 1
     held_out_images: int | None = None
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
 
     def __init__(self) -> None:
         self._reduce: dict[str, Reduce] = {}
         self._first: dict[str, Tensor] = {}
+        self._batches: dict[str, list[Tensor]] = {}  # of `cat` states that were not read since they last grew
 
     def add_state(self, name: str, value: Tensor, reduce: Reduce) -> None:
         """Declare the attribute ``name``, starting at ``value``.
@@ -67,17 +75,78 @@ class Metric(ABC):
             raise ValueError(f"state `{name}`: reduce is sum, min, max or cat; got {reduce!r}")
         self._reduce[name] = reduce
         self._first[name] = value.clone()
-        setattr(self, name, value.clone())
+        self._start(name, value)
         if reduce == "cat":
-            setattr(self, f"{name}_index", torch.zeros(0, dtype=torch.int64))
+            self._start(f"{name}_index", torch.zeros(0, dtype=torch.int64))
+
+    def _start(self, name: str, value: Tensor) -> None:
+        self._batches.pop(name, None)
+        setattr(self, name, value.clone())
 
     def append(self, name: str, rows: Tensor, index: Tensor | None) -> None:
-        """Add (B, ...) rows to a ``cat`` state; ``index``, (B,), says which images they belong to."""
-        held: Tensor = getattr(self, name)
-        held_index: Tensor = getattr(self, f"{name}_index")
-        where = index if index is not None else torch.arange(len(held), len(held) + len(rows))
-        setattr(self, name, torch.cat([held.to(rows.device), rows]))
-        setattr(self, f"{name}_index", torch.cat([held_index, where.cpu()]))
+        """Add (B, ...) rows to a ``cat`` state, in time that does not depend on how many it holds.
+
+        The batches become one tensor when the state is read, which for that moment takes its size once more.
+
+        Args:
+            name: The state.
+            rows: Copied: what they lie in may be used again.
+            index: (B,), which images they belong to; None numbers them by where they come.
+
+        Raises:
+            ValueError: The rows have another shape than the state was declared with.
+        """
+        declared, got = self._first[name].shape, rows.shape
+        if len(declared) > 1 and got[1:] != declared[1:]:
+            raise ValueError(
+                f"{type(self).__name__}: rows of shape {tuple(got[1:])} for the state `{name}`, which is declared with"
+                f" {tuple(declared[1:])}"
+            )
+        where = torch.arange(self._count(name), self._count(name) + len(rows)) if index is None else index
+        self._grow(name, rows.detach().clone())
+        self._grow(f"{name}_index", where.to("cpu", copy=True))
+
+    def _grow(self, key: str, more: Tensor) -> None:
+        if key in self.__dict__:  # read, or set, since the last batch
+            held = self.__dict__.pop(key)
+            self._batches[key] = [held] if len(held) else []
+        self._batches[key].append(more)
+
+    def _count(self, name: str) -> int:
+        """Rows of a ``cat`` state, without making them one tensor."""
+        return len(self.__dict__[name]) if name in self.__dict__ else sum(map(len, self._batches[name]))
+
+    if not TYPE_CHECKING:  # a checker would take every misspelt attribute for one
+
+        def __getattr__(self, name: str) -> Tensor:
+            """A ``cat`` state whose batches are still apart: they become one tensor, and stay it."""
+            batches = self.__dict__.get("_batches", {}).pop(name, None)
+            if batches is None:
+                raise AttributeError(f"{type(self).__name__} has no {name!r}")
+            self.__dict__[name] = torch.cat([batch.to(batches[-1].device) for batch in batches])
+            return self.__dict__[name]
+
+    def __copy__(self: Self) -> Self:
+        new = type(self).__new__(type(self))
+        new.__dict__.update(self.__dict__, _batches={key: list(held) for key, held in self._batches.items()})
+        for name, how in self._reduce.items():
+            if how != "cat":  # a metric may add to these in place
+                new.__dict__[name] = self.__dict__[name].clone()
+        return new
+
+    def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
+        new = type(self).__new__(type(self))
+        memo.update({id(shared): shared for shared in self._shared()})
+        new.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return new
+
+    def _shared(self) -> Iterator[object]:
+        """What copies have in common."""
+        yield from (held for batches in self._batches.values() for held in batches)
+        rows = {key for name, how in self._reduce.items() if how == "cat" for key in (name, f"{name}_index")}
+        for key, value in self.__dict__.items():
+            if key in rows or isinstance(value, FeatureExtractor):
+                yield value
 
     def states(self) -> Mapping[str, Reduce]:
         """The declared states and how each is reduced."""
@@ -117,6 +186,24 @@ class Metric(ABC):
         The runner keeps those states; metrics that need the same ones may share them by giving the same key.
         """
         return {"metric": f"{type(self).__module__}.{type(self).__qualname__}", **self.protocol()}
+
+    def take_reference(self, statistics: Statistics) -> None:
+        """Take a reference that is known by mean and covariance alone, in place of its images.
+
+        Args:
+            statistics: Of features.
+
+        Raises:
+            ValueError: They are of other features, or the metric needs the images themselves.
+        """
+        raise ValueError(
+            f"{type(self).__name__} needs the reference's images, and {statistics.name} holds mean and covariance"
+            " alone; give a folder, an archive or a data set as the reference"
+        )
+
+    def reference_statistics(self) -> Statistics | None:
+        """Mean and covariance of the reference, from states reduced over all ranks; None where it has none."""
+        return None
 
     def protocol(self) -> dict[str, str]:
         """What of the metric itself must be equal for two values to be compared."""
