@@ -6,6 +6,7 @@ and the next start of the run sends it.
 
 import importlib
 import logging
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds
 }
 INTERRUPTED_PATIENCE_S = 5.0
+SILENT_PATIENCE_S = 1.0  # of the second run that a process tells of, and so on
 UNSENT = "mlflow-unsent"  # in the run's folder
 
 
@@ -69,17 +71,22 @@ class MLflow:
         self.uri, self.experiment = uri, experiment
         self.log_model, self.system_metrics, self.patience_s = log_model, system_metrics, patience_s
         self._session: _Session | None = None
+        self._silent = False  # the store did not answer to the end of the run before
 
     @hookimpl
     def dmf_run_started(self, run: "RunInfo") -> None:
         """Check the address, then open or resume the MLflow run in the background.
+
+        An evaluation of a trained run goes to that run's MLflow run, whose status and time it leaves alone; a part of
+        it, such as a point of a sweep, is a nested run.
 
         Raises:
             ValueError: The address is of no store that MLflow can write to.
         """
         store = locate(self.uri)
         _import_mlflow()
-        self._session = _Session(store, _facts(run, self.experiment), self.system_metrics)
+        watched = self.system_metrics and run.task == "train"
+        self._session = _Session(store, _facts(run, self.experiment), watched)
 
     @hookimpl
     def dmf_logged(self, step: int, values: Mapping[str, float]) -> None:
@@ -128,7 +135,7 @@ class MLflow:
             weights = averaged if averaged.exists() else session.checkpoint / "model.safetensors"
             session.outbox.keep("file", {"path": _within(run.folder, weights), "into": "model"})
             session.outbox.keep("text", {"text": run.recipe.to_yaml(), "into": "model/recipe.yaml"})
-        session.end(error, self.patience_s)
+        self._silent = not session.end(error, min(self.patience_s, SILENT_PATIENCE_S if self._silent else math.inf))
 
     def _outbox(self) -> Outbox:  # no property: pluggy reads all attributes when a hook is registered
         assert self._session is not None, "dmf_run_started comes first"
@@ -142,8 +149,8 @@ class _Session:
         self.checkpoint: Path | None = None
         self._store, self._remote = store, RemoteRun(store, facts)
         self._system = SystemMetrics(self._put_system) if system_metrics else None
-        self._folder = facts.folder
-        self.outbox = Outbox(self._send, Spool(facts.folder / UNSENT), store.shown)
+        self._facts = facts
+        self.outbox = Outbox(self._send, Spool(facts.folder / UNSENT), store.shown, facts.goes_on)
         self.outbox.start()
 
     def _send(self, operations: Sequence[Operation]) -> None:
@@ -154,13 +161,17 @@ class _Session:
     def _put_system(self, values: Mapping[str, float]) -> None:
         self.outbox.put("system", {"values": values})
 
-    def end(self, error: BaseException | None, patience_s: float) -> None:
-        """Send the status last, wait, and tell the user."""
+    def end(self, error: BaseException | None, patience_s: float) -> bool:
+        """Send the status last, wait, and tell the user.
+
+        Returns:
+            Whether all was sent.
+        """
         if self._system is not None:
             self._system.stop()
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
         status = "FINISHED" if error is None else "KILLED" if interrupted else "FAILED"
-        self.outbox.keep("status", {"status": status})
+        self.outbox.keep("status", {"status": status, "of_new_run_only": not self._facts.goes_on})
         # who interrupts does not want to wait, and a scheduler kills; what is left is on disk
         at_most_s = min(patience_s, INTERRUPTED_PATIENCE_S) if interrupted else float("inf")
         unsent = self.outbox.finish(patience_s, at_most_s)
@@ -169,10 +180,11 @@ class _Session:
                 "not sent to MLflow at %s: %s; it is kept in %s: run the same command again when the store is back",
                 self._store.shown,
                 unsent,
-                self._folder,
+                self._facts.folder,
             )
-        if self._remote.run_id:
+        if self._remote.run_id and self._facts.parent is None:
             log.info(self._store.view(self._remote.experiment_id, self._remote.run_id))
+        return unsent is None
 
 
 def _facts(run: "RunInfo", experiment: str) -> Facts:
@@ -189,6 +201,8 @@ def _facts(run: "RunInfo", experiment: str) -> Facts:
         start_step=run.start_step,
         history_bytes=history.stat().st_size if history.exists() else 0,
         began_ms=time.time_ns() // 1_000_000,
+        task=run.task,
+        parent=run.parent,
     )
 
 

@@ -44,6 +44,8 @@ class Facts:
         start_step: The step that training (re)starts from.
         history_bytes: How much of history.jsonl was there when the process began.
         began_ms: When the process began.
+        task: ``train``, or ``evaluate`` for values that are added to a trained run.
+        parent: Folder of the run that this one is nested in.
     """
 
     name: str
@@ -55,6 +57,13 @@ class Facts:
     start_step: int
     history_bytes: int
     began_ms: int
+    task: str
+    parent: Path | None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the MLflow run is at work as long as this process; else it is only added to."""
+        return self.task == "train" or self.parent is not None
 
 
 def find_or_make(client: "MlflowClient", store: Store, facts: Facts) -> "Run":
@@ -129,6 +138,18 @@ def _get(client: "MlflowClient", run_id: str) -> "Run | None":
     return run if run.info.lifecycle_stage == "active" else None
 
 
+def _id_of(parent: Path) -> str:
+    """The MLflow run of a folder that is a parent's.
+
+    Raises:
+        RuntimeError: There is none as yet; it is tried again.
+    """
+    run_id = read_state(parent).get("run_id")
+    if run_id is None:
+        raise RuntimeError(f"{parent}, the run that this one is a part of, is not in MLflow yet")
+    return str(run_id)
+
+
 def _find(client: "MlflowClient", experiment_id: str, key: str) -> "Run | None":
     found = client.search_runs([experiment_id], f"tags.`dmf.key` = '{key}'", max_results=1)
     return found[0] if found else None
@@ -138,6 +159,8 @@ def _make(client: "MlflowClient", experiment_id: str, key: str, facts: Facts) ->
     from mlflow.tracking.context.registry import resolve_tags  # user, command, git commit: what MLflow itself would say
 
     tags = {**resolve_tags(), "dmf.key": key, "dmf.run_dir": str(facts.folder.resolve())}
+    if facts.parent is not None:
+        tags["mlflow.parentRunId"] = _id_of(facts.parent)
     return client.create_run(experiment_id, start_time=facts.began_ms, tags=tags, run_name=facts.name)
 
 

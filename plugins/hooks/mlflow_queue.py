@@ -71,10 +71,13 @@ class Outbox:
             anything else for what is to be tried again.
         spool: Where the unsent is kept.
         where: The store, for messages.
+        goes_on: Whether a status that an earlier process left is outdated, as the run is at work again.
     """
 
-    def __init__(self, send: Callable[[Sequence[Operation]], None], spool: Spool, where: str) -> None:
-        self._send, self._spool, self._where = send, spool, where
+    def __init__(
+        self, send: Callable[[Sequence[Operation]], None], spool: Spool, where: str, goes_on: bool = True
+    ) -> None:
+        self._send, self._spool, self._where, self._goes_on = send, spool, where, goes_on
         self._store, self._files = Lane(), Lane()
         self._opened = False
         self._signal, self._ending, self._stopped = threading.Event(), threading.Event(), threading.Event()
@@ -87,7 +90,7 @@ class Outbox:
         self._store.queue.append(Operation("open", {}, self.now_ms()))
         for operation in self._spool.read():
             self._last_ms = max(self._last_ms, operation.time_ms)
-            if operation.kind == "status":  # the run goes on
+            if operation.kind == "status" and self._goes_on:
                 self._spool.remove(operation)
             else:
                 self._lane(operation).queue.append(operation)

@@ -45,8 +45,10 @@ class RemoteRun:
         self.store, self.facts = store, facts
         self.run_id = self.experiment_id = ""
         self._latest: dict[str, tuple[int, float]] = {}  # key -> step and value of the last point
+        self._scored_earlier: frozenset[str] = frozenset()  # keys of which an earlier process sent points
         self._images: dict[str, str] = {}  # name and step -> digest of the pixels, as far as sent
         self._earlier: set[str] = set()  # those of them that an earlier process sent
+        self._made = False  # by this process
         self._tried_ms = 0
         self._opened_client: MlflowClient | None = None
 
@@ -80,13 +82,18 @@ class RemoteRun:
         if self.store.database is not None:
             create_database(self.store.database)
         self._opened_client = MlflowClient(tracking_uri=self.store.uri)
+        before = read_state(self.facts.folder).get("run_id")
         run = find_or_make(self._client, self.store, self.facts)
+        self._made = self._made or run.info.run_id != before
         self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
         self._latest = {point.key: (point.step, point.value) for point in run.to_proto().data.metrics}
+        self._scored_earlier = frozenset(self._latest)
         self._images = dict(read_state(self.facts.folder).get("images", {}))
         self._earlier = set(self._images)
-        self._client.update_run(self.run_id, status="RUNNING")
-        describe(self._client, run, self.facts)
+        if self.facts.goes_on:
+            self._client.update_run(self.run_id, status="RUNNING")
+        if self.facts.goes_on or self._made:
+            describe(self._client, run, self.facts)
         self._replay()
 
     def _replay(self) -> None:
@@ -94,7 +101,9 @@ class RemoteRun:
         path = self.facts.folder / "history.jsonl"
         if not path.exists():
             return
-        lines, file_ms = _lines(path, self.facts.history_bytes), int(path.stat().st_mtime * 1000)
+        file_ms = int(path.stat().st_mtime * 1000)
+        # what comes after the last checkpoint is trained once more
+        lines = (line for line in _lines(path, self.facts.history_bytes) if line["step"] <= self.facts.start_step)
         while batch := [Operation("points", line, _time_ms(line, file_ms)) for line in islice(lines, METRICS_A_BATCH)]:
             self._points(batch)
 
@@ -113,12 +122,21 @@ class RemoteRun:
             key, value = as_name(name), math.nan if given is None else float(given)
             last_step, last_value = seen.get(key, (-1, math.nan))
             step = last_step + 1 if operation.kind == "system" else int(operation.payload["step"])
-            # an evaluation may come again with other settings: another value at the same step
-            same = step == last_step and value == last_value
-            if not (same if operation.kind == "scores" else step <= last_step):
+            if not (self._scored(key, step, value, seen) if operation.kind == "scores" else step <= last_step):
                 if step >= last_step:
                     seen[key] = (step, value)
                 yield Metric(key, value, operation.time_ms, step)
+
+    def _scored(self, key: str, step: int, value: float, seen: Mapping[str, tuple[int, float]]) -> bool:
+        """Whether a score is there: trained again after a stop it comes again, and may differ by rounding on a GPU.
+
+        An evaluation of the finished weights may come again with another value, of other settings.
+        """
+        if key not in seen:
+            return False
+        last_step, last_value = seen[key]
+        again = key in self._scored_earlier and step > self.facts.start_step
+        return step < last_step or (step == last_step and (again or value == last_value))
 
     def _tags(self, operation: Operation) -> None:
         from mlflow.entities import RunTag
@@ -127,6 +145,8 @@ class RemoteRun:
         self._client.log_batch(self.run_id, tags=tags, synchronous=True)
 
     def _status(self, operation: Operation) -> None:
+        if operation.payload.get("of_new_run_only") and not self._made:
+            return
         self._client.set_terminated(self.run_id, operation.payload["status"], operation.time_ms)
 
     def _image(self, operation: Operation) -> None:

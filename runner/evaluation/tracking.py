@@ -1,0 +1,164 @@
+"""Values of a trained run on their way to its trackers: through the hooks that the run itself has.
+
+What there is to tell is collected and told at the end, so that the run's folder is held for that moment only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ...files.writing import read_json, write_text
+from ...registry import HookCaller, Recipe, UserError, read
+from ...registry.hooks import Task
+from .. import checkpoint
+from ..assemble import part
+from ..console import log
+from ..folder import RunFolder
+from ..world import World
+from .results import Results
+from .settings import numbered, settings
+
+PATIENCE_S = 10.0  # for another evaluation of the run, which tells its values too
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trained run, as hooks see it.
+
+    Attributes:
+        name: The run's, or the part's.
+        folder: Its folder.
+        recipe: Its own, whatever the evaluation has changed; of a part, what it was scored with.
+        facts: Of the run.
+        start_step: Training steps behind the weights.
+        parent: Folder of the run that it is a part of.
+        task: It is evaluated.
+    """
+
+    name: str
+    folder: Path
+    recipe: Recipe
+    facts: Mapping[str, str]
+    start_step: int
+    parent: Path | None = None
+    task: Task = "evaluate"
+
+
+class Tracked:
+    """Collects what is to be told of a run.
+
+    Args:
+        run: What hooks see of it.
+        hooks: Its hooks; None tells nobody.
+        suffix: What the names of values and pictures end with.
+        images: How many images are scored, where that is not what the run's own recipe says.
+    """
+
+    def __init__(self, run: Told | None, hooks: HookCaller | None, suffix: str = "", images: int | None = None) -> None:
+        self.run, self.hooks, self.suffix, self.images = run, hooks, suffix, images
+        self._scores: list[tuple[int, Results]] = []
+        self._pictures: list[tuple[str, Tensor]] = []
+        self._files: list[Path] = []
+
+    def metrics(self, step: int, results: Results) -> None:
+        """Values of the weights of ``step``."""
+        some = results if self.images is None else numbered(results, self.images)
+        self._scores.append((step, {f"{name}{self.suffix}": result for name, result in some.items()}))
+
+    def picture(self, name: str, image: Tensor) -> None:
+        """A picture, uint8 (C, H, W)."""
+        self._pictures.append((f"{name}{self.suffix}", image))
+
+    def file(self, path: Path) -> None:
+        """A finished file."""
+        self._files.append(path)
+
+    @contextlib.contextmanager
+    def child(self, name: str, folder: Path, recipe: Recipe) -> Iterator[Tracked]:
+        """A part of the run with values of its own, such as a point of a sweep.
+
+        Args:
+            name: What it is called.
+            folder: Its own; made if it is not there.
+            recipe: What it is scored with.
+        """
+        if self.run is None or self.hooks is None:
+            yield Tracked(None, None)
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "recipe.yaml", recipe.to_yaml())
+        run = Told(name, folder, recipe, self.run.facts, self.run.start_step, self.run.folder)
+        part_of_it = Tracked(run, self.hooks)
+        yield part_of_it
+        part_of_it.tell()
+
+    def tell(self) -> None:
+        """Tell the hooks what was collected, from the start of a run to its end, and forget it."""
+        if self.run is None or self.hooks is None:
+            return
+        run, step = self.run, self.run.start_step
+        self.hooks.call("dmf_run_started", run=run)
+        for at, results in self._scores:
+            self.hooks.call("dmf_metrics", run=run, step=at, results=results)
+        for name, image in self._pictures:
+            self.hooks.call("dmf_images", run=run, step=step, name=name, images=image)
+        for path in self._files:
+            self.hooks.call("dmf_file_written", run=run, path=path)
+        self.hooks.call("dmf_run_ended", run=run, error=None)
+        self._scores, self._pictures, self._files = [], [], []
+
+
+@contextlib.contextmanager
+def tracked(
+    folder: RunFolder, recipe: Recipe, world: World, *, wanted: bool = True, also: Sequence[str] = ()
+) -> Iterator[Tracked]:
+    """What an evaluation tells the trackers of the run: at the end of the block, unless it ends in an error.
+
+    Args:
+        folder: The run's.
+        recipe: What it is scored with: the run's own recipe and what was changed, which goes into the names.
+        world: The ranks; the first one tells.
+        wanted: Whether to tell at all.
+        also: Further words for the names of values, such as another reference's.
+
+    Raises:
+        UserError: A hook that cannot be.
+    """
+    found = world.first_only(lambda: _collector(folder, recipe, also) if wanted and recipe.hooks else None)
+    collector = found or Tracked(None, None)
+    yield collector
+    if collector.run is not None and _held(folder):
+        try:
+            collector.tell()
+        finally:
+            folder.release()
+
+
+def _collector(folder: RunFolder, recipe: Recipe, also: Sequence[str]) -> Tracked:
+    own, saved = read(folder.recipe), checkpoint.newest(folder.checkpoints, groups=())
+    run = Told(own.name, folder.path, own, read_json(folder.facts) or {}, saved.step if saved else 0)
+    hooks = HookCaller([part("hook", ref) for ref in recipe.hooks], log.warning)
+    images = recipe.evaluate.images
+    words = " ".join([*settings(own, recipe), *also])
+    return Tracked(run, hooks, f" {words}" if words else "", None if images == own.evaluate.images else images)
+
+
+def _held(folder: RunFolder) -> bool:
+    """Whether the folder is ours: two processes that write to one tracker's run at once spoil its record."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            folder.hold()
+            return True
+        except UserError as error:
+            folder.release()
+            if time.monotonic() > until:
+                log.warning("the values are not tracked: %s", error)
+                return False
+            time.sleep(0.2)
