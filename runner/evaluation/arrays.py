@@ -18,7 +18,7 @@ import torch
 
 from ...core import DataSpec, InMemory, Statistics
 from ...files.words import printable
-from ...files.writing import write_bytes
+from ...files.writing import written_whole
 from ...registry import UserError
 from .pictures import pixels_digest
 
@@ -99,10 +99,18 @@ def write_statistics(path: Path, statistics: Statistics, reference: Mapping[str,
         reference: Of which images they are.
     """
     told = {"images": statistics.images, "features": dict(statistics.about), "reference": dict(reference)}
-    held = io.BytesIO()
     mu, sigma = statistics.mu.cpu().numpy(), statistics.sigma.cpu().numpy()
-    np.savez(held, mu=mu, sigma=sigma, dmf=np.array(json.dumps(told)))
-    write_bytes(path, held.getvalue())
+    with written_whole(path) as file:
+        np.savez(file, mu=mu, sigma=sigma, dmf=np.array(json.dumps(told)))
+
+
+def write_images(path: Path, images: Array, labels: Array | None) -> None:
+    """Write ``arr_0``, uint8 (N, H, W, C), and ``arr_1``, the labels (N,), whole or not at all."""
+    with written_whole(path) as file:
+        if labels is None:
+            np.savez(file, arr_0=images)
+        else:
+            np.savez(file, arr_0=images, arr_1=labels)
 
 
 def _about(path: Path, source: str) -> dict[str, Any]:
