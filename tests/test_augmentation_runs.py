@@ -108,7 +108,7 @@ def test_every_command_tells_it_zeros(
 def test_one_that_was_told_and_one_that_was_not_guide_each_other(
     run: str, reference: str, labels: str, runs: Path, workdir: Path, dmf_command: Command
 ) -> None:
-    words = ["--guidance", 2, "--reference", f"{{run: {reference}, labels: {labels}}}", "--npz", "o.npz"]
+    words = ["--guidance", 2, "--away-from", f"{{run: {reference}, labels: {labels}}}", "--npz", "o.npz"]
     code, _, err = dmf_command("sample", run, "--runs", runs, "--count", 3, *words)
     assert code == 0, err
 

@@ -82,7 +82,7 @@ def by_hand(runs: Path, reference: str, step: int, w: float, count: int = 6) -> 
 def test_the_images_are_those_of_the_formula(
     runs: Path, dmf_command: Command, flag: str, reference: str, step: int
 ) -> None:
-    words = ["--sampler", "ddim", "--steps", 1, "--guidance", 3, "--reference", flag]
+    words = ["--sampler", "ddim", "--steps", 1, "--guidance", 3, "--away-from", flag]
     got = images(dmf_command, *words)
     assert np.abs(got - by_hand(runs, reference, step, 3.0)).max() <= 1
     assert np.abs(got - images(dmf_command, *words[:-2])).max() > 9, "as with no reference at all"
@@ -92,21 +92,21 @@ def test_the_images_are_those_of_the_formula(
 
 def test_what_the_flag_may_say(runs: Path, dmf_command: Command) -> None:
     words = ["--sampler", "ddim", "--steps", 2, "--guidance", 3]
-    by_name, by_step = (images(dmf_command, *words, "--reference", flag) for flag in ("weak", "weak@12"))
+    by_name, by_step = (images(dmf_command, *words, "--away-from", flag) for flag in ("weak", "weak@12"))
     assert np.array_equal(by_name, by_step)
-    assert np.array_equal(by_name, images(dmf_command, *words, "--reference", f"{runs}/weak"))
-    raw = images(dmf_command, *words, "--reference", "{run: weak, weights: raw}")
+    assert np.array_equal(by_name, images(dmf_command, *words, "--away-from", f"{runs}/weak"))
+    raw = images(dmf_command, *words, "--away-from", "{run: weak, weights: raw}")
     assert not np.array_equal(by_name, raw)
     plain = images(dmf_command, *words)
-    assert np.array_equal(plain, images(dmf_command, *words, "--reference", "null"))
-    unlabelled = images(dmf_command, *words, "--reference", "{step: 8, labels: none}")
-    assert not np.array_equal(unlabelled, images(dmf_command, *words, "--reference", "@8"))
+    assert np.array_equal(plain, images(dmf_command, *words, "--away-from", "null"))
+    unlabelled = images(dmf_command, *words, "--away-from", "{step: 8, labels: none}")
+    assert not np.array_equal(unlabelled, images(dmf_command, *words, "--away-from", "@8"))
 
 
 def test_a_network_that_never_dropped_a_label_is_guided_by_another(runs: Path, dmf_command: Command) -> None:
     code, _, err = dmf_command("sample", "weak", "--guidance", 2)
     assert code == 2 and "guide away from a weaker network" in err
-    guided, alone = (images(dmf_command, "--guidance", w, "--reference", "tiny@4", run="weak") for w in (2, 1))
+    guided, alone = (images(dmf_command, "--guidance", w, "--away-from", "tiny@4", run="weak") for w in (2, 1))
     assert not np.array_equal(guided, alone)
     assert np.array_equal(alone, images(dmf_command, "--guidance", 1, run="weak")), "w = 1 asks no reference"
 
@@ -142,7 +142,7 @@ def test_references_that_cannot_be_get_one_message(
         spec = json.loads((runs / name / "spec.json").read_text())
         (runs / name / "spec.json").write_text(json.dumps({**spec, **change}))
     try:
-        code, out, err = dmf_command("sample", run, "--guidance", 2, "--reference", flag, "--count", 2)
+        code, out, err = dmf_command("sample", run, "--guidance", 2, "--away-from", flag, "--count", 2)
     except SystemExit as exit:  # argparse's own
         code, (out, err) = int(str(exit.code)), capsys.readouterr()
     assert code == 2 and out == ""
@@ -152,7 +152,7 @@ def test_references_that_cannot_be_get_one_message(
 def test_a_damaged_checkpoint_is_named(runs: Path, dmf_command: Command) -> None:
     weights = runs / "tiny/checkpoints/step-00000008/ema.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
-    code, _, err = dmf_command("sample", "tiny", "--guidance", 2, "--reference", "@8")
+    code, _, err = dmf_command("sample", "tiny", "--guidance", 2, "--away-from", "@8")
     assert code == 2 and "step-00000008 is damaged" in err and "take another step of 4, 8, 12" in err
 
 

@@ -16,7 +16,7 @@ SAMPLER_KEYS = {
     "sampler": "sampler.name",
     "steps": "sampler.steps",
     "guidance": "sampler.guidance",
-    "reference": "sampler.reference",
+    "away_from": "sampler.reference",
     "device": "device",
 }
 NUMBERS = re.compile(r"[^,{}\[\]]+(,[^,{}\[\]]+)+")  # several, separated by commas
@@ -63,7 +63,7 @@ def add_walk(parser: argparse.ArgumentParser) -> None:
         "as in the recipe: '{name: interval, sigma_max: 5, of: 3}'",
     )
     parser.add_argument(
-        "--reference",
+        "--away-from",
         metavar="RUN",
         type=_reference,
         help="guide away from another run's network, RUN or RUN@STEP; @STEP is this run earlier; null is this network "
