@@ -4,6 +4,7 @@ from typing import Any
 
 import backbones_kit
 import pytest
+from inception_kit import tiny_inception_fixture as tiny_inception_fixture
 from stand_ins_kit import stand_ins_fixture as stand_ins_fixture
 
 from dmf.registry import KINDS, parts
@@ -29,6 +30,7 @@ FURTHER: list[tuple[str, str, dict[str, Any]]] = [
     ("sampler", "euler", {"churn": 10.0}),
     ("sampler", "heun", {"churn": 10.0, "churn_min": 0.05, "churn_max": 50.0, "churn_noise": 1.003}),
     ("guidance", "cfg", {"scale": [1.0, 2.0, 4.0]}),
+    ("metric", "inception_score", {"features": "digits", "splits": 3}),
     ("guidance", "interval", {"of": 3.0, "sigma_min": 0.3, "sigma_max": 5.0}),
     ("guidance", "dynamic_threshold", {"of": 1.0}),
     ("schedule", "linear", {"zero_terminal_snr": True}),
@@ -76,4 +78,6 @@ def test_checks_have_names_of_their_own() -> None:
 def test_contract(case: Case, request: pytest.FixtureRequest) -> None:
     if case.setting.part_name in NAMED:
         request.getfixturevalue("stand_ins")
+    if case.setting.kind in ("features", "metric"):  # which may look through Inception; its weights are not fetched
+        request.getfixturevalue("tiny_inception")
     case.run()
