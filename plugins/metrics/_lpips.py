@@ -81,6 +81,10 @@ class Embedding:
         self.heads = [(used.to(device), root.to(device)) for used, root in self.heads]
         return self
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Embedding:
+        """Itself: copies of a metric look through one network."""
+        return self
+
     def lengths(self, size: tuple[int, int]) -> list[int]:
         """Numbers that each layer gives of one image of ``size``, (H, W)."""
         bare = copy.deepcopy(self.net).to("meta")  # shapes alone

@@ -9,7 +9,8 @@ pairs are in it, at the cost of one pass of the network an image: LPIPS is the s
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt
@@ -36,6 +37,8 @@ class LpipsDiversity(Metric):
         within: Whether to give the mean within classes too; it takes as many sums as there are classes.
         memory_gib: Refuse to take more than so many GiB for the sums.
     """
+
+    better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {"lpips_diversity": "higher"}
 
     def __init__(
         self,
