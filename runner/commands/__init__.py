@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from types import ModuleType
 
-from . import bench, data, encode, evaluate, likelihood, plugins, recipes, run, sample, train, validate
+from . import bench, compare, data, encode, evaluate, likelihood, plugins, recipes, run, sample, train, validate
 
 COMMANDS: Mapping[str, ModuleType] = {
     "run": run,
     "train": train,
     "sample": sample,
     "evaluate": evaluate,
+    "compare": compare,
     "encode": encode,
     "likelihood": likelihood,
     "validate": validate,

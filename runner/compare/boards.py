@@ -1,0 +1,205 @@
+"""Values of several runs beside each other; those of another protocol than the first one's are marked, with the reason.
+
+Evaluations are laid together by their setting: images, sampler, steps, guidance and what else a command may change. A
+run's own setting is that of its recipe: the first board has each run in its own, further ones have what `dmf evaluate`
+measured in others, with every run that was measured so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..evaluation.results import SD, Results, protocol_differences, with_spread
+from .runs import Report, Run
+
+SETTING = ("images", "sampler", "steps", "grid", "guidance", "weights", "seed")  # of a protocol
+HASH = re.compile(r"\b[0-9a-f]{32,}\b")  # of which few digits are enough
+Setting = tuple[tuple[str, str], ...]
+
+
+class Notes:
+    """Footnotes: what keeps values from being compared."""
+
+    def __init__(self) -> None:
+        self._by: dict[tuple[str, str], list[str]] = {}
+
+    def mark(self, run: str, first: str, theirs: Mapping[str, str], own: Mapping[str, str]) -> int:
+        """The number of the footnote of a value; 0 for one that can be compared.
+
+        Args:
+            run: Whose value.
+            first: The run whose value it stands beside.
+            theirs: Protocol of that one.
+            own: Protocol of the value.
+        """
+        found = protocol_differences(theirs, own)
+        if not found:
+            return 0
+        key = (first, HASH.sub(lambda digits: f"{digits[0][:12]}…", "; ".join(found)))
+        runs = self._by.setdefault(key, [])
+        runs += [] if run in runs else [run]
+        return list(self._by).index(key) + 1
+
+    def texts(self, named: bool = False) -> list[str]:
+        """In the order of their numbers; with the runs that they are of, if ``named``."""
+        return [
+            f"{', '.join(runs) + ': not' if named else 'not'} to be compared with {first}: {text}"
+            for (first, text), runs in self._by.items()
+        ]
+
+
+class Cell(NamedTuple):
+    """A value.
+
+    Attributes:
+        text: With its spread; empty where there is none.
+        note: Number of its footnote; 0 for none.
+        held_out: The same of real images, for scale; empty where there is none.
+    """
+
+    text: str = ""
+    note: int = 0
+    held_out: str = ""
+
+
+class Row(NamedTuple):
+    """A run's values.
+
+    Attributes:
+        run: Its number.
+        trained: Steps behind the network that was measured.
+        images: How many were made.
+        cells: One for each of the board's names.
+    """
+
+    run: int
+    trained: str
+    images: str
+    cells: Sequence[Cell]
+
+
+@dataclass(frozen=True)
+class Board:
+    """Values beside each other.
+
+    Attributes:
+        title: Which setting.
+        names: Of the values.
+        rows: One for each run that has some.
+        notes: Footnotes, from number 1.
+        cautions: What else a reader should know.
+    """
+
+    title: str
+    names: Sequence[str]
+    rows: Sequence[Row]
+    notes: Sequence[str]
+    cautions: Sequence[str]
+
+
+class Value(NamedTuple):
+    """A value on its way to a board."""
+
+    result: Mapping[str, Any]
+    text: str
+    age: tuple[int, float]
+
+
+Values = dict[tuple[int, str], Value]  # by the run's number and the value's name
+
+
+def boards_of(runs: Sequence[Run], names: set[str]) -> list[Board]:
+    """All that was measured of trained networks.
+
+    Args:
+        runs: Which.
+        names: Of the values to show.
+    """
+    own, others = _sorted(runs, names)
+    found = [_board("each as in its recipe", runs, own)] if own else []
+    first = next(((run.name, dict(_setting(r, None))) for run in runs for r in run.reports if r.own and r.results), None)
+    whose, base = first or ("", {})
+    shown = set(map(id, own.values()))
+    for setting, values in others.items():
+        if not {id(value) for value in values.values()} <= shown:
+            title = ", ".join(f"{key} {value}" for key, value in setting if base.get(key) != value)
+            found.append(_board(title or f"as in the recipe of {whose}", runs, values))
+    return found
+
+
+def _sorted(runs: Sequence[Run], names: set[str]) -> tuple[Values, dict[Setting, Values]]:
+    """The values in their runs' own settings, and in each that some command has set."""
+    own: Values = {}
+    by_setting: dict[Setting, Values] = {}
+    asked: list[Setting] = []
+    for k, run in enumerate(runs):
+        recipe = next((report for report in run.reports if report.own and report.results), None)
+        for report in run.reports:
+            if not report.results:
+                continue
+            setting = _setting(report, recipe)
+            asked += [] if report.own else [setting]
+            is_own = recipe is not None and setting == _setting(recipe, recipe)
+            for name, value in _values(report, names).items():
+                for board in [by_setting.setdefault(setting, {}), *([own] if is_own else [])]:
+                    board[k, name] = max(value, board.get((k, name), value), key=lambda one: one.age)
+    return own, {setting: by_setting[setting] for setting in dict.fromkeys(asked) if by_setting.get(setting)}
+
+
+def _setting(report: Report, recipe: Report | None) -> Setting:
+    """What a command may set; the reference only where it is not that of the recipe's own evaluation."""
+    protocol = _protocol(report)
+    own = protocol if recipe is None else _protocol(recipe)
+    keys = [*SETTING, *(["reference"] if protocol.get("reference") != own.get("reference") else [])]
+    return tuple((key, protocol.get(key, "-")) for key in keys)
+
+
+def _protocol(report: Report) -> Mapping[str, str]:
+    found: Mapping[str, str] = next(iter(report.results.values()))["protocol"]
+    return found
+
+
+def _values(report: Report, names: set[str]) -> dict[str, Value]:
+    """Those to show; a spread stands behind its value."""
+    results: Results = report.results
+    shown = [n for n in results if n in names and not (n.endswith(SD) and n.removesuffix(SD) in results)]
+    trained = int(_protocol(report).get("trained_steps", "0"))
+    age = trained, report.file.stat().st_mtime
+    return {name: Value(results[name], with_spread(name, results), age) for name in shown}
+
+
+def _board(title: str, runs: Sequence[Run], values: Values) -> Board:
+    names = list(dict.fromkeys(name for _, name in values))
+    first = {name: next(k for k in range(len(runs)) if (k, name) in values) for name in names}
+    notes, rows = Notes(), []
+    for k, run in enumerate(runs):
+        some = [values[k, name] for name in names if (k, name) in values]
+        if not some:
+            continue
+        protocol = some[0].result["protocol"]
+        cells = [_cell(values, k, first[name], name, runs, notes) for name in names]
+        rows.append(Row(k, protocol.get("trained_steps", "-"), protocol["images"], cells))
+    cautions = [
+        f"{run.name}: {said}"
+        for k, run in enumerate(runs)
+        for said in dict.fromkeys(c for name in names for c in _cautions(values.get((k, name))))
+    ]
+    return Board(title, names, rows, notes.texts(), cautions)
+
+
+def _cell(values: Values, k: int, first: int, name: str, runs: Sequence[Run], notes: Notes) -> Cell:
+    value = values.get((k, name))
+    if value is None:
+        return Cell()
+    theirs, own = values[first, name].result["protocol"], value.result["protocol"]
+    real = value.result.get("held_out")
+    held_out = f"{real['value']:.4g} ({real['images']} images)" if real else ""
+    return Cell(value.text, notes.mark(runs[k].name, runs[first].name, theirs, own), held_out)
+
+
+def _cautions(value: Value | None) -> Sequence[str]:
+    found: Sequence[str] = value.result.get("cautions", ()) if value else ()
+    return found
