@@ -21,6 +21,7 @@ class RunFolder:
         samples: Pictures.
         metrics: The results of the evaluation.
         history: A line per logged step.
+        evaluations: A line per evaluation while training went on.
         log: What the screen said.
     """
 
@@ -35,6 +36,7 @@ class RunFolder:
         self.samples = path / "samples"
         self.metrics = path / "metrics.json"
         self.history = path / "history.jsonl"
+        self.evaluations = path / "evaluations.jsonl"
         self.log = path / "log.txt"
         self._lock: TextIO | None = None
 

@@ -1,4 +1,4 @@
-"""The history of a run: one line of JSON per logged step, on disk before any tracker hears of it."""
+"""Lines of JSON by step: the history of a run and its evaluations, on disk before any tracker hears of them."""
 
 from __future__ import annotations
 
@@ -7,33 +7,51 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TextIO
 
 from ..files.writing import write_text
 
 
 class Journal:
-    """Appends to ``history.jsonl``.
+    """Appends lines to a file, which is there from the first one on.
 
     Args:
         path: The file.
         step: Where training starts; later lines, from a run that was killed after its last checkpoint, are cut off.
+
+    Attributes:
+        last: The newest line; None before the first.
     """
 
     def __init__(self, path: Path, step: int) -> None:
         kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
         if path.exists():
             write_text(path, "".join(kept))
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
+        self.path = path
+        self.last: Mapping[str, Any] | None = json.loads(kept[-1]) if kept else None
+        self._file: TextIO | None = None
 
-    def write(self, step: int, values: Mapping[str, float]) -> None:
+    def write(self, step: int, **fields: Any) -> None:
         """Add a line, with the time in Unix seconds."""
-        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}  # JSON has no NaN
-        self._file.write(json.dumps({"step": step, "time": round(time.time(), 3), "values": finite}) + "\n")
+        if self._file is None:
+            self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
+        self.last = {"step": step, "time": round(time.time(), 3), **_plain(fields)}
+        self._file.write(json.dumps(self.last) + "\n")
         self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+
+def _plain(value: Any) -> Any:
+    """The value with None for what is no finite number: JSON has no NaN."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _whole_lines(path: Path) -> list[str]:

@@ -22,6 +22,7 @@ from .assemble import Model, ReferenceModel, build_dataset, build_model, build_s
 from .conditions import check_guidance, conditions
 from .console import TaskProgress, log
 from .evaluation import Evaluation, Trained, table
+from .evaluation.during import During
 from .facts import check_codec, run_facts
 from .feed import Feed, source_of
 from .folder import RunFolder
@@ -62,12 +63,14 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     scored = "evaluate" in due and wants_scores(recipe)
     source = source_of(dataset, world.device, recipe.loading)
     evaluation = Evaluation(recipe, dataset, world, stopping(session), source) if scored else None
+    scores_often = "train" in due and recipe.evaluate.during.every > 0
+    during = During(session, model, dataset, source) if scores_often else None
     feed = Feed(dataset, recipe.seed, recipe.train.batch_size, world, model.augmentations, source=source)
     with closing(feed):
         begin(session, dataset, model, feed)
         if "train" in due:
             with closing(training_feed(session, model, feed)) as fed:
-                train(session, model, fed)
+                train(session, model, fed, during)
     trained = None
     if "sample" in due:
         trained = load_trained(model, session.files, "ema")
@@ -132,11 +135,13 @@ def what_is_run(session: Session, facts: dict[str, str]) -> str:
     )
 
 
-def train(session: Session, model: Model, feed: Feed) -> None:
+def train(session: Session, model: Model, feed: Feed, during: During | None) -> None:
     """Train to the end."""
-    trainer = Trainer(session, model, feed, partial(draw_preview, session, model))
+    trainer = Trainer(session, model, feed, partial(draw_preview, session, model), during)
     trainer.begin()
     trainer.run()
+    if during is not None and session.files.evaluations.exists():
+        session.wrote(session.files.evaluations)
 
 
 def load_trained(model: Model, folder: RunFolder, weights: str) -> Trained:

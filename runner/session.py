@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,8 @@ from ..registry.hooks import Task
 from . import checkpoint
 from .assemble import part
 from .console import log, log_to
+from .evaluation.during import is_due
+from .evaluation.results import Results
 from .folder import RunFolder
 from .journal import Journal
 from .signals import Signals
@@ -74,6 +77,7 @@ class Session:
         hooks = world.first_only(lambda: [part("hook", ref) for ref in recipe.hooks])
         self.hooks = HookCaller(hooks or [], log.warning)
         self._journal = Journal(folder.history, self.start_step) if world.first else None
+        self._evaluations = Journal(folder.evaluations, self.start_step) if world.first else None
 
     @property
     def name(self) -> str:
@@ -120,11 +124,41 @@ class Session:
         """Write a point of the history; the name of a hook that asks to stop, agreed by all ranks."""
         stop = None
         if self._journal is not None:
-            self._journal.write(step, values)
+            self._journal.write(step, values=values)
             self.hooks.call("dmf_logged", run=self, step=step, values=values)
-            stop = self.hooks.should_stop(self, step, values)
+            stop = self.hooks.should_stop(self, step, {**values, **self._newest_scores()})
         agreed: str | None = self.world.tell(stop)
         return agreed
+
+    def evaluated(self, step: int, results: Results, failed: str | None = None) -> None:
+        """Write the values of an evaluation while training goes on, and tell the hooks of them.
+
+        Args:
+            step: The training step.
+            results: The values; none where it failed.
+            failed: Why it did.
+        """
+        if self._evaluations is None:
+            return
+        why = {} if failed is None else {"failed": failed}
+        seen = step * self.recipe.train.batch_size
+        self._evaluations.write(step, images_seen=seen, results=results, **why)
+        if results:
+            self.hooks.call("dmf_metrics", run=self, step=step, results=results)
+
+    @property
+    def evaluated_step(self) -> int:
+        """The step of the newest evaluation while training went on, 0 without any; on rank 0."""
+        last = self._evaluations.last if self._evaluations is not None else None
+        return last["step"] if last else 0
+
+    def _newest_scores(self) -> dict[str, float]:
+        """What `evaluated` wrote last, for hooks that stop a training by it."""
+        last = self._evaluations.last if self._evaluations is not None else None
+        if not last or not last["results"]:
+            return {}
+        values = {f"eval/{name}": math.nan if r["value"] is None else r["value"] for name, r in last["results"].items()}
+        return {**values, "eval/step": float(last["step"])}
 
     def wrote(self, path: Path) -> None:
         """Tell the hooks of a finished file."""
@@ -145,14 +179,18 @@ class Session:
 
     @property
     def trained(self) -> bool:
-        """Whether the newest checkpoint is the last one of this recipe."""
+        """Whether the newest checkpoint is the last one of this recipe, and nothing is missing that comes after it."""
         steps = self.recipe.train.steps
+        unscored = is_due(self.recipe, self.start_step) and self.evaluated_step != self.start_step
+        if self.world.tell(unscored) and self.phase("sample") is None:
+            return False  # stopped between the last checkpoint and its scores
         return self.start_step >= steps or self.phase("stopped") == {"step": self.start_step, "of": steps}
 
     def close(self) -> None:
         """Close files."""
-        if self._journal is not None:
-            self._journal.close()
+        for journal in (self._journal, self._evaluations):
+            if journal is not None:
+                journal.close()
 
 
 def _take(folder: RunFolder, recipe: Recipe) -> Recipe | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from . import checkpoint, ema
 from . import state as states
 from .assemble import Model, part
 from .console import TaskProgress, log
+from .evaluation.during import During
 from .feed import Feed
 from .guard import Diverged
 from .learner import Draws, Learner
@@ -33,11 +34,19 @@ class Trainer:
         model: Its backbone is trained.
         feed: Gives the images.
         preview: Called with (network, step) when a sheet of samples is due; on rank 0.
+        during: Scores the network while training goes on, on all ranks; None where the recipe does not want it.
     """
 
-    def __init__(self, session: Session, model: Model, feed: Feed, preview: Callable[[nn.Module, int], None]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        model: Model,
+        feed: Feed,
+        preview: Callable[[nn.Module, int], None],
+        during: During | None = None,
+    ) -> None:
         self.session, self.recipe, self.world = session, session.recipe, session.world
-        self.model, self.feed, self.preview = model, feed, preview
+        self.model, self.feed, self.preview, self.during = model, feed, preview, during
         train = self.recipe.train
         autocast = {"fp32": None, "bf16": torch.bfloat16}[train.precision]
         loss_space = None if train.loss_space is None else part("prediction", train.loss_space)
@@ -83,6 +92,8 @@ class Trainer:
         with TaskProgress("train", recipe.train.steps, state.step, recipe.train.batch_size, self.world.first) as bar:
             if state.step == 0 and self._preview_due():
                 self._show()  # where it began: pictures by step start with it
+            if self.during is not None and self.during.missing(state.step):
+                self._score()  # stopped after the checkpoint, before the scores
             while state.step < recipe.train.steps:
                 self._stop_if_asked()  # between steps, where a checkpoint is whole
                 self.step()
@@ -94,6 +105,8 @@ class Trainer:
                     self.save()  # before the pictures, so that a crash in them costs no training
                 if self._preview_due():
                     self._show()
+                if self.during is not None and self.during.due(state.step):
+                    self._score()
                 bar.step()
                 if stop:
                     log.info("%s stopped the training at step %d", stop, state.step)
@@ -177,13 +190,26 @@ class Trainer:
 
     def _show(self) -> None:
         if self.world.first:
-            network = self.state.average if self.state.average is not None else self.state.learner.backbone
-            was_training = network.training
-            with contextlib.suppress(Interrupted):  # the loop hears of it next, and writes a checkpoint
-                self.preview(network.eval(), self.state.step)
-            network.train(was_training)
+            with self._at_rest() as network:
+                self.preview(network, self.state.step)
         self.world.barrier()
         self.pace.restart()  # pictures are no training time
+
+    def _score(self) -> None:
+        assert self.during is not None, "asked by the caller"
+        with self._at_rest() as network:
+            self.during(network, "raw" if self.state.average is None else "ema", self.state.step)
+        self.world.barrier()
+        self.pace.restart()  # nor are scores
+
+    @contextlib.contextmanager
+    def _at_rest(self) -> Iterator[nn.Module]:
+        """The averaged network, or the trained one, in eval mode; afterwards as it was."""
+        network = self.state.average if self.state.average is not None else self.state.learner.backbone
+        was_training = network.training
+        with contextlib.suppress(Interrupted):  # the loop hears of it next, and writes a checkpoint
+            yield network.eval()
+        network.train(was_training)
 
     def _stop_if_asked(self) -> None:
         """Checkpoint and leave after Ctrl-C or SIGTERM; several ranks agree on it first.

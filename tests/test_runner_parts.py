@@ -138,7 +138,7 @@ def test_the_journal_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> N
     path = tmp_path / "history.jsonl"
     journal = Journal(path, 0)
     for step in (2, 4, 6):
-        journal.write(step, {"loss": 1.0})
+        journal.write(step, values={"loss": 1.0})
     journal.close()
     path.write_text(path.read_text() + '{"step": 8, "val')  # cut off by a crash
     Journal(path, 4).close()
