@@ -1,6 +1,7 @@
 """The networks of LPIPS with random weights, in files of the real format."""
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ NETS = {"alex": theirs.alexnet, "vgg": theirs.vgg16, "squeeze": theirs.squeezene
 
 
 def trunk_file(net: str, folder: Path, seed: int = 0) -> Path:
-    """A state dict of torchvision's network, its convolutions random, the classifier left out but for its keys.
+    """A state dict of torchvision's network, its convolutions random, of the classifier nothing but the keys.
 
     The weights are wider than at the start of a training: what is seen then differs from image to image.
     """
@@ -38,7 +39,9 @@ def package(net: str, file: Path) -> torch.nn.Module:
     """The `lpips` package's own distance, of the same weights: put into torchvision's network before it is cut up."""
     import lpips
 
-    network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torchvision's old way to say that no weights are wanted
+        network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
     weights = torch.load(file)
     for part in (network.net.slice1, network.net.slice2, network.net.slice3, network.net.slice4, network.net.slice5):
         _fill(part, weights)
