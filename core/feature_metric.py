@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor
 from .features import FeatureExtractor
 from .metric import Metric
 from .spec import DataSpec
+
+MOST_NAMED = 8  # layers in a message
 
 
 class FeatureMetric(Metric):
@@ -33,8 +36,7 @@ class FeatureMetric(Metric):
         self.features = features
         self.layer = next(iter(features.layers)) if layer is None else layer
         if self.layer not in features.layers:
-            names = ", ".join(features.layers)
-            raise ValueError(f"layer: features `{features.name}` have {names}; got {self.layer!r}")
+            raise ValueError(f"layer: features `{features.name}` have {_named(features, self.layer)}")
 
     @property
     def dim(self) -> int:
@@ -93,3 +95,12 @@ class FeatureMetric(Metric):
             labels: (B,) int64, where known.
             index: (B,) int64, the images' numbers in the whole set.
         """
+
+
+def _named(features: FeatureExtractor, layer: str) -> str:
+    """An extractor's layers, the first of them where they are many, beside what was asked for instead."""
+    names = list(features.layers)
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    near = difflib.get_close_matches(layer, names, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{', '.join(names[:MOST_NAMED])}{more}; got {layer!r}{hint}"

@@ -89,6 +89,8 @@ class Layers:
                 module = self.network.get_submodule(name)
                 handle = module.register_forward_hook(lambda _, given, made, name=name: note(name, given, made))
                 stack.callback(handle.remove)
+            # TorchScript would watch its first passes and then run other kernels: other features of the same image
+            stack.enter_context(torch.jit.optimized_execution(False))  # type: ignore[attr-defined]
             return self.network(x)
 
 

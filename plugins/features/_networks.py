@@ -63,7 +63,9 @@ def network_in(file: Path, sha256: str | None, architecture: str | None) -> Foun
         )
     else:
         network = _filled(file, architecture, tensors_in(weights, "path"))
-    return Found(network.float().eval().requires_grad_(False), weights.sha256, architecture or TORCHSCRIPT)
+    for parameter in network.parameters():  # TorchScript has no requires_grad_ of its own
+        parameter.requires_grad_(False)
+    return Found(network.float().eval(), weights.sha256, architecture or TORCHSCRIPT)
 
 
 def _hash(file: Path, want: str | None) -> str:

@@ -70,9 +70,9 @@ class Preparation:
         """
         shape = tuple(spec.shape)
         if len(shape) != 3 or (shape[0] != self.channels and (shape[0], self.channels) != (GREY, COLOUR)):
-            also = ", or 1" if self.channels == COLOUR else ""
+            read = "1 or 3 channels" if self.channels == COLOUR else f"{self.channels} channel(s)"
             raise ValueError(
-                f"features `{name}` read images of {self.channels}{also} channel(s), (C, H, W); got {shape}; choose "
+                f"features `{name}` read images of {read}, (C, H, W); got {shape}; choose "
                 "features made for these images"
             )
 
