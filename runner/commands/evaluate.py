@@ -1,14 +1,13 @@
-"""`dmf evaluate`: score a trained run."""
+"""`dmf evaluate`: score a trained run, or one set of images beside another."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ...registry.errors import UserError
 from .flags import (
     SAMPLER_KEYS,
-    add_overrides,
     add_runs,
     add_sampling,
     check_writable,
@@ -16,90 +15,170 @@ from .flags import (
     positive,
 )
 
-if TYPE_CHECKING:
-    from ..evaluation import Results
-
-HELP = "score a trained run"
+HELP = "score a trained run, or one set of images beside another"
+SETS = "a folder or a zip of pictures, as they are; FILE.npz; a data set, cifar10 or {name: cifar10, split: test}"
+DEFAULT_METRICS = "fid,kid"  # of sets; of a run the recipe's
 RECIPE_KEYS = {
     **SAMPLER_KEYS,
     "images": "evaluate.images",
-    "metrics": "evaluate.metrics",
     "seed": "evaluate.seed",
     "batch_size": "evaluate.batch_size",
     "weights": "evaluate.weights",
 }
+OF_RUNS = ("sampler", "steps", "guidance", "away_from", "weights", "save_images", "repeats", "sweep", "write_best")
+OF_FILES = ("labels", "on_error")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("run", help="a run's folder, or its name")
-    add_overrides(parser)
-    parser.add_argument("--images", metavar="N", help="images to make and score")
     parser.add_argument(
-        "--metrics", metavar="LIST", help="metrics, as in the recipe: '[{name: frechet, features: digits}]'"
+        "words",
+        nargs="*",
+        metavar="RUN key=value",
+        help="a run's folder, or its name, and recipe values to change; none with --generated",
+    )
+    parser.add_argument("--generated", metavar="SET", help=f"score these images, without a model: {SETS}")
+    parser.add_argument(
+        "--reference",
+        metavar="SET",
+        help="hold images against these (default: the run's data); or mu and sigma in an .npz",
+    )
+    parser.add_argument("--images", metavar="N", help="images to make and score; of --generated, so many of them")
+    parser.add_argument(
+        "--metrics",
+        metavar="LIST",
+        help=f"names with commas between, or as in the recipe: '[{{name: frechet, features: digits}}]' (default: the "
+        f"run's; with --generated {DEFAULT_METRICS})",
     )
     add_sampling(parser)
+    parser.add_argument("--repeats", metavar="K", type=positive, help="with K seeds: mean, deviation, minimum")
+    parser.add_argument("--no-held-out", action="store_true", help="do not score real images held out, beside")
     parser.add_argument(
         "--ranks", metavar="N", type=positive, default=1, help="processes on this machine that share the work"
     )
+    _add_outputs(parser)
+    _add_sweep(parser)
     parser.add_argument(
-        "--json", metavar="FILE", type=Path, help="write values and protocols here (default: only shown)"
+        "--labels", metavar="HOW", help="of pictures: auto (default), folders, none, or a JSON file; as of image_folder"
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        help="pictures that cannot be used: are named and end it (raise, default), or are left out",
     )
     add_runs(parser)
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the report here")
+    parser.add_argument(
+        "--pictures",
+        metavar="DIR",
+        type=Path,
+        help="write pictures here (default: the run's folder; of sets, beside --json)",
+    )
+    parser.add_argument(
+        "--save-images",
+        metavar="DIR|NPZ",
+        type=Path,
+        help="keep the images: PNG files in a new folder, or arr_0, uint8 (N, H, W, C), in FILE.npz",
+    )
+    parser.add_argument(
+        "--write-reference", metavar="NPZ", type=Path, help="write mean and covariance of the reference's features"
+    )
+    parser.add_argument("--no-track", action="store_true", help="tell the run's trackers nothing")
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sweep",
+        nargs="+",
+        metavar="key=a,b",
+        help="score each combination of the values: guidance=1,1.5,2 steps=10,20 sampler=ddim,heun",
+    )
+    parser.add_argument(
+        "--write-best", metavar="METRIC", help="make the sweep's best setting by this value the run's sampler"
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command."""
     from ..launch import launch, under_launcher
-    from .run_folder import find_run
 
-    find_run(args.run, args.runs)  # before any process is started
+    _sort_words(args)
+    _check(args)
     check_writable(args.json)
+    check_writable(args.write_reference, (".npz",))
+    _check_folder(args.pictures)
+    if args.run is not None:  # before any process is started
+        from .run_folder import find_run
+
+        find_run(args.run, args.runs)
     if args.ranks > 1 and not under_launcher():
         return launch(args.ranks, args.argv)
-    return _work(args)
+    if args.run is None:
+        from .evaluate_sets import score_sets
+
+        return score_sets(args)
+    from .evaluate_run import score_run
+
+    return score_run(args)
 
 
-def _work(args: argparse.Namespace) -> int:
-    from ...registry import UserError, read
-    from ..assemble import build_dataset, build_model
-    from ..conditions import check_guidance
-    from ..console import log, start_console
-    from ..evaluation import Evaluation, table
-    from ..pipeline import load_trained, wants_scores
-    from ..reference import load_reference
-    from ..world import join, leave
-    from .run_folder import find_run
-
-    folder = find_run(args.run, args.runs)
-    recipe = read(folder.recipe, [*overrides_of(args, RECIPE_KEYS), *args.overrides])
-    if not wants_scores(recipe):
-        raise UserError("nothing to score: give --images N and --metrics '[{name: ...}]', or put them in the recipe")
-    world = join(recipe.device)
-    start_console(world.rank)
-    try:
-        dataset = build_dataset(recipe, world)
-        check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
-        evaluation = Evaluation(recipe, dataset, world)
-        trained = load_trained(build_model(recipe, dataset.spec), folder, recipe.evaluate.weights)
-        trained.network.to(world.device)
-        reference = load_reference(recipe, trained.model, folder, trained.step, world.device)
-        results, _ = evaluation.run(trained, reference)
-        if world.first:
-            log.info("%s", table(results))
-            _write(args.json, results)
-    except UserError:
-        if world.first:
-            raise
-        return 2  # rank 0 says why
-    finally:
-        leave()
-    return 0
+def recipe_overrides(args: argparse.Namespace) -> list[str]:
+    """What the command line says of the recipe."""
+    given = [*overrides_of(args, RECIPE_KEYS), *args.overrides]
+    if args.metrics is not None:
+        given.append(f"evaluate.metrics={metrics_list(args.metrics)}")
+    if args.no_held_out:
+        given.append("evaluate.held_out=false")
+    return given
 
 
-def _write(file: Path | None, results: Results) -> None:
-    from ...files.writing import write_json
+def metrics_list(text: str) -> str:
+    """A list in YAML, of names with commas between or of such a list."""
+    return text if text.lstrip().startswith("[") else f"[{text}]"
 
-    if file is not None:
-        write_json(file, results)
-        print(f"values and protocols: {file}")
+
+def _sort_words(args: argparse.Namespace) -> None:
+    """The run and the recipe's values; a run that stands behind --sweep is none of its words."""
+    words = [*args.words, *(word for word in args.sweep or () if "=" not in word)]
+    args.sweep = [word for word in args.sweep or () if "=" in word] or None
+    args.overrides = [word for word in words if "=" in word]
+    names = [word for word in words if "=" not in word]
+    if len(names) > 1:
+        raise UserError(f"one run is scored at a time, and these are {len(names)}: {', '.join(names)}")
+    args.run = names[0] if names else None
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Accept flags that go together."""
+    if args.run is None and args.generated is None:
+        raise UserError("nothing to score: give a RUN, or images that are there: --generated SET --reference SET")
+    if args.run is not None and args.generated is not None:
+        raise UserError(f"{args.run} and --generated are two things to score; give one of them")
+    if args.generated is not None:
+        _check_sets(args)
+    elif args.reference is None and (useless := _given(args, OF_FILES)):
+        raise UserError(f"{useless}: that is of --reference or --generated, and neither is there; leave it out")
+    if args.write_best is not None and args.sweep is None:
+        raise UserError("--write-best takes the best of a sweep: give --sweep too")
+    if args.save_images is not None and (args.sweep or (args.repeats or 1) > 1):
+        raise UserError("--save-images keeps the images of one setting and one seed; leave out --sweep and --repeats")
+
+
+def _check_sets(args: argparse.Namespace) -> None:
+    useless = ", ".join(filter(None, [_given(args, OF_RUNS), *args.overrides]))
+    if useless:
+        raise UserError(f"{useless}: that is of a run that makes images; leave it out with --generated")
+    if args.reference is None and args.write_reference is not None:
+        raise UserError("--write-reference needs a reference: give --reference SET")
+
+
+def _given(args: argparse.Namespace, names: tuple[str, ...]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None)
+
+
+def _check_folder(place: Path | None) -> None:
+    if place is not None and place.exists() and not place.is_dir():
+        raise UserError(f"--pictures: {place} is a file; give a folder")

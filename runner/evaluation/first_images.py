@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -60,7 +60,7 @@ class FirstImages:
         return labelled_sheet(images[chosen], labels[chosen].tolist(), self.spec.classes)
 
 
-def each_of(takers: list[Callable[[Shown], None]]) -> Callable[[Shown], None]:
+def each_of(takers: Sequence[Callable[[Shown], None]]) -> Callable[[Shown], None]:
     """One function for several that get each batch."""
 
     def take(shown: Shown) -> None:

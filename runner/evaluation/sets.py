@@ -21,15 +21,17 @@ from .pictures import OnError, Pictures
 KINDS = "a folder or a zip of pictures, an .npz file, or a data set by its name"
 
 
-def open_set(words: str, flag: str, world: World, labels: str = "auto", on_error: OnError = "raise") -> Dataset:
+def open_set(
+    words: str, flag: str, world: World, labels: str | None = None, on_error: OnError | None = None
+) -> Dataset:
     """The images that ``words`` name.
 
     Args:
         words: A path, a data set's name, or ``{name: ..., **options}`` in YAML.
         flag: Where they stand, for messages.
         world: The ranks: rank 0 downloads what is missing.
-        labels: Of a folder or a zip: see `open_collection`.
-        on_error: Of a folder or a zip: what becomes of files that cannot be used.
+        labels: Of a folder or a zip: see `open_collection`; None is ``auto``.
+        on_error: Of a folder or a zip: what becomes of files that cannot be used; None is ``raise``.
 
     Raises:
         UserError: They name nothing, or what cannot be used.
@@ -38,13 +40,13 @@ def open_set(words: str, flag: str, world: World, labels: str = "auto", on_error
         path = place_of(words)
         if path is None:
             return _registered(words, world)
-        return Arrays(path) if path.suffix.lower() == ".npz" else Pictures(path, labels, on_error)
+        return Arrays(path) if path.suffix.lower() == ".npz" else Pictures(path, labels or "auto", on_error or "raise")
     except UserError as error:
         raise UserError(f"{flag}: {error}") from error
 
 
 def open_reference(
-    words: str, flag: str, world: World, labels: str = "auto", on_error: OnError = "raise"
+    words: str, flag: str, world: World, labels: str | None = None, on_error: OnError | None = None
 ) -> Dataset | Statistics:
     """As `open_set`; an ``.npz`` file without images that has statistics is those."""
     try:

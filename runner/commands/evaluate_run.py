@@ -1,0 +1,131 @@
+"""`dmf evaluate RUN`: images of a trained run, scored while they are made."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+
+from ...core import Statistics
+from ...files.writing import write_json
+from ...registry import Recipe, UserError, read
+from ..assemble import ReferenceModel, build_dataset, build_model
+from ..conditions import check_guidance
+from ..console import log
+from ..evaluation import Evaluation, Results, Trained, table
+from ..evaluation.first_images import FirstImages, each_of
+from ..evaluation.reference_file import check_written, write_reference
+from ..evaluation.report import digest, write_pictures
+from ..evaluation.results import repeated
+from ..evaluation.saving import saving
+from ..evaluation.sets import called, open_reference
+from ..evaluation.streams import Real
+from ..evaluation.tracking import Tracked, tracked
+from ..feed import source_of
+from ..folder import RunFolder
+from ..pipeline import load_trained, wants_scores
+from ..reference import load_reference
+from ..world import World
+from .evaluate import recipe_overrides
+from .on_ranks import on_ranks
+from .run_folder import find_run, weights_of
+
+
+def score_run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    folder = find_run(args.run, args.runs)
+    recipe = read(folder.recipe, recipe_overrides(args))
+    if not wants_scores(recipe):
+        raise UserError("nothing to score: give --images N and --metrics LIST, or put them in the recipe")
+    if args.weights is not None:
+        weights_of(args.weights, recipe)
+    return on_ranks(recipe.device, partial(_score, args, folder, recipe))
+
+
+def _score(args: argparse.Namespace, folder: RunFolder, recipe: Recipe, world: World) -> None:
+    evaluation, trained, guide = _prepared(args, folder, recipe, world)
+    first = FirstImages(evaluation.dataset.spec, world)
+    with ExitStack() as stack:
+        takers, kept = [first.take], None
+        if args.save_images is not None:
+            images, spec = recipe.evaluate.images, evaluation.dataset.spec
+            kept = stack.enter_context(saving(args.save_images, images, spec, world))
+            takers.append(kept.take)
+        scored = evaluation.run(trained, guide, on_shown=each_of(takers))
+        if kept is not None:
+            log.info("images: %s", kept.finish())
+    found = [scored.results]
+    for seeded in _of_further_seeds(recipe, args.repeats or 1):
+        found.append(evaluation.run(trained, guide, recipe=seeded).results)
+    results, sheet = repeated(found), first.sheet()
+    with tracked(folder, recipe, world, wanted=not args.no_track, also=_also(args)) as told:
+        if world.first:
+            pictures = scored.pictures | ({} if sheet is None else {"grid": sheet})
+            _report(args, folder, trained.step, results, pictures, told)
+            if args.write_reference is not None:
+                write_reference(args.write_reference, evaluation.scoring)
+                log.info("statistics of the reference: %s", args.write_reference)
+
+
+def _prepared(
+    args: argparse.Namespace, folder: RunFolder, recipe: Recipe, world: World
+) -> tuple[Evaluation, Trained, ReferenceModel | None]:
+    """The metrics, which say what is wrong first; the network; what guides it, if anything does."""
+    dataset = build_dataset(recipe, world)
+    check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
+    evaluation = Evaluation(recipe, dataset, world, reference=_reference(args, world))
+    if args.write_reference is not None:
+        check_written(evaluation.scoring.metrics)
+    trained = load_trained(build_model(recipe, dataset.spec), folder, recipe.evaluate.weights)
+    trained.network.to(world.device)
+    return evaluation, trained, load_reference(recipe, trained.model, folder, trained.step, world.device)
+
+
+def _reference(args: argparse.Namespace, world: World) -> Real | Statistics | None:
+    """What the command line gives in place of the run's data."""
+    if args.reference is None:
+        return None
+    found = open_reference(args.reference, "--reference", world, args.labels, args.on_error)
+    if isinstance(found, Statistics):
+        return found
+    return Real(found, source_of(found, world.device), called(args.reference))
+
+
+def _of_further_seeds(recipe: Recipe, repeats: int) -> list[Recipe]:
+    """The recipe with each seed after its own."""
+    wanted = recipe.evaluate
+    return [replace(recipe, evaluate=replace(wanted, seed=wanted.seed + k)) for k in range(1, repeats)]
+
+
+def _also(args: argparse.Namespace) -> list[str]:
+    """What tells these values apart and is not in the recipe."""
+    reference = [] if args.reference is None else [f"against:{called(args.reference)}"]
+    return reference + ([f"repeats:{args.repeats}"] if (args.repeats or 1) > 1 else [])
+
+
+def _report(
+    args: argparse.Namespace,
+    folder: RunFolder,
+    step: int,
+    results: Results,
+    pictures: dict[str, Tensor],
+    told: Tracked,
+) -> None:
+    """On the screen, in files, to the trackers."""
+    home, name = folder.path / "evaluation", digest(results)
+    home.mkdir(exist_ok=True)
+    files: list[Path] = [home / f"{name}.json", *([args.json] if args.json is not None else [])]
+    for file in files:
+        write_json(file, results)
+    place, before = (args.pictures, "") if args.pictures is not None else (home, f"{name}-")
+    written = write_pictures(pictures, place, before)
+    log.info("%s\nvalues and protocols: %s", table(results), ", ".join(map(str, files)))
+    log.info("pictures: %s", ", ".join(map(str, written.values())))
+    told.metrics(step, results)
+    for picture, image in pictures.items():
+        told.picture(picture, image)
+    told.file(files[0])

@@ -1,0 +1,128 @@
+"""`dmf evaluate --generated`: images that are there, beside others."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ...core import Dataset, Statistics
+from ...files.writing import write_json
+from ...registry import UserError, build
+from ...registry.options import name_and_options
+from ...registry.recipe_types import Evaluate
+from ...registry.yaml12 import parse_value
+from ..console import log
+from ..evaluation import Named, Results, Scoring, table
+from ..evaluation.first_images import FirstImages
+from ..evaluation.reference_file import check_written, write_reference
+from ..evaluation.report import write_pictures
+from ..evaluation.sets import called, open_reference, open_set
+from ..evaluation.streams import Real
+from ..feed import source_of
+from ..world import World
+from .evaluate import DEFAULT_METRICS, metrics_list
+from .on_ranks import on_ranks
+
+
+def score_sets(args: argparse.Namespace) -> int:
+    """Run the command."""
+    return on_ranks(args.device or "auto", partial(_score, args))
+
+
+def _score(args: argparse.Namespace, world: World) -> None:
+    metrics = _metrics(args.metrics or DEFAULT_METRICS)
+    if args.write_reference is not None:
+        check_written(metrics)
+    images, seed, batch_size = (_whole(args, name) for name in ("images", "seed", "batch_size"))
+    generated = open_set(args.generated, "--generated", world, args.labels, args.on_error)
+    against = (
+        None
+        if args.reference is None
+        else open_reference(args.reference, "--reference", world, args.labels, args.on_error)
+    )
+    made = _chosen(Real(generated, source_of(generated, world.device), called(args.generated), seed or 0), images)
+    scoring = Scoring(
+        metrics,
+        world,
+        batch_size or Evaluate().batch_size,
+        reference=_reference(args, against, world),
+        held_out=None if args.no_held_out else _held_out(against, world),
+    )
+    scoring.check(made.spec, made.name, len(made), model=False)
+    first = FirstImages(made.spec, world)
+    scored = scoring.score(made, on_shown=first.take)
+    sheet = first.sheet()
+    if world.first:
+        log.info("%s", table(scored.results))
+        _write(args, scored.results, scored.pictures | ({} if sheet is None else {"grid": sheet}))
+        if args.write_reference is not None:
+            write_reference(args.write_reference, scoring)
+            log.info("statistics of the reference: %s", args.write_reference)
+
+
+def _write(args: argparse.Namespace, results: Results, pictures: dict[str, Tensor]) -> None:
+    place: tuple[Path, str] | None = None
+    if args.pictures is not None:
+        place = args.pictures, ""
+    elif args.json is not None:
+        place = args.json.parent, f"{args.json.stem}-"
+    if args.json is not None:
+        write_json(args.json, results)
+        log.info("values and protocols: %s", args.json)
+    if place is not None:
+        written = write_pictures(pictures, *place)
+        log.info("pictures: %s", ", ".join(map(str, written.values())))
+
+
+def _metrics(text: str) -> list[Named]:
+    """The metrics that a text names."""
+    try:
+        refs: Any = parse_value(metrics_list(text))
+    except UserError as error:
+        raise UserError(f"--metrics: {text!r} is no list: {error}") from error
+    if not isinstance(refs, list) or not refs:
+        raise UserError(f"--metrics: {text!r} names no metric; dmf plugins lists those there are")
+    return [_metric(ref) for ref in refs]
+
+
+def _metric(ref: Any) -> Named:
+    if not isinstance(ref, str) and not (isinstance(ref, dict) and isinstance(ref.get("name"), str)):
+        raise UserError(f"--metrics: {ref!r} is neither a name nor {{name: frechet, features: digits}}")
+    name, options = name_and_options("metric", ref)
+    try:
+        return Named(name, build("metric", name, **options))
+    except UserError as error:
+        raise UserError(f"--metrics: {error}") from error
+
+
+def _whole(args: argparse.Namespace, name: str) -> int | None:
+    """The number that a flag gives."""
+    text = getattr(args, name)
+    least = 0 if name == "seed" else 1
+    if text is not None and not (text.isascii() and text.isdecimal() and least <= int(text) < 2**63):
+        raise UserError(f"--{name.replace('_', '-')} {text}: expected a whole number of at least {least}")
+    return None if text is None else int(text)
+
+
+def _chosen(made: Real, images: int | None) -> Real:
+    if images is not None and images > len(made):
+        raise UserError(f"--images {images}: {made.name} has {len(made)} images; write at most so many")
+    return made if images is None else made.some(images)
+
+
+def _reference(
+    args: argparse.Namespace, against: Dataset | Statistics | None, world: World
+) -> Real | Statistics | None:
+    if against is None or isinstance(against, Statistics):
+        return against
+    return Real(against, source_of(against, world.device), called(args.reference))
+
+
+def _held_out(against: Dataset | Statistics | None, world: World) -> Real | None:
+    """The images that the reference's data set holds out, for scale."""
+    held = against.held_out() if isinstance(against, Dataset) else None
+    return None if held is None else Real(held, source_of(held, world.device), "held-out images")
