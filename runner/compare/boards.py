@@ -120,7 +120,9 @@ def boards_of(runs: Sequence[Run], names: set[str]) -> list[Board]:
     """
     own, others = _sorted(runs, names)
     found = [_board("each as in its recipe", runs, own)] if own else []
-    first = next(((run.name, dict(_setting(r, None))) for run in runs for r in run.reports if r.own and r.results), None)
+    first = next(
+        ((run.name, dict(_setting(r, None))) for run in runs for r in run.reports if r.own and r.results), None
+    )
     whose, base = first or ("", {})
     shown = set(map(id, own.values()))
     for setting, values in others.items():
@@ -175,7 +177,7 @@ def _board(title: str, runs: Sequence[Run], values: Values) -> Board:
     names = list(dict.fromkeys(name for _, name in values))
     first = {name: next(k for k in range(len(runs)) if (k, name) in values) for name in names}
     notes, rows = Notes(), []
-    for k, run in enumerate(runs):
+    for k in range(len(runs)):
         some = [values[k, name] for name in names if (k, name) in values]
         if not some:
             continue

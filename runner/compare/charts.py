@@ -15,7 +15,7 @@ from .envelope import Thinned, thinned
 from .runs import Floats, Run
 
 WIDTH, HEIGHT = 2000, 1000  # of the paths; the page stretches them
-DOTS = 60  # points of a curve, at most, that are shown as dots too
+DOTS, FEW = 60, 2  # points of a curve, at most, that are shown as dots too: of evaluations, and of what is logged
 LOGGED = {"loss": "Loss", "gradient_norm": "Gradient norm", "learning_rate": "Learning rate"}
 
 
@@ -80,8 +80,10 @@ def charts_of(runs: Sequence[Run], names: set[str]) -> list[Chart]:
 
 
 def _logged(runs: Sequence[Run], column: str, title: str) -> Chart | None:
-    there = {k: (run.history["images_seen"], run.history[column]) for k, run in enumerate(runs) if column in run.history}
-    return _chart(title, there, [])
+    there = {
+        k: (run.history["images_seen"], run.history[column]) for k, run in enumerate(runs) if column in run.history
+    }
+    return _chart(title, there, [], FEW)
 
 
 def _evaluated(runs: Sequence[Run], name: str) -> Chart | None:
@@ -94,11 +96,11 @@ def _evaluated(runs: Sequence[Run], name: str) -> Chart | None:
         for _, result in points:
             notes.mark(run.name, *first, result["protocol"])
         there[k] = (np.array([x for x, _ in points]), np.array([float(result["value"]) for _, result in points]))
-    return _chart(name, there, notes.texts(named=True))
+    return _chart(name, there, notes.texts(named=True), DOTS)
 
 
-def _chart(title: str, there: dict[int, tuple[Floats, Floats]], notes: list[str]) -> Chart | None:
-    """The chart of x and y by the run's number; None without any value."""
+def _chart(title: str, there: dict[int, tuple[Floats, Floats]], notes: list[str], dots: int) -> Chart | None:
+    """The chart of x and y by the run's number, with dots where these are few; None without any value."""
     there = {k: xy for k, xy in there.items() if np.isfinite(xy[1]).any()}
     if not there:
         return None
@@ -107,8 +109,8 @@ def _chart(title: str, there: dict[int, tuple[Floats, Floats]], notes: list[str]
     across = Axis(0.0, end)
     if (most := max(curve.each for curve in curves.values())) > 1:
         notes = [*notes, f"A line has the mean of up to {most:,} points, the band their least and greatest."]
-    faces = [face for log in (False, True) if (face := _face(curves, across, log)) is not None]
-    table = [(k, *map(told, (_last(y), np.nanmin(y), np.nanmax(y)))) for k, (_, y) in there.items()]
+    faces = [face for log in (False, True) if (face := _face(curves, across, log, dots)) is not None]
+    table = [(k, told(_last(y)), told(np.nanmin(y)), told(np.nanmax(y))) for k, (_, y) in there.items()]
     points = [
         {"run": k, "x": [round(x) for x in c.x.tolist()], "y": [_short(y) for y in c.mean.tolist()]}
         for k, c in curves.items()
@@ -116,18 +118,18 @@ def _chart(title: str, there: dict[int, tuple[Floats, Floats]], notes: list[str]
     return Chart(title, across.ticks(), faces, notes, table, points)
 
 
-def _face(curves: dict[int, Thinned], across: Axis, log: bool) -> Face | None:
+def _face(curves: dict[int, Thinned], across: Axis, log: bool, dots: int) -> Face | None:
     every = np.concatenate([part for c in curves.values() for part in (c.mean, c.least, c.greatest)])
     up = around(every, log)
     if up is None:
         return None
-    return Face(log, up.ticks(), [_curve(k, c, across, up) for k, c in curves.items()])
+    return Face(log, up.ticks(), [_curve(k, c, across, up, dots) for k, c in curves.items()])
 
 
-def _curve(run: int, c: Thinned, across: Axis, up: Axis) -> Curve:
+def _curve(run: int, c: Thinned, across: Axis, up: Axis, dots: int) -> Curve:
     x = across.place(c.x)
     line, bounds = up.place(c.mean), (up.place(c.least), up.place(c.greatest))
-    few = np.isfinite(line).sum() <= DOTS
+    few = np.isfinite(line).sum() <= dots
     return Curve(run, _path(x, line), _band(x, *bounds) if c.each > 1 else "", _dots(x, line) if few else "")
 
 

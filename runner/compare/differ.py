@@ -55,7 +55,7 @@ def fact_lines(runs: Sequence[Run]) -> list[Line]:
     training = {
         "steps": [_steps(run) for run in runs],
         "images seen": [_last(run, "images_seen") for run in runs],
-        "images/s (median)": [_median(run, "images_per_second") for run in runs],
+        "images/s (median)": [_rate(run) for run in runs],
         "time in training": [_time(run) for run in runs],
         "loss (mean of the last tenth)": [_late(run, "loss") for run in runs],
         "steps passed over": [_last(run, "bad_steps") for run in runs],
@@ -64,7 +64,12 @@ def fact_lines(runs: Sequence[Run]) -> list[Line]:
     rest = dict.fromkeys(key for run in runs for key in run.facts if key not in SHOWN and key not in LEFT_OUT)
     others = {key: [_fact(run, key) for run in runs] for key in rest}
     lines = [_line(name, values) for name, values in {**always, **training}.items()]
-    return [*lines, *(line for line in (_line(n, v) for n, v in others.items()) if line.differs)]
+    return [*lines, *(_line(name, values) for name, values in others.items() if _differ(name, values))]
+
+
+def _differ(name: str, values: Sequence[str]) -> bool:
+    """Whether it says more than the recipes do: which runs have a part is told there."""
+    return len({value for value in values if value != NONE or not name.startswith("part.")}) > 1
 
 
 def _line(name: str, values: Sequence[str]) -> Line:
@@ -92,9 +97,9 @@ def _last(run: Run, column: str) -> str:
     return f"{int(values[-1]):,}" if len(values) else NONE
 
 
-def _median(run: Run, column: str) -> str:
-    values = _values(run, column)
-    return told(float(np.median(values))) if len(values) else NONE
+def _rate(run: Run) -> str:
+    values = _values(run, "images_per_second")
+    return f"{float(np.median(values)):,.{0 if np.median(values) >= 10 else 2}f}" if len(values) else NONE
 
 
 def _late(run: Run, column: str) -> str:
@@ -108,4 +113,6 @@ def _time(run: Run) -> str:
         return NONE
     seconds = round(float(np.nansum(np.diff(run.history["step"], prepend=0.0) * run.history["step_ms"])) / 1000)
     hours, minutes = seconds // 3600, seconds // 60 % 60
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds % 60:02} s"
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds % 60:02} s" if minutes else f"{seconds} s"

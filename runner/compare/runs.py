@@ -133,8 +133,8 @@ def chosen(runs: Sequence[Run], wanted: Sequence[str]) -> set[str]:
     Raises:
         UserError: No run has such a value.
     """
-    results = [one.results for run in runs for one in (*run.reports, *run.points)]
-    known = sorted({name for result in results for name in result})
+    reported = {name for run in runs for report in run.reports for name in report.results}
+    known = sorted(reported | {name for run in runs for point in run.points for name in point.results})
     for word in wanted:
         if not any(name.startswith(word) for name in known):
             there = f"they have {', '.join(known)}" if known else "they have none: dmf evaluate RUN makes some"
@@ -162,13 +162,11 @@ def _facts(path: Path, troubles: list[str]) -> dict[str, str]:
 
 def _history(path: Path, troubles: list[str]) -> dict[str, Floats]:
     columns: dict[str, list[float]] = {}
-    count = 0
-    for row in rows(path, _logged, troubles):
-        for name, value in row.items():
-            columns.setdefault(name, [math.nan] * count).append(value)
-        count += 1
-        for name in columns.keys() - row.keys():
-            columns[name].append(math.nan)
+    for count, row in enumerate(rows(path, _logged, troubles)):
+        for name in row.keys() - columns.keys():
+            columns[name] = [math.nan] * count
+        for name, values in columns.items():
+            values.append(row.get(name, math.nan))
     return {name: np.array(values) for name, values in columns.items()}
 
 
