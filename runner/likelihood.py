@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .. import __version__
-from ..core import Dataset, Denoiser, ScoredModel
+from ..core import Dataset, ScoredModel
 from ..registry import UserError, build
 from .console import TaskProgress
 from .evaluation import Trained
@@ -87,7 +87,7 @@ def measure(
         UserError: A codec whose pixels cannot be counted in bits.
     """
     metric = build("metric", "bits_per_dim", images=count, slice=batch_size, **asdict(integral)).to(device)
-    model = ScoredModel(_denoiser(trained, device), trained.model.codec)
+    model = ScoredModel(trained.model.denoiser(trained.network.to(device)), trained.model.codec)
     numbers = image_numbers(integral.seed, len(dataset), 0, min(count, len(dataset)))
     source = source_of(dataset, device)
     with TaskProgress("likelihood", len(numbers)) as bar:
@@ -100,11 +100,6 @@ def measure(
             bar.step(len(part))
     rows = (metric.bits_index.tolist(), metric.bits.tolist(), metric.errors.tolist())
     return Result(*rows, metric.compute(), _protocol(trained, dataset, split, metric.protocol()))
-
-
-def _denoiser(trained: Trained, device: torch.device) -> Denoiser:
-    """Gradients flow through it, to the image, and none is wanted of a weight."""
-    return trained.model.denoiser(trained.network.to(device).eval().requires_grad_(False))
 
 
 def _protocol(trained: Trained, dataset: Dataset, split: str, of_metric: Mapping[str, str]) -> dict[str, str]:

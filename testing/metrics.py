@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core import Cond, DataSpec, Denoiser, Metric, generator
+from ..core import Cond, DataSpec, Denoiser, Metric, Pixels, ScoredModel, generator
 from ..core.predictions import v
 from .claims import called, cannot, hold, require
 from .features import SHAPES
@@ -158,7 +158,7 @@ class _Trial:
         random = generator(0, "metric", 0)
         self.made = torch.randint(256, (self.count, *spec.shape), generator=random, dtype=torch.uint8)
         real = torch.randint(40, 256, (self.count + REAL_EXTRA, *spec.shape), generator=random, dtype=torch.uint8)
-        self.real, self.model = real, _model()
+        self.real, self.model = real, _model(DataSpec(spec.shape, CLASSES))
 
     def fed(self, rows: Any, batch: int) -> Metric:
         """A fresh copy that has seen some of either side."""
@@ -167,7 +167,12 @@ class _Trial:
         return fresh
 
     def feed(self, metric: Metric, rows: Any, batch: int) -> None:
-        """Show some of either side to a metric: the rows of the generated, as many of the real and the rest."""
+        """Show some of either side to a metric: the rows of the generated, as many of the real and the rest.
+
+        One that looks at held-out images sees those alone.
+        """
+        if "held_out" in metric.needs:
+            return self._stream(metric, self.real, torch.arange(self.count)[rows], batch, real=True)
         if "reference" in metric.needs:
             everything = torch.arange(len(self.real))
             mine = everything[rows] if isinstance(rows, slice) else torch.cat([rows, everything[self.count :]])
@@ -180,12 +185,13 @@ class _Trial:
 
     def _stream(self, metric: Metric, images: Tensor, rows: Tensor, batch: int, real: bool) -> None:
         for index in torch.split(rows, batch):
-            later: dict[str, Any] = {}
+            labels = index % len(CLASSES)
+            later: dict[str, Any] = {"cond": {"class": labels}}
             if not real and "pairs" in metric.needs:
                 later["paired"] = self.real[index]
-            if not real and "model" in metric.needs:
+            if "model" in metric.needs:
                 later["model"] = self.model
-            metric.update(images[index], real=real, labels=index % len(CLASSES), index=index, **later)
+            metric.update(images[index], real=real, labels=labels, index=index, **later)
 
 
 def _accepted(metric: Metric) -> tuple[DataSpec, int]:
@@ -202,13 +208,13 @@ def _accepted(metric: Metric) -> tuple[DataSpec, int]:
     cannot(f"{called(metric)} accepts neither {IMAGES} images nor the shapes {SHAPES}: {refusal}")
 
 
-def _model() -> Denoiser:
-    """A network that says 0, as a denoiser."""
+def _model(spec: DataSpec) -> ScoredModel:
+    """A network of pixels that says 0."""
 
     def network(x: Tensor, noise: Tensor, cond: Cond) -> Tensor:
         return torch.zeros_like(x)
 
-    return Denoiser(network, Arc(), v)
+    return ScoredModel(Denoiser(network, Arc(), v), Pixels(spec))
 
 
 def _close(metric: Metric, got: Values, want: Values, what: str) -> None:

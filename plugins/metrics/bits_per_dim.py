@@ -7,8 +7,9 @@ the network an image, each with a gradient a probe.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -98,7 +99,7 @@ class BitsPerDim(Metric):
         numbers = torch.arange(len(self.bits), len(self.bits) + len(images)) if index is None else index
         self._of_model = _about(model)
         # gradients flow through the network; what was made in inference mode may not be in them
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), _weights_at_rest(model.denoiser.network):
             told = {name: value.clone() for name, value in (cond or {}).items()}
             for rows in torch.split(torch.arange(len(images)), self.slice):
                 here = rows.to(images.device)
@@ -128,6 +129,20 @@ class BitsPerDim(Metric):
         if not math.isnan(estimate_error):
             found["bits_per_dim_estimate_error"] = estimate_error
         return found
+
+
+@contextlib.contextmanager
+def _weights_at_rest(network: object) -> Iterator[None]:
+    """No gradient is wanted of a weight: what it would need is then not kept."""
+    weights = list(network.parameters()) if isinstance(network, torch.nn.Module) else []
+    wanted = [weight for weight in weights if weight.requires_grad]
+    try:
+        for weight in wanted:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight in wanted:
+            weight.requires_grad_(True)
 
 
 def _about(model: ScoredModel) -> dict[str, str]:
