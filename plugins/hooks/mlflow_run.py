@@ -120,7 +120,7 @@ class RemoteRun:
 
         for name, given in operation.payload["values"].items():
             key, value = as_name(name), math.nan if given is None else float(given)
-            last_step, last_value = seen.get(key, (-1, math.nan))
+            last_step, _ = seen.get(key, (-1, math.nan))
             step = last_step + 1 if operation.kind == "system" else int(operation.payload["step"])
             if not (self._scored(key, step, value, seen) if operation.kind == "scores" else step <= last_step):
                 if step >= last_step:

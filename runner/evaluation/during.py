@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ...core import Dataset
+from ...core import Dataset, SamplingError
 from ...files.sheets import save_png
 from ...registry import Recipe, UserError
 from ..assemble import Model
@@ -16,6 +16,7 @@ from ..console import log
 from ..feed import Source
 from ..reference import load_reference, not_yet
 from ..signals import Interrupted
+from ..world import LocalError
 from .evaluation import Evaluation
 from .results import Results, with_spread
 from .settings import numbered
@@ -99,20 +100,20 @@ class During:
             return
         try:
             reference = load_reference(self.recipe, self.model, session.files, step, session.world.device)
-            results, pictures = self.evaluation.run(
-                Trained(self.model, network, weights, step), reference, on_shown=self._stopping()
-            )
+            trained = Trained(self.model, network, weights, step)
+            scored = self.evaluation.run(trained, reference, on_shown=self._stopping())
         except UserError as error:
+            if session.world.size > 1 and (isinstance(error, LocalError) or isinstance(error.__cause__, SamplingError)):
+                raise LocalError(str(error)) from error  # the other ranks do not know of it, and wait for this one
             log.warning("no evaluation at step %d: %s", step, error)
             session.evaluated(step, {}, str(error))
             return
-        images = self.recipe.evaluate.images
-        log.info("step %d: %s", step, _line(results, images))
-        session.evaluated(step, numbered(results, images))
-        if session.world.first:
-            for name, picture in pictures.items():
-                save_png(picture, session.folder / "evaluation" / f"step-{step:08d}-{name}.png")
-                session.hooks.call("dmf_images", run=session, step=step, name=f"{name}_n{images}", images=picture)
+        results, images = scored.results, self.recipe.evaluate.images
+        log.info("step %d: %s", step, _line(scored.results, images))
+        session.evaluated(step, numbered(scored.results, images))
+        for name, picture in scored.pictures.items():  # on rank 0
+            save_png(picture, session.folder / "evaluation" / f"step-{step:08d}-{name}.png")
+            session.hooks.call("dmf_images", run=session, step=step, name=f"{name}_n{images}", images=picture)
 
     def _stopping(self) -> Stopping | None:
         return Stopping(self.session, self.recipe) if self.session.world.size > 1 else None
