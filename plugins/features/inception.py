@@ -117,7 +117,7 @@ def load(weights: Weights) -> Any:
     try:
         return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=saved)
     except RuntimeError as error:
-        said = " ".join(str(error).split())[:300]
+        said = "; ".join(line.strip()[:90] for line in str(error).splitlines()[1:4])
         raise ValueError(
             f"weights: {weights.file} does not fit torch-fidelity's Inception v3 (torchvision's has other layers): "
             f"{said}; take {INCEPTION.name} of {INCEPTION.addresses[0]}"
