@@ -17,6 +17,7 @@ from .denoiser import Counted, Denoise, Denoiser, bind
 from .densities import Density
 from .editing import inpaint, known_pixels, start_from
 from .feature_metric import FeatureMetric
+from .feature_rows import FeatureRows
 from .features import FeatureExtractor, probe
 from .grids import Grid, levels_of
 from .guidance import Guidance
@@ -54,6 +55,7 @@ __all__ = [
     "Example",
     "FeatureExtractor",
     "FeatureMetric",
+    "FeatureRows",
     "Grid",
     "Guidance",
     "ImageStreams",

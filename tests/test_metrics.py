@@ -174,11 +174,14 @@ def test_frechet_is_symmetric_and_zero_of_itself_also_when_singular() -> None:
     assert not math.isnan(frechet_distance(zero, thin - 1e-13 * torch.eye(12).double(), zero, full))
 
 
-def test_frechet_counts_features_against_images() -> None:
+def test_frechet_says_that_images_are_few() -> None:
     metric = Frechet(features=Corner(16))
-    metric.check(DIGITS, 17)
-    with pytest.raises(ValueError, match=r"than its 16 features.*got 16: write evaluate.images: 17 or more"):
-        metric.check(DIGITS, 16)
+    metric.check(DIGITS, 2)
+    assert metric.cautions(DIGITS, 17) == []
+    (sentence,) = metric.cautions(DIGITS, 16)
+    assert "16 images are not more than the 16 features of `corner`" in sentence
+    with pytest.raises(ValueError, match=r"at least 2 images; got 1: write evaluate.images: 2 or more"):
+        metric.check(DIGITS, 1)
     metric.update(pictures(1, 0))
     with pytest.raises(ValueError, match="at least 2 images on either side; got 1 generated"):
         metric.compute()
