@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.jit import ScriptModule
 
 FEATURES, LOGITS, OUTPUT = "features", "logits", "output"
+OWN = (FEATURES, LOGITS, OUTPUT)
 Note = Callable[[str, Any, Any], None]
 
 
@@ -21,7 +22,8 @@ class Layers:
     """The layers of a network, which one pass over ``x`` finds.
 
     ``features`` is what goes into the last linear layer, ``logits`` what comes out of it; of a network that does not
-    end in one, `output` is what it gives. After those each module that is asked once in a pass, by its name.
+    end in one, ``output`` is what it gives. After those each module that is asked once in a pass, by its name, unless
+    that is one of these three.
 
     Args:
         network: In eval mode. TorchScript has its output alone: nothing can be watched in it.
@@ -56,8 +58,8 @@ class Layers:
             self.sizes = {FEATURES: width, LOGITS: output.shape[1]}
         whole = [name for name, _ in asked]
         for name, dim in asked:
-            if dim is not None and whole.count(name) == 1:
-                self.sizes.setdefault(name, dim)
+            if dim is not None and whole.count(name) == 1 and name not in OWN:
+                self.sizes[name] = dim
 
     def __call__(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """Vectors, float32 (B, D), of some layers in one pass over ``x``."""
