@@ -108,7 +108,7 @@ class During:
             log.warning("no evaluation at step %d: %s", step, error)
             session.evaluated(step, {}, str(error))
             return
-        results, images = scored.results, self.recipe.evaluate.images
+        images = self.recipe.evaluate.images
         log.info("step %d: %s", step, _line(scored.results, images))
         session.evaluated(step, numbered(scored.results, images))
         for name, picture in scored.pictures.items():  # on rank 0
