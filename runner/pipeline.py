@@ -223,12 +223,13 @@ def stopping(session: Session) -> Watch:
 
 def score(session: Session, evaluation: Evaluation, trained: Trained) -> None:
     """Evaluate, write ``metrics.json``, tell the hooks, show the table."""
-    results, pictures = evaluation.run(trained, reference_of(session, trained.model, trained.step))
+    scored = evaluation.run(trained, reference_of(session, trained.model, trained.step))
+    results = scored.results
     if session.world.first:
         write_json(session.files.metrics, results)
         session.hooks.call("dmf_metrics", run=session, step=trained.step, results=results)
         session.wrote(session.files.metrics)
-        for name, picture in pictures.items():
+        for name, picture in scored.pictures.items():
             save_png(picture, session.folder / "evaluation" / f"{name}.png")
             session.hooks.call("dmf_images", run=session, step=trained.step, name=name, images=picture)
         log.info("%s\nprotocol and values: %s", table(results), session.files.metrics)

@@ -9,9 +9,9 @@ import gc
 import os
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +21,7 @@ from ..registry import UserError
 from .signals import Interrupted
 
 T = TypeVar("T")
+ROWS = 8192  # that are sent at a time
 
 
 class LocalError(UserError):
@@ -67,6 +68,25 @@ class World:
     def min(self, value: Tensor) -> Tensor:
         """The smallest over ranks, on every rank."""
         return self._reduced(value, dist.ReduceOp.MIN)
+
+    def reduced_on_first(self, value: Tensor, how: Literal["sum", "min", "max"]) -> Tensor:
+        """The sum, or the extreme, over ranks, in memory of its own; on rank 0, elsewhere nothing of use."""
+        out = value.to(self.device, copy=True)
+        if self.size > 1:
+            dist.reduce(out, 0, {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}[how])
+        return out
+
+    def send_rows(self, rows: Tensor) -> None:
+        """Send (n, ...) rows to rank 0, which takes them with `received_rows`."""
+        for start in range(0, len(rows), ROWS):
+            dist.send(rows[start : start + ROWS].to(self.device).contiguous(), 0)
+
+    def received_rows(self, rank: int, count: int, like: Tensor) -> Iterator[Tensor]:
+        """The ``count`` rows that a rank sends, some at a time: (n, ...), each like a row of ``like``."""
+        for start in range(0, count, ROWS):
+            part = like.new_empty(min(ROWS, count - start), *like.shape[1:], device=self.device)
+            dist.recv(part, rank)
+            yield part
 
     def _reduced(self, value: Tensor, how: dist.ReduceOp.RedOpType) -> Tensor:
         if self.size == 1:

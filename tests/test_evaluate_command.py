@@ -1,85 +1,16 @@
-"""Scores: the same on any number of ranks, with their protocol."""
+"""Scores of a run, with their protocol."""
 
 import json
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from data_kit import paint
-from torch.multiprocessing.spawn import spawn
 
-from dmf.core import Metric
 from dmf.plugins.metrics.frechet import Frechet
-from dmf.runner.evaluation.reduce import reduced
-from dmf.runner.world import World, join, leave
 
 Command = Callable[..., tuple[int, str, str]]
 METRICS = "[{name: frechet, features: digits}, {name: kernel, features: digits, subsets: 5, subset_size: 50}]"
-
-
-class Everything(Metric):
-    """One state of each kind."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("n", torch.zeros((), dtype=torch.int64), "sum")
-        self.add_state("low", torch.full((), 255.0), "min")
-        self.add_state("high", torch.zeros(()), "max")
-        self.add_state("rows", torch.zeros(0, 2), "cat")
-
-    def update(self, images: torch.Tensor, **given: object) -> None:
-        index = given["index"]
-        assert isinstance(index, torch.Tensor)
-        means = images.float().flatten(1).mean(1)
-        self.n = self.n + len(images)
-        self.low, self.high = torch.minimum(self.low, means.min()), torch.maximum(self.high, means.max())
-        self.append("rows", torch.stack([means, index.float()], 1), index)
-
-    def compute(self) -> dict[str, float]:
-        rows = self.rows  # type: ignore[attr-defined]
-        order = torch.arange(len(rows), dtype=torch.float32)
-        return {
-            "n": float(self.n),
-            "low": float(self.low),
-            "high": float(self.high),
-            "ordered": float((rows[:, 1] == order).all()),
-            "weighted": float((rows[:, 0] * order).sum()),
-        }
-
-
-def update(metric: Metric, world: World) -> None:
-    images = torch.randint(0, 256, (31, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    mine = torch.arange(world.rank, 31, world.size)  # 31 on 3 ranks: 11, 10, 10
-    for numbers in mine.split(4):
-        metric.update(images[numbers], index=numbers)
-
-
-def alone() -> dict[str, float]:
-    metric = Everything()
-    update(metric, World(0, 1, torch.device("cpu")))
-    return reduced(metric, World(0, 1, torch.device("cpu"))).compute()
-
-
-def worker(rank: int, port: int) -> None:
-    import os
-
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE="3")
-    world, metric = join("cpu"), Everything()
-    update(metric, world)
-    assert reduced(metric, world).compute() == alone()
-    update(metric, world)  # reducing left the metric as it was
-    assert int(reduced(metric, world).n) == 62  # type: ignore[attr-defined]
-    leave()
-
-
-def test_three_ranks_are_one() -> None:
-    assert alone()["ordered"] == 1.0 and alone()["n"] == 31
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    spawn(worker, (port,), nprocs=3)  # type: ignore[no-untyped-call]
 
 
 def test_a_run_is_scored_again_with_other_settings(tiny: Path, dmf_command: Command) -> None:
@@ -112,7 +43,6 @@ def test_the_batch_size_does_not_matter(tiny: Path, dmf_command: Command) -> Non
         (["--images", "90"], "nothing to score"),
         (["--images", "90", "--metrics", "[{name: frechet, features: inception}]"], "inception"),
         (["--images", "90", "--metrics", "[frechet]"], "features"),
-        (["--images", "10", "--metrics", METRICS], "more images"),
         (
             ["--images", "90", "--metrics", "[{name: kernel, features: digits}, {name: kernel, features: digits}]"],
             "two metrics",
@@ -132,7 +62,7 @@ def test_a_reference_of_one_image_is_refused_before_the_training(tiny: Path, dmf
     words = ["sampler.guidance=1", f"evaluate={{images: 70, metrics: [{{name: {name}, features: digits}}]}}"]
     code, _, err = dmf_command("run", tiny, data, *words)
     assert code == 2 and "Traceback" not in err, err
-    assert f"{name} needs a reference of at least 2 images, and the data set has 1" in err
+    assert f"{name} needs a reference of at least 2 images, and image_folder has 1" in err
     assert not list(tiny.parent.glob("runs/tiny/checkpoints/step*"))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from ... import __version__
 from ...registry import PartRef, Recipe
 from ..assemble import ReferenceModel, grid_of, is_unguided
@@ -19,7 +21,7 @@ def generation(
 
     Args:
         recipe: Gives the sampler and the seed.
-        trained: The network.
+        trained: The network, on its device.
         reference: What guidance led away from, if the recipe has it.
         labels: Where the labels are from.
         evaluations: How often the network was asked for a batch.
@@ -27,7 +29,6 @@ def generation(
     sampler = recipe.sampler
     unguided = is_unguided(sampler)
     return {
-        **codec_facts(trained.model.codec),
         "labels": labels,
         "sampler": called(sampler),
         "steps": str(sampler.steps),
@@ -35,11 +36,30 @@ def generation(
         "evaluations": str(evaluations),
         "guidance": "none" if unguided and sampler.guidance.name == "cfg" else called(sampler.guidance),
         "guidance.reference": "none" if unguided else reference.about if reference else "no labels",
+        "seed": str(recipe.evaluate.seed),
+        **of_model(trained),
+    }
+
+
+def of_model(trained: Trained) -> dict[str, str]:
+    """What a network is, and how it computes."""
+    return {
+        **codec_facts(trained.model.codec),
         "weights": trained.weights,
         "trained_steps": str(trained.step),
-        "seed": str(recipe.evaluate.seed),
+        **arithmetic(next(trained.network.parameters()).device),
         "dmf": __version__,
     }
+
+
+def arithmetic(device: torch.device) -> dict[str, str]:
+    """In what networks compute here: scoring is done in float32, which a GPU may be allowed to shorten to TF32."""
+    where = {
+        "convolutions": torch.backends.cudnn.allow_tf32,
+        "matrix products": torch.backends.cuda.matmul.allow_tf32,
+    }
+    short = [name for name, allowed in where.items() if allowed and device.type == "cuda"]
+    return {"arithmetic": f"float32, TF32 in {' and '.join(short)}" if short else "float32"}
 
 
 def called(ref: PartRef) -> str:

@@ -1,8 +1,9 @@
-"""Metric states of all ranks as one: the metric itself never talks to anybody."""
+"""Metric states of all ranks as one, on rank 0: the metric itself never talks to anybody."""
 
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,24 +11,45 @@ from torch import Tensor
 from ...core import Metric
 from ..world import World
 
+M = TypeVar("M", bound=Metric)
 
-def reduced(metric: Metric, world: World) -> Metric:
-    """A copy of ``metric`` that has seen every rank's images; the metric itself may go on being updated."""
-    out = copy.copy(metric)
+
+def reduced(metric: M, world: World) -> M | None:
+    """A copy of ``metric`` that has seen every rank's images, on rank 0; None elsewhere.
+
+    The metric itself may go on being updated. Rows are in the order of their image index, on rank 0's device; no other
+    rank holds those of all.
+    """
+    found: dict[str, Tensor] = {}
     for name, how in metric.states().items():
         value: Tensor = getattr(metric, name)
         if how == "cat":
-            rows, index = _in_order(world, value, getattr(metric, f"{name}_index"))
-            setattr(out, name, rows)
-            setattr(out, f"{name}_index", index)
+            found[name], found[f"{name}_index"] = _in_order(world, value, getattr(metric, f"{name}_index"))
         else:
-            setattr(out, name, {"sum": world.sum, "min": world.min, "max": world.max}[how](value).clone())
+            found[name] = world.reduced_on_first(value, how)
+    if not world.first:
+        return None
+    out = copy.copy(metric)
+    for name, value in found.items():
+        setattr(out, name, value)
     return out
 
 
 def _in_order(world: World, rows: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """All ranks' rows in the order of their image index, and that index, on the CPU."""
-    all_rows = torch.cat([part.cpu() for part in world.gather_rows(rows)])
-    all_index = torch.cat([part.cpu() for part in world.gather_rows(index)])
-    order = torch.argsort(all_index, stable=True)
-    return all_rows[order], all_index[order]
+    """All ranks' rows in the order of their image index, and that index, on rank 0; elsewhere what was given."""
+    indexes = [part.cpu() for part in world.gather_rows(index)]
+    everywhere, order = torch.cat(indexes).sort(stable=True)
+    if world.size == 1 and torch.equal(everywhere, index.cpu()):
+        return rows, everywhere
+    if not world.first:
+        world.send_rows(rows)
+        return rows, index
+    places = order.argsort().split([len(part) for part in indexes])
+    out = rows.new_empty(len(everywhere), *rows.shape[1:])
+    out[places[0].to(rows.device)] = rows
+    for rank, place in enumerate(places[1:], start=1):
+        at = 0
+        for received in world.received_rows(rank, len(place), rows):
+            out[place[at : at + len(received)].to(rows.device)] = received.to(rows.device)
+            at += len(received)
+    return out, everywhere

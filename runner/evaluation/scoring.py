@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 from torch import Tensor
 
-from ...core import DataSpec, Metric, Statistics
+from ...core import DataSpec, ScoredModel, Statistics
+from ...registry import UserError
+from ..console import TaskProgress, log
 from ..world import World
+from .against import Against
+from .better import Way, ways
+from .checks import check_extractors, check_metrics
+from .passes import Named, OnShown, Pass, share_extractors
+from .protocol import of_model
 from .results import Results
-from .streams import Shown, Stream
+from .streams import Stream, shares
 from .trained import Trained
+from .values import Found, values_of
 
-OnShown = Callable[[Shown], None]
-
-
-class Named(NamedTuple):
-    """A metric.
-
-    Attributes:
-        name: What it is called, by a recipe and in messages.
-        metric: It, as built.
-    """
-
-    name: str
-    metric: Metric
+__all__ = ["Named", "OnShown", "Scored", "Scoring", "score"]
+Done = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -37,17 +35,20 @@ class Scored:
         results: By the name of the value; on every rank.
         pictures: uint8 (C, H, W) by name; on rank 0, elsewhere empty.
         cautions: What a reader of the values should know, each sentence once; on every rank.
+        better: Which way a value is better, by its name, where it is either way; on every rank.
     """
 
     results: Results
     pictures: dict[str, Tensor]
     cautions: list[str]
+    better: dict[str, Way]
 
 
 class Scoring:
     """Metrics, what they are measured against, and what they have seen of it: to score one set after the other.
 
-    The reference is read once, when the first set is scored; the held-out images likewise.
+    The reference is read once, when the first set is scored, and not even then where what metrics see of it is kept
+    from an earlier evaluation; the held-out images are read once too.
 
     Args:
         metrics: Them; metrics of equal extractors share one from here on.
@@ -66,7 +67,16 @@ class Scoring:
         reference: Stream | Statistics | None = None,
         held_out: Stream | None = None,
     ) -> None:
-        raise NotImplementedError
+        self.metrics, self.world, self.batch_size, self.held_out = tuple(metrics), world, batch_size, held_out
+        share_extractors(self.metrics)
+        self.reference = reference
+        self.against = Against(self.metrics, world, reference)
+        self.alone = [one for one in self.metrics if "held_out" in one.metric.needs]
+        self.seeing = [one for one in self.metrics if "held_out" not in one.metric.needs]
+        self.beside = [one for one in self.metrics if held_out is not None and one.metric.needs <= {"reference"}]
+        self._scale: Found | None = None  # what the held-out images have in place of generated ones
+        self._accepted: list[tuple[DataSpec, int, bool]] = []
+        self._said: set[str] = set()
 
     def check(self, spec: DataSpec, name: str, images: int, *, model: bool) -> None:
         """Accept what is to be scored, before the long work.
@@ -80,7 +90,14 @@ class Scoring:
         Raises:
             UserError: A metric cannot be had of it.
         """
-        raise NotImplementedError
+        if (spec, images, model) in self._accepted:
+            return
+        first = not self._accepted  # a metric may prepare itself when it is asked, and that once
+        asked = self.metrics if first else [Named(one, copy.copy(metric)) for one, metric in self.metrics]
+        check_metrics(asked, spec, name, images, reference=self.reference, held_out=self.held_out, model=model)
+        if first:
+            check_extractors(asked, spec)
+        self._accepted.append((spec, images, model))
 
     def score(self, made: Stream, *, model: Trained | None = None, on_shown: OnShown | None = None) -> Scored:
         """Score a set; may be called again, with another.
@@ -93,11 +110,118 @@ class Scoring:
         Raises:
             UserError: A metric cannot be had of what was seen, on every rank.
         """
-        raise NotImplementedError
+        self.check(made.spec, made.name, len(made), model=model is not None)
+        made = self._paired(made)
+        cautions = [self._cautions(one, made) for one in self.metrics]
+        for one in self.metrics:
+            one.metric.to(self.world.device)
+        self.against.recall()
+        given = None if model is None else ScoredModel(model.model.denoiser(model.network), model.model.codec)
+        shown = made if self.seeing or on_shown is not None else None
+        with TaskProgress("evaluate", self._total(shown), shown=self.world.first) as bar:
+            self.against.read(self.batch_size, bar.step)
+            found = Found() if shown is None else self._generated(shown, given, on_shown, bar.step)
+            if self._scale is None:
+                self._scale = self._scaled(bar.step)
+            alone = self._alone(given, bar.step)
+        results = self._results(made, found, cautions) | self._results_alone(alone, model, cautions)
+        said = list(dict.fromkeys(sentence for each in cautions for sentence in each))
+        gave = {name: self.seeing[place].metric for name, (_, place) in found.values.items()}
+        gave |= {name: self.alone[place].metric for name, (_, place) in alone.values.items()}
+        return Scored(self.world.tell(results), found.pictures | alone.pictures, said, ways(gave))
 
     def reference_statistics(self) -> dict[str, Statistics]:
-        """Mean and covariance of the reference by feature name, of the metrics that have them; on rank 0."""
-        raise NotImplementedError
+        """Mean and covariance of the reference by metric, of those that have them; on rank 0, after `score`."""
+        return self.against.statistics()
+
+    def _paired(self, made: Stream) -> Stream:
+        if not any("pairs" in one.metric.needs for one in self.seeing):
+            return made
+        try:
+            return made.beside(None if isinstance(self.reference, Statistics) else self.reference)
+        except ValueError as error:
+            names = ", ".join(one.name for one in self.seeing if "pairs" in one.metric.needs)
+            raise UserError(f"{names}: {error}") from error
+
+    def _cautions(self, one: Named, made: Stream) -> list[str]:
+        """What a metric wants said; the log says each sentence once."""
+        alone = self._chosen(one) if "held_out" in one.metric.needs else made
+        said = one.metric.cautions(alone.spec, len(alone))
+        said += self.against.cautions() if "reference" in one.metric.needs else []
+        for sentence in said:
+            if sentence not in self._said:
+                log.warning("%s: %s", one.name, sentence)
+            self._said.add(sentence)
+        return said
+
+    def _chosen(self, one: Named) -> Stream:
+        """The held-out images of a metric that looks at them alone."""
+        assert self.held_out is not None
+        count = one.metric.held_out_images
+        return self.held_out if count is None else self.held_out.some(count)
+
+    def _total(self, made: Stream | None) -> int:
+        """Images that this rank has before it."""
+        streams = [made, self.reference if self.against.missing else None]
+        streams += [self.reference] if self._modelled() else []
+        streams += [self.held_out] if self.beside and self._scale is None else []
+        streams += [self._chosen(one) for one in self.alone]
+        lengths = [len(one) for one in streams if one is not None and not isinstance(one, Statistics)]
+        return sum(len(numbers) for length in lengths for numbers in shares(length, self.world, self.batch_size))
+
+    def _modelled(self) -> list[int]:
+        """Places of the metrics that see the reference anew with each model."""
+        needs = frozenset({"reference", "model"})
+        return [place for place, one in enumerate(self.seeing) if needs <= one.metric.needs]
+
+    def _generated(self, made: Stream, model: ScoredModel | None, on_shown: OnShown | None, done: Done) -> Found:
+        """The metrics of the generated images."""
+        seen = _copies(self.seeing)
+        if modelled := [seen[place] for place in self._modelled()]:
+            assert self.reference is not None and not isinstance(self.reference, Statistics)
+            Pass(modelled, self.world, model).run(self.reference, self.batch_size, real=True, done=done)
+        Pass(seen, self.world, model, on_shown).run(made, self.batch_size, real=False, done=done)
+        return values_of(seen, self.world, self.against.images).all()
+
+    def _scaled(self, done: Done) -> Found:
+        """The held-out images in place of generated ones, for scale."""
+        if self.held_out is None or not self.beside:
+            return Found()
+        seen = _copies(self.beside)
+        Pass(seen, self.world).run(self.held_out, self.batch_size, real=False, done=done)
+        found = values_of(seen, self.world)
+        for error in found.errors:
+            log.warning("no value of the held-out images: %s", error)
+        return found
+
+    def _alone(self, model: ScoredModel | None, done: Done) -> Found:
+        """The metrics that look at held-out images alone."""
+        seen = _copies(self.alone)
+        for one in seen:
+            Pass([one], self.world, model).run(self._chosen(one), self.batch_size, real=True, done=done)
+        return values_of(seen, self.world, self.against.images).all()
+
+    def _results(self, made: Stream, found: Found, cautions: Sequence[Sequence[str]]) -> Results:
+        """Of the generated images; on rank 0, which alone asks for fingerprints."""
+        results: Results = {}
+        for name, (value, place) in found.values.items() if self.world.first else ():
+            one = self.seeing[place]
+            against = self.against.protocol() if "reference" in one.metric.needs else {}
+            protocol = {**found.protocols[place], "images": str(len(made)), **against, **made.protocol("generated")}
+            results[name] = _result(value, protocol, cautions[self.metrics.index(one)])
+            if self._scale is not None and self.held_out is not None and name in self._scale.values:
+                results[name]["held_out"] = {"value": self._scale.values[name][0], "images": len(self.held_out)}
+        return results
+
+    def _results_alone(self, found: Found, model: Trained | None, cautions: Sequence[Sequence[str]]) -> Results:
+        """Of the held-out images alone: nothing of them depends on how images are made."""
+        results: Results = {}
+        for name, (value, place) in found.values.items() if self.world.first else ():
+            one, stream = self.alone[place], self._chosen(self.alone[place])
+            own = {**found.protocols[place], "images": str(len(stream)), **stream.protocol("held_out")}
+            protocol = {**own, **(of_model(model) if model is not None else {})}
+            results[name] = _result(value, protocol, cautions[self.metrics.index(one)])
+        return results
 
 
 def score(
@@ -114,3 +238,12 @@ def score(
     """Score one set: see `Scoring`, which takes several."""
     scoring = Scoring(metrics, world, batch_size, reference=reference, held_out=held_out)
     return scoring.score(made, model=model, on_shown=on_shown)
+
+
+def _copies(metrics: Sequence[Named]) -> list[Named]:
+    """They go on from what was seen; rows that are there, and extractors, they share."""
+    return [Named(name, copy.copy(metric)) for name, metric in metrics]
+
+
+def _result(value: float, protocol: dict[str, str], cautions: Sequence[str]) -> dict[str, Any]:
+    return {"value": value, "protocol": protocol, **({"cautions": list(cautions)} if cautions else {})}

@@ -56,8 +56,16 @@ class Stream(Protocol):
         """This rank's share, cut as `shares` cuts it."""
         ...
 
-    def protocol(self) -> dict[str, str]:
-        """What must be equal for two streams to be the same images."""
+    def protocol(self, role: str) -> dict[str, str]:
+        """What must be equal for two streams to be the same images.
+
+        Args:
+            role: What they are here: ``reference``, ``generated``, ``held_out``; keys are called after it.
+        """
+        ...
+
+    def take(self, numbers: Tensor) -> Tensor:
+        """Images by their numbers, uint8 (n, C, H, W); now."""
         ...
 
     def fingerprint(self) -> str | None:
@@ -117,14 +125,15 @@ class Real:
         for numbers, (images, cond) in zip(batches, each(self.source, batches), strict=True):
             yield Shown(images, cond, numbers, None if beside is None else next(beside).images)
 
-    def protocol(self) -> dict[str, str]:
+    def protocol(self, role: str) -> dict[str, str]:
         """Name, number and fingerprint."""
-        return {
-            "reference": f"{self.name}, {len(self)} images",
-            "reference.fingerprint": self.dataset.fingerprint(),
-        }
+        return {role: f"{self.name}, {len(self)} images", f"{role}.fingerprint": self.fingerprint()}
 
-    def fingerprint(self) -> str | None:
+    def take(self, numbers: Tensor) -> Tensor:
+        """From the source."""
+        return self.source.take(numbers)[0]
+
+    def fingerprint(self) -> str:
         """The data set's, and which of it."""
         whole = len(self) == len(self.dataset)
         return self.dataset.fingerprint() + ("" if whole else f" {len(self)} of seed {self.seed}")
@@ -173,7 +182,7 @@ class Generated:
     ) -> None:
         self.recipe, self.dataset, self.source, self.paired = recipe, dataset, source, paired
         self.trained, self.reference, self.watch = trained, reference, watch
-        self.evaluations = 0  # of the network, the most that any batch of this rank took
+        self.evaluations = 0  # of the network, the most that any batch took
 
     @property
     def spec(self) -> DataSpec:
@@ -202,8 +211,13 @@ class Generated:
             self.evaluations = max(self.evaluations, made.evaluations)
             # made in inference mode, of which nothing may stay for a metric that asks for gradients
             yield Shown(made.images.clone(), cond, made.numbers, paired)
+        self.evaluations = int(world.max(torch.tensor(self.evaluations)))
 
-    def protocol(self) -> dict[str, str]:
+    def take(self, numbers: Tensor) -> Tensor:
+        """Not to be had: they are gone."""
+        raise NotImplementedError("samples are not kept")
+
+    def protocol(self, role: str) -> dict[str, str]:
         """How they were made; after `batches`, as only then it is known how often the network was asked."""
         labels = f"real distribution of {self.recipe.dataset.name}" if self.spec.classes else "none"
         return generation(self.recipe, self.trained, self.reference, labels, self.evaluations)
