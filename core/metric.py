@@ -102,7 +102,7 @@ class Metric(ABC):
                 f"{type(self).__name__}: rows of shape {tuple(got[1:])} for the state `{name}`, which is declared with"
                 f" {tuple(declared[1:])}"
             )
-        where = torch.arange(self._count(name), self._count(name) + len(rows)) if index is None else index
+        where = torch.arange(self.count(name), self.count(name) + len(rows)) if index is None else index
         self._grow(name, rows.detach().clone())
         self._grow(f"{name}_index", where.to("cpu", copy=True))
 
@@ -112,7 +112,7 @@ class Metric(ABC):
             self._batches[key] = [held] if len(held) else []
         self._batches[key].append(more)
 
-    def _count(self, name: str) -> int:
+    def count(self, name: str) -> int:
         """Rows of a ``cat`` state, without making them one tensor."""
         return len(self.__dict__[name]) if name in self.__dict__ else sum(map(len, self._batches[name]))
 

@@ -16,16 +16,18 @@ from .lettering import font, written_names
 
 MIN_CELL_PX = 48  # smaller images are enlarged by whole factors, or nobody sees anything
 GAP_PX = 4
+CAPTION_PX = 12
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 
-def sheet(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Tensor:
+def sheet(images: Tensor, columns: int, row_names: Sequence[str] = (), captions: Sequence[str] = ()) -> Tensor:
     """Images row by row on white, small ones enlarged without blur.
 
     Args:
         images: uint8 (N, 1 or 3, H, W).
         columns: Images a row.
         row_names: Written to the left of each row; of classes those of `written_names`.
+        captions: Written below each image.
 
     Returns:
         uint8 (3, height, width).
@@ -36,15 +38,19 @@ def sheet(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Tensor
     height, width = cells.shape[2:]
     letters = font(max(12, min(height // 4, 20))) if row_names else None
     margin = max((math.ceil(letters.getlength(name)) for name in row_names), default=0) + 2 * GAP_PX if letters else 0
-    rows = math.ceil(len(cells) / columns)
-    page = Image.new("RGB", (margin + columns * (width + GAP_PX) + GAP_PX, rows * (height + GAP_PX) + GAP_PX), PAPER)
+    rows, below = math.ceil(len(cells) / columns), font(CAPTION_PX) if captions else None
+    wide = max([width, *(math.ceil(below.getlength(text)) for text in captions)] if below else [width]) + GAP_PX
+    high = height + GAP_PX + (CAPTION_PX + GAP_PX if captions else 0)
+    page = Image.new("RGB", (margin + columns * wide + GAP_PX, rows * high + GAP_PX), PAPER)
     pen = ImageDraw.Draw(page)
     for k, cell in enumerate(cells):
         row, column = divmod(k, columns)
-        at = (margin + GAP_PX + column * (width + GAP_PX), GAP_PX + row * (height + GAP_PX))
+        at = (margin + GAP_PX + column * wide, GAP_PX + row * high)
         page.paste(Image.fromarray(cell.permute(1, 2, 0).numpy()), at)
+        if captions:
+            pen.text((at[0] + width // 2, at[1] + height + GAP_PX // 2), captions[k], INK, below, anchor="ma")
     for row, name in enumerate(row_names[:rows]):
-        pen.text((margin - GAP_PX, GAP_PX + row * (height + GAP_PX) + height // 2), name, INK, letters, anchor="rm")
+        pen.text((margin - GAP_PX, GAP_PX + row * high + height // 2), name, INK, letters, anchor="rm")
     return torch.from_numpy(np.array(page)).permute(2, 0, 1).contiguous()
 
 
