@@ -98,7 +98,8 @@ def score(logits: Tensor) -> Tensor:
     log_p = logits.to(torch.float64).log_softmax(1)  # log p(y|x), (n, classes)
     p = log_p.exp()
     # section 4: exp(E_x KL(p(y|x) || p(y))), p(y) being the mean of p(y|x) over the images
-    kl = (p * (log_p - p.mean(0).log())).sum(1)
+    terms = p * (log_p - p.mean(0).log())
+    kl = torch.where(p > 0, terms, 0).sum(1)  # 0 log 0 is 0: a p that is too small for a float has no part in it
     return kl.mean().exp()
 
 
