@@ -2,11 +2,15 @@
 
 import hashlib
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torchvision.models as theirs
+
+from dmf.plugins.metrics import _lpips
 
 NETS = {"alex": theirs.alexnet, "vgg": theirs.vgg16, "squeeze": theirs.squeezenet1_1}
 
@@ -28,6 +32,30 @@ def trunk_file(net: str, folder: Path, seed: int = 0) -> Path:
     file = folder / f"{net}.pth"
     torch.save(kept, file)
     return file
+
+
+@pytest.fixture(scope="session", name="trunk_files")
+def trunk_files_fixture(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A file of random weights for each network."""
+    folder = tmp_path_factory.mktemp("trunks")
+    return {net: trunk_file(net, folder) for net in NETS}
+
+
+@pytest.fixture(name="random_trunks")
+def random_trunks_fixture(trunk_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """Random weights as if they were those that are published, where torchvision keeps them."""
+    home = trunk_files["alex"].parent / "torch"
+    monkeypatch.setenv("TORCH_HOME", str(home))
+    placed = {}
+    for net, file in trunk_files.items():
+        trunk = _lpips.TRUNKS[net]  # type: ignore[index]
+        digits = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+        monkeypatch.setitem(_lpips.TRUNKS, net, replace(trunk, published=replace(trunk.published, sha256=digits)))
+        placed[net] = home / "hub" / "checkpoints" / trunk.published.name
+        placed[net].parent.mkdir(parents=True, exist_ok=True)
+        if not placed[net].exists():
+            placed[net].symlink_to(file)
+    return placed
 
 
 def options_of(file: Path, **more: Any) -> dict[str, Any]:

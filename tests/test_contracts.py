@@ -5,6 +5,8 @@ from typing import Any
 import backbones_kit
 import pytest
 from inception_kit import tiny_inception_fixture as tiny_inception_fixture
+from lpips_kit import random_trunks_fixture as random_trunks_fixture
+from lpips_kit import trunk_files_fixture as trunk_files_fixture
 from stand_ins_kit import stand_ins_fixture as stand_ins_fixture
 
 from dmf.registry import KINDS, parts
@@ -80,4 +82,6 @@ def test_contract(case: Case, request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("stand_ins")
     if case.setting.kind in ("features", "metric"):  # which may look through Inception; its weights are not fetched
         request.getfixturevalue("tiny_inception")
+    if case.setting.part_name == "lpips_diversity":
+        request.getfixturevalue("random_trunks")
     case.run()

@@ -2,13 +2,13 @@
 
 import hashlib
 import itertools
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from lpips_kit import NETS, options_of, package, trunk_file
+from lpips_kit import NETS, options_of, package
+from lpips_kit import random_trunks_fixture as random_trunks_fixture
+from lpips_kit import trunk_files_fixture as trunk_files_fixture
 from torch import Tensor
 from torchvision.transforms.functional import resize as theirs_resized
 
@@ -25,24 +25,9 @@ LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2])
 COUNT = len(LABELS)
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A file of weights for each network."""
-    folder = tmp_path_factory.mktemp("trunks")
-    return {net: trunk_file(net, folder) for net in NETS}
-
-
-@pytest.fixture
-def published(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """AlexNet's random weights as if they were those that are published, in torch's own folder."""
-    monkeypatch.setenv("TORCH_HOME", str(files["alex"].parent / "torch"))
-    trunk = _lpips.TRUNKS["alex"]
-    digits = hashlib.sha256(files["alex"].read_bytes()).hexdigest()[:8]
-    own = replace(trunk, published=replace(trunk.published, sha256=digits))
-    monkeypatch.setitem(_lpips.TRUNKS, "alex", own)
-    place = files["alex"].parent / "torch" / "hub" / "checkpoints" / trunk.published.name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.copy(files["alex"], place))
+@pytest.fixture(name="files")
+def files_fixture(trunk_files: dict[str, Path]) -> dict[str, Path]:
+    return trunk_files
 
 
 def made(shape: tuple[int, ...] = SPEC.shape, count: int = COUNT) -> Tensor:
@@ -220,12 +205,12 @@ def test_weights_of_another_network_or_none(files: dict[str, Path], tmp_path: Pa
         LpipsDiversity(weights=str(tmp_path / "none.pth"))
 
 
-def test_the_published_weights_give_the_plain_name(published: Path) -> None:
+def test_the_published_weights_give_the_plain_name(random_trunks: dict[str, Path]) -> None:
     metric = build("metric", "lpips_diversity")
     metric.check(SPEC, COUNT)
     metric.update(made(), labels=LABELS)
     assert metric.compute().keys() == {"lpips_diversity", "lpips_diversity_within"}
-    digits = hashlib.sha256(published.read_bytes()).hexdigest()
+    digits = hashlib.sha256(random_trunks["alex"].read_bytes()).hexdigest()
     protocol = metric.protocol()
     assert (protocol["net"], protocol["lpips"], protocol["net_sha256"]) == ("alex", "0.1", digits)
     assert protocol["heads_sha256"] == "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"
