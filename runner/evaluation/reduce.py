@@ -44,7 +44,7 @@ def _in_order(world: World, rows: Tensor, index: Tensor) -> tuple[Tensor, Tensor
     if not world.first:
         world.send_rows(rows)
         return rows, index
-    places = order.argsort().split([len(part) for part in indexes])
+    places = torch.split(order.argsort(), [len(part) for part in indexes])
     out = rows.new_empty(len(everywhere), *rows.shape[1:])
     out[places[0].to(rows.device)] = rows
     for rank, place in enumerate(places[1:], start=1):

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from ...registry import UserError
 from ..console import log
@@ -70,7 +70,7 @@ def values_of(metrics: Sequence[Named], world: World, real: Real | None = None) 
             try:
                 values = _finite(whole.compute())
                 found.pictures.update(whole.pictures(real) if real else {})
-            except (ValueError, torch.linalg.LinAlgError) as trouble:
+            except (ValueError, LinAlgError) as trouble:
                 error = f"{name}: {trouble}"
         error, values = world.tell((error, values))
         if error:
