@@ -46,7 +46,8 @@ class Evaluation:
         wanted = recipe.evaluate
         self.source = source or source_of(dataset, world.device, recipe.loading)
         own = Real(dataset, self.source, recipe.dataset.name)
-        metrics = [Named(ref.name, part("metric", ref)) for ref in wanted.metrics]
+        # rank 0 first: it downloads the weights that are missing
+        metrics = world.first_alone(lambda: [Named(ref.name, part("metric", ref)) for ref in wanted.metrics])
         self.scoring = Scoring(metrics, world, wanted.batch_size, reference=reference or own, held_out=self._held_out())
         try:
             self.scoring.check(dataset.spec, recipe.dataset.name, wanted.images, model=True)
