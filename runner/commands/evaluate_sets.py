@@ -34,7 +34,7 @@ def score_sets(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace, world: World) -> None:
-    metrics = _metrics(args.metrics or DEFAULT_METRICS)
+    metrics = world.first_alone(lambda: _metrics(args.metrics or DEFAULT_METRICS))  # which may download weights
     if args.write_reference is not None:
         check_written(metrics)
     images, seed, batch_size = (_whole(args, name) for name in ("images", "seed", "batch_size"))
