@@ -58,10 +58,18 @@ class Tracked:
         hooks: Its hooks; None tells nobody.
         suffix: What the names of values and pictures end with.
         images: How many images are scored, where that is not what the run's own recipe says.
+        home: The run's folder; None for a part of a run.
     """
 
-    def __init__(self, run: Told | None, hooks: HookCaller | None, suffix: str = "", images: int | None = None) -> None:
-        self.run, self.hooks, self.suffix, self.images = run, hooks, suffix, images
+    def __init__(
+        self,
+        run: Told | None,
+        hooks: HookCaller | None,
+        suffix: str = "",
+        images: int | None = None,
+        home: RunFolder | None = None,
+    ) -> None:
+        self.run, self.hooks, self.suffix, self.images, self.home = run, hooks, suffix, images, home
         self._scores: list[tuple[int, Results]] = []
         self._pictures: list[tuple[str, Tensor]] = []
         self._files: list[Path] = []
@@ -92,25 +100,41 @@ class Tracked:
             yield Tracked(None, None)
             return
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "recipe.yaml", recipe.to_yaml())
         run = Told(name, folder, recipe, self.run.facts, self.run.start_step, self.run.folder)
         part_of_it = Tracked(run, self.hooks)
         yield part_of_it
+        if (folder / "recipe.yaml").exists():  # told before; what could not be sent then is
+            self.hooks.call("dmf_run_ended", run=run, error=None)
+            return
         part_of_it.tell()
+        write_text(folder / "recipe.yaml", recipe.to_yaml())
 
     def tell(self) -> None:
-        """Tell the hooks what was collected, from the start of a run to its end, and forget it."""
+        """Tell the hooks what was collected, from the start of a run to its end, and forget it.
+
+        Of a run of its own its folder is held meanwhile: where another process does, nothing is told, and that is said.
+        """
         if self.run is None or self.hooks is None:
             return
-        run, step = self.run, self.run.start_step
-        self.hooks.call("dmf_run_started", run=run)
+        with contextlib.ExitStack() as stack:
+            if self.home is not None:
+                try:
+                    stack.enter_context(held(self.home))
+                except UserError as error:
+                    log.warning("the values are not tracked: %s", error)
+                    return
+            self._tell(self.run, self.hooks)
+
+    def _tell(self, run: Told, hooks: HookCaller) -> None:
+        step = run.start_step
+        hooks.call("dmf_run_started", run=run)
         for at, results in self._scores:
-            self.hooks.call("dmf_metrics", run=run, step=at, results=results)
+            hooks.call("dmf_metrics", run=run, step=at, results=results)
         for name, image in self._pictures:
-            self.hooks.call("dmf_images", run=run, step=step, name=name, images=image)
+            hooks.call("dmf_images", run=run, step=step, name=name, images=image)
         for path in self._files:
-            self.hooks.call("dmf_file_written", run=run, path=path)
-        self.hooks.call("dmf_run_ended", run=run, error=None)
+            hooks.call("dmf_file_written", run=run, path=path)
+        hooks.call("dmf_run_ended", run=run, error=None)
         self._scores, self._pictures, self._files = [], [], []
 
 
@@ -133,11 +157,7 @@ def tracked(
     found = world.first_only(lambda: _collector(folder, recipe, also) if wanted and recipe.hooks else None)
     collector = found or Tracked(None, None)
     yield collector
-    if collector.run is not None and _held(folder):
-        try:
-            collector.tell()
-        finally:
-            folder.release()
+    collector.tell()
 
 
 def _collector(folder: RunFolder, recipe: Recipe, also: Sequence[str]) -> Tracked:
@@ -146,19 +166,28 @@ def _collector(folder: RunFolder, recipe: Recipe, also: Sequence[str]) -> Tracke
     hooks = HookCaller([part("hook", ref) for ref in recipe.hooks], log.warning)
     images = recipe.evaluate.images
     words = " ".join([*settings(own, recipe), *also])
-    return Tracked(run, hooks, f" {words}" if words else "", None if images == own.evaluate.images else images)
+    number = None if images == own.evaluate.images else images
+    return Tracked(run, hooks, f" {words}" if words else "", number, folder)
 
 
-def _held(folder: RunFolder) -> bool:
-    """Whether the folder is ours: two processes that write to one tracker's run at once spoil its record."""
+@contextlib.contextmanager
+def held(folder: RunFolder) -> Iterator[None]:
+    """The folder, for this process alone: two that write to one tracker's run at once spoil its record.
+
+    Raises:
+        UserError: Another process keeps it, and did so for `PATIENCE_S`.
+    """
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
             folder.hold()
-            return True
-        except UserError as error:
+            break
+        except UserError:
             folder.release()
             if time.monotonic() > until:
-                log.warning("the values are not tracked: %s", error)
-                return False
+                raise
             time.sleep(0.2)
+    try:
+        yield
+    finally:
+        folder.release()

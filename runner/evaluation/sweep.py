@@ -1,0 +1,175 @@
+"""`dmf evaluate RUN --sweep`: a run scored with every combination of some settings, all with the same seeds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...core import Statistics
+from ...files.writing import write_json, write_text
+from ...registry import UserError
+from ..assemble import Sampling, build_sampling
+from ..conditions import check_guidance
+from ..console import TaskProgress, log
+from ..folder import RunFolder
+from ..world import World
+from .better import Way
+from .evaluation import Evaluation
+from .first_images import FirstImages
+from .results import Results, repeated
+from .sweep_best import check_best, write_best
+from .sweep_kept import Kept, place_of
+from .sweep_networks import Networks
+from .sweep_plot import draw
+from .sweep_points import Point, axes, points
+from .sweep_report import Swept
+from .sweep_time import call_s, in_words, network_calls, samples_s
+from .tracking import Tracked, held, tracked
+from .trained import Trained
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks of a sweep.
+
+    Attributes:
+        words: Those behind ``--sweep``.
+        overrides: Of the recipe, for all points.
+        repeats: Seeds of each point.
+        write_best: The value by which the best point becomes the run's own setting; None leaves the run alone.
+        json: Where the points are written too.
+        track: Whether the run's trackers are told.
+        also: What tells the values apart and is not in the recipe, such as another reference.
+    """
+
+    words: Sequence[str]
+    overrides: Sequence[str] = ()
+    repeats: int = 1
+    write_best: str | None = None
+    json: Path | None = None
+    track: bool = True
+    also: Sequence[str] = ()
+
+
+def sweep(asked: Asked, folder: RunFolder, evaluation: Evaluation, trained: Trained, world: World) -> None:
+    """Score every point that is not done, tell of all, on every rank.
+
+    Args:
+        asked: What is wanted.
+        folder: The run's.
+        evaluation: Of the run; it has read the reference once for all points.
+        trained: The network.
+        world: The ranks.
+
+    Raises:
+        UserError: A point that cannot be, before the first is scored.
+    """
+    found = points(asked.words, folder, asked.overrides)
+    networks = Networks(folder, world, trained, evaluation.recipe.evaluate.weights)
+    samplings = [_sampling(point, networks, evaluation) for point in found]
+    others = [asked.repeats, list(asked.also), world.first_only(lambda: _scored_with(evaluation))]
+    places = [place_of(point, folder, others) for point in found]
+    kept: list[Any] = world.tell([place.read() for place in places])
+    left = [i for i, one in enumerate(kept) if one is None]
+    if left:
+        _announce(asked, found, left, samplings, evaluation, trained, world)
+    with tracked(folder, evaluation.recipe, world, wanted=asked.track, also=asked.also) as told:
+        told.tell()  # parts have a parent
+        with TaskProgress("sweep", len(found), len(found) - len(left), shown=world.first) as bar:
+            for i in left:
+                kept[i] = _score(found[i], places[i], networks, evaluation, asked.repeats)
+                bar.step()
+                _tell(told, found[i], places[i], kept[i][0], trained.step)
+        for i in (i for i in range(len(found)) if i not in left):
+            _tell(told, found[i], places[i], kept[i][0], trained.step)
+        if world.first:
+            better = {name: way for _, ways in kept for name, way in ways.items()}
+            _finish(asked, folder, Swept(found, [results for results, _ in kept], better), places, told)
+
+
+def _sampling(point: Point, networks: Networks, evaluation: Evaluation) -> Sampling:
+    """A point's sampling, so that what cannot be is told before the work."""
+    recipe = point.recipe
+    try:
+        check_guidance(recipe.sampler, evaluation.dataset.spec, recipe.train.label_dropout)
+        return build_sampling(recipe.sampler, networks.model.schedule, networks.guide(recipe))
+    except UserError as error:
+        raise UserError(f"--sweep: {point.name} is not possible: {error}") from error
+
+
+def _scored_with(evaluation: Evaluation) -> list[Any]:
+    """What values depend on besides the points: the metrics, the data, what is compared with."""
+    reference = evaluation.scoring.reference
+    about = reference.about if isinstance(reference, Statistics) else reference and reference.fingerprint()
+    metrics = [[one.name, one.metric.protocol()] for one in evaluation.scoring.metrics]
+    return [metrics, evaluation.dataset.fingerprint(), about]
+
+
+def _announce(
+    asked: Asked,
+    found: Sequence[Point],
+    left: Sequence[int],
+    samplings: Sequence[Sampling],
+    evaluation: Evaluation,
+    trained: Trained,
+    world: World,
+) -> None:
+    """How many points, and about how long they take."""
+    calls = [network_calls(found[i].recipe, samplings[i]) for i in left]
+    recipe = found[left[0]].recipe
+    one_s = call_s(recipe, evaluation, trained, samplings[left[0]])
+    taken = in_words(samples_s(calls, recipe, one_s, asked.repeats, world.size))
+    sizes = " x ".join(str(len(values)) for values in axes(asked.words).values())
+    seeds = f", {asked.repeats} seeds each" if asked.repeats > 1 else ""
+    done = f"; {len(found) - len(left)} are done already" if len(left) < len(found) else ""
+    besides = ", and those of adaptive samplers as long as they need" if None in calls else ""
+    log.info(
+        "sweep: %s = %d points of %s images%s%s; making the samples takes about %s%s, besides the scoring",
+        *(sizes, len(found), f"{recipe.evaluate.images:,}", seeds, done, taken, besides),
+    )
+
+
+def _score(
+    point: Point, place: Kept, networks: Networks, evaluation: Evaluation, repeats: int
+) -> tuple[Results, dict[str, Way]]:
+    """Score a point, and keep what came of it."""
+    recipe, guide = point.recipe, networks.guide(point.recipe)
+    first, found = FirstImages(evaluation.dataset.spec, networks.world), []
+    for k in range(repeats):
+        seeded = replace(recipe, evaluate=replace(recipe.evaluate, seed=recipe.evaluate.seed + k))
+        scored = evaluation.run(networks.of(recipe), guide, recipe=seeded, on_shown=first.take if k == 0 else None)
+        found.append(scored.results)
+    results, sheet = repeated(found), first.sheet()
+    if networks.world.first:
+        place.write(point, results, scored.better, sheet)
+        log.info("%s: %s", point.name, ", ".join(f"{name} {one['value']:.4g}" for name, one in results.items()))
+    return results, scored.better
+
+
+def _tell(told: Tracked, point: Point, place: Kept, results: Results, step: int) -> None:
+    """A point as a part of the run, with its values and first images; of one that was told, what was not sent."""
+    with told.child(point.name, place.folder, point.recipe) as part:
+        part.metrics(step, results)
+        if place.grid.exists():
+            part.file(place.grid)
+
+
+def _finish(asked: Asked, folder: RunFolder, swept: Swept, places: Sequence[Kept], told: Tracked) -> None:
+    """Table, plot, JSON; the best into the run."""
+    digest = hashlib.sha256("".join(place.folder.name for place in places).encode()).hexdigest()[:16]
+    home = folder.path / "sweeps" / digest
+    home.mkdir(parents=True, exist_ok=True)
+    write_text(home / "table.txt", swept.table() + "\n")
+    draw(swept, home / "plot.png", f"{folder.path.name}: {' '.join(asked.words)}")
+    for file in (home / "sweep.json", *([asked.json] if asked.json is not None else [])):
+        write_json(file, swept.as_dict())
+    log.info("%s\ntable, plot and values: %s", swept.table(), home)
+    for name in ("table.txt", "plot.png", "sweep.json"):
+        told.file(home / name)
+    if asked.write_best is not None:
+        champion = check_best(asked.write_best, swept)
+        with held(folder):
+            write_best(champion, folder)

@@ -1,0 +1,66 @@
+"""What a sweep gives: a table with the best marked, and the same as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .better import Way, best
+from .results import SD, Results, with_spread
+from .sweep_points import Point
+
+MARK = " *"
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that is done.
+
+    Attributes:
+        points: In their order.
+        results: Of each.
+        better: Which way a value is better, by its name.
+    """
+
+    points: Sequence[Point]
+    results: Sequence[Results]
+    better: Mapping[str, Way]
+
+    @property
+    def names(self) -> list[str]:
+        """The values that every point has, without those that say how another one spreads."""
+        names = [name for name in self.results[0] if all(name in one for one in self.results)]
+        return [name for name in names if not (name.endswith(SD) and name.removesuffix(SD) in names)]
+
+    def best(self, name: str) -> Point | None:
+        """The best point by a value; None where the value is not better either way."""
+        if name not in self.better:
+            return None
+        found = best({str(i): one[name]["value"] for i, one in enumerate(self.results)}, self.better[name])
+        return None if found is None else self.points[int(found)]
+
+    def table(self) -> str:
+        """A line a point, the best by each value marked."""
+        keys, champions = list(self.points[0].settings), {name: self.best(name) for name in self.names}
+        rows = [[*keys, *self.names]]
+        for point, results in zip(self.points, self.results, strict=True):
+            marks = {name: MARK if champions[name] is point else "" for name in self.names}
+            cells = [with_spread(name, results) + marks[name] for name in self.names]
+            rows.append([*point.settings.values(), *cells])
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        said = [f"{name} {way}" for name, way in self.better.items() if name in self.names]
+        return "\n".join([*lines, f"* the best ({', '.join(said)} is better)"] if said else lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON: the points with their settings and results, and the best by each value."""
+        champions = {name: self.best(name) for name in self.names}
+        return {
+            "points": [
+                {"name": point.name, "settings": dict(point.settings), "results": results}
+                for point, results in zip(self.points, self.results, strict=True)
+            ],
+            "better": {name: way for name, way in self.better.items() if name in self.names},
+            "best": {name: point.name for name, point in champions.items() if point is not None},
+        }
