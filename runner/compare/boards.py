@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..evaluation.results import SD, Results, protocol_differences, with_spread
 from .runs import Report, Run
 
 SETTING = ("images", "sampler", "steps", "grid", "guidance", "weights", "seed")  # of a protocol
+OWN = "as in the recipe"
 HASH = re.compile(r"\b[0-9a-f]{32,}\b")  # of which few digits are enough
 Setting = tuple[tuple[str, str], ...]
 
@@ -119,17 +121,39 @@ def boards_of(runs: Sequence[Run], names: set[str]) -> list[Board]:
         names: Of the values to show.
     """
     own, others = _sorted(runs, names)
-    found = [_board("each as in its recipe", runs, own)] if own else []
-    first = next(
-        ((run.name, dict(_setting(r, None))) for run in runs for r in run.reports if r.own and r.results), None
-    )
-    whose, base = first or ("", {})
+    found = [_board(OWN, runs, own)] if own else []
     shown = set(map(id, own.values()))
     for setting, values in others.items():
         if not {id(value) for value in values.values()} <= shown:
-            title = ", ".join(f"{key} {value}" for key, value in setting if base.get(key) != value)
-            found.append(_board(title or f"as in the recipe of {whose}", runs, values))
+            found.append(_board(_title(setting, runs), runs, values))
     return found
+
+
+def titles(runs: Sequence[Run]) -> dict[Path, str]:
+    """What the setting of each report is called."""
+    found = {}
+    for run in runs:
+        own = _own(run)
+        for report in filter(lambda one: one.results, run.reports):
+            setting = _setting(report, own)
+            is_own = own is not None and setting == _setting(own, own)
+            found[report.file] = OWN if is_own else _title(setting, runs)
+    return found
+
+
+def _title(setting: Setting, runs: Sequence[Run]) -> str:
+    """What is other than in the first run that was measured as its recipe says."""
+    first = next(((run.name, own) for run in runs if (own := _own(run)) is not None), None)
+    if first is None:
+        return "; ".join(" ".join(pair) for pair in setting)
+    base = dict(_setting(first[1], first[1]))
+    other = "; ".join(f"{key} {value}" for key, value in setting if base.get(key) != value)
+    return other or f"as in the recipe of {first[0]}"
+
+
+def _own(run: Run) -> Report | None:
+    """The evaluation that its recipe asks for."""
+    return next((report for report in run.reports if report.own and report.results), None)
 
 
 def _sorted(runs: Sequence[Run], names: set[str]) -> tuple[Values, dict[Setting, Values]]:
@@ -138,7 +162,7 @@ def _sorted(runs: Sequence[Run], names: set[str]) -> tuple[Values, dict[Setting,
     by_setting: dict[Setting, Values] = {}
     asked: list[Setting] = []
     for k, run in enumerate(runs):
-        recipe = next((report for report in run.reports if report.own and report.results), None)
+        recipe = _own(run)
         for report in run.reports:
             if not report.results:
                 continue

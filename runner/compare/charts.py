@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,8 +75,15 @@ def charts_of(runs: Sequence[Run], names: set[str]) -> list[Chart]:
     """
     found = [_logged(runs, column, title) for column, title in LOGGED.items()]
     evaluated = dict.fromkeys(name for run in runs for point in run.points for name in point.results)
-    shown = [name for name in evaluated if name in names and name.removesuffix(SD) not in evaluated.keys() - {name}]
+    shown = [name for name in evaluated if name in names and _is_value(name, evaluated)]
     return [chart for chart in [*found, *(_evaluated(runs, name) for name in shown)] if chart is not None]
+
+
+def _is_value(name: str, others: Container[str]) -> bool:
+    """Whether it is no spread of another: kernel_digits_sd_n1000 is that of kernel_digits_n1000."""
+    start, end, images = name.rpartition("_n")
+    whole, suffix = (start, end + images) if images.isdecimal() else (name, "")
+    return not (whole.endswith(SD) and whole.removesuffix(SD) + suffix in others)
 
 
 def _logged(runs: Sequence[Run], column: str, title: str) -> Chart | None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from ...files.words import told_size
+from .boards import titles
 from .runs import Run
 
 LARGEST = 2048  # pixels of a side
 MOST_BYTES = 600_000  # of a picture in the page
+STEP = re.compile(r"step-\d+-(.+)")
+File = tuple[str, Path, str]  # title, where it is, what is to be said of it
 QUALITY = 90  # of WebP, where a picture has more bytes than that without loss
 
 
@@ -53,28 +57,52 @@ def galleries(runs: Sequence[Run], troubles: list[str]) -> list[Gallery]:
         runs: Whose pictures.
         troubles: Files that are none are told here.
     """
+    settings = titles(runs)
     by_title: dict[str, list[tuple[int, Path, str]]] = {}
     for k, run in enumerate(runs):
-        for title, path, about in _files(run.folder):
+        for title, path, about in (*_samples(run.folder), *_evaluated(run.folder, settings), *_training(run.folder)):
             by_title.setdefault(title, []).append((k, path, about))
     training = by_title.pop("training images", [])
+    for files in by_title.values():
+        order = list(dict.fromkeys(about for _, _, about in files))
+        files.sort(key=lambda file: order.index(file[2]))  # the runs of one setting stand together
     ordered = [*by_title.items(), *([("training images", training)] if training else [])]
     found = [Gallery(title, _taken(runs, files, troubles)) for title, files in ordered]
     return [gallery for gallery in found if gallery.pictures]
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Path, str]]:
-    """Title, file, and what is to be said of it."""
+def _samples(folder: Path) -> Iterator[File]:
     samples = folder / "samples"
-    previews = sorted(samples.glob("step-*.png"))
+    previews = sorted(samples.glob("step-[0-9]*.png"))
     if (samples / "grid.png").exists():
         yield "samples", samples / "grid.png", ""
     elif previews:
-        yield "samples", previews[-1], f"preview, step {int(previews[-1].stem[5:]):,}"
+        yield "samples", previews[-1], f"preview, step {_step(previews[-1]):,}"
+
+
+def _evaluated(folder: Path, settings: Mapping[Path, str]) -> Iterator[File]:
+    """Those beside a report have its name before their own; of those made while training the newest of each name."""
+    while_training: dict[str, Path] = {}
     for path in sorted((folder / "evaluation").glob("*.png")):
-        yield f"evaluation: {path.stem}", path, ""
+        before, _, after = path.stem.partition("-")
+        report = path.with_name(f"{before}.json")
+        if found := STEP.fullmatch(path.stem):
+            while_training[found[1]] = path
+        elif after and report.exists():
+            yield f"evaluation: {after}", path, settings.get(report, "")
+        else:
+            yield f"evaluation: {path.stem}", path, ""
+    for name, path in while_training.items():
+        yield f"evaluation: {name}", path, f"while training, step {_step(path):,}"
+
+
+def _training(folder: Path) -> Iterator[File]:
     if (folder / "data.png").exists():
         yield "training images", folder / "data.png", ""
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.split("-")[1])
 
 
 def _taken(runs: Sequence[Run], files: Sequence[tuple[int, Path, str]], troubles: list[str]) -> list[Picture]:

@@ -46,11 +46,13 @@ class Point:
 
     Attributes:
         images_seen: By training, before it.
-        results: By name.
+        results: By name; a value that could not be had is NaN.
+        failed: Why there are none; empty if there are.
     """
 
     images_seen: float
     results: Results
+    failed: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,13 +113,15 @@ def read_run(folder: RunFolder, name: str) -> Run:
         name: What to call it.
     """
     troubles: list[str] = []
+    points = list(rows(folder.path / "evaluations.jsonl", _point, troubles))
+    troubles += [f"no values after {point.images_seen:,.0f} images: {point.failed}" for point in points if point.failed]
     return Run(
         name,
         folder.path,
         _recipe(folder.recipe, troubles),
         _facts(folder.facts, troubles),
         _history(folder.history, troubles),
-        list(rows(folder.path / "evaluations.jsonl", _point, troubles)),
+        points,
         _reports(folder, troubles),
         troubles,
     )
@@ -171,14 +175,20 @@ def _history(path: Path, troubles: list[str]) -> dict[str, Floats]:
 
 
 def _logged(line: Any) -> dict[str, float]:
-    values = {name: math.nan if value is None else float(value) for name, value in line["values"].items()}
+    values = {name: _number(value) for name, value in line["values"].items()}
     return {**values, "step": float(line["step"]), "images_seen": float(line["values"]["images_seen"])}
 
 
 def _point(line: Any) -> Point:
-    if problem := _problem(line["results"]):
+    results = {name: {**one, "value": _number(one["value"])} for name, one in line["results"].items()}
+    if problem := _problem(results):
         raise ValueError(problem)
-    return Point(float(line["images_seen"]), line["results"])
+    return Point(float(line["images_seen"]), results, str(line.get("failed", "")))
+
+
+def _number(value: Any) -> float:
+    """That of a line, where null is no number."""
+    return math.nan if value is None else float(value)
 
 
 def _reports(folder: RunFolder, troubles: list[str]) -> list[Report]:
