@@ -145,7 +145,8 @@ class Evaluate:
     Attributes:
         images: Images to make and score; 0 scores nothing.
         metrics: The metrics.
-        batch_size: Images made at a time, over all ranks together.
+        batch_size: Images that a rank makes and scores together; the batches, and so the values, are the same on any
+            number of ranks.
         seed: Seed of the images.
         weights: The averaged weights or the raw ones.
         held_out: Also score the dataset's held-out images, for scale.

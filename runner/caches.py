@@ -22,7 +22,7 @@ class Cached:
     """Something that is kept.
 
     Attributes:
-        kind: Of what kind: index, pixels, latents.
+        kind: Of what kind: index, pixels, latents, reference.
         path: A file, or a folder.
         size: In bytes.
         about: What it was made of.

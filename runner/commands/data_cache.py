@@ -6,8 +6,8 @@ import argparse
 
 from ...registry.errors import UserError
 
-HELP = "list what is kept from one run to the next: indexes, decoded pictures, latents; or clear it"
-KINDS = ("index", "latents", "pixels")
+HELP = "list what is kept from one run to the next: indexes, decoded pictures, latents, what metrics saw; or clear it"
+KINDS = ("index", "latents", "pixels", "reference")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def execute(args: argparse.Namespace) -> int:
         return 0
     rows = found(root, KINDS)
     for one in rows:
-        print(f"{one.kind:<8}{told_size(one.size):>11}  {one.about}\n{'':<21}{one.path.relative_to(root)}")
+        print(f"{one.kind:<10}{told_size(one.size):>11}  {one.about}\n{'':<23}{one.path.relative_to(root)}")
     hint = "; dmf data cache --clear deletes it" if rows else ""
     print(f"{told_size(sum(one.size for one in rows))} in {root}{hint}")
     return 0

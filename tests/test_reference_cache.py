@@ -1,0 +1,185 @@
+"""What metrics saw of a reference is kept: read once, never another's, and nothing is lost where it cannot be."""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from process_kit import kill_tree
+from scoring_kit import ALONE, Counting, images, stream
+from torch import Tensor
+
+from dmf.core import InMemory, Metric
+from dmf.files.cache import cache_folder
+from dmf.plugins.metrics.frechet import Frechet
+from dmf.plugins.metrics.kernel import Kernel
+from dmf.runner.evaluation import Named, Results, Scoring
+from dmf.runner.world import World
+
+KEPT = "reference statistics of real noise, 50 images: kept from an earlier evaluation"
+Command = Callable[..., tuple[int, str, str]]
+
+
+def metrics() -> dict[str, Metric]:
+    return {"f": Frechet(features=Counting()), "k": Kernel(features=Counting(), subsets=3, subset_size=20)}
+
+
+def evaluate(real: InMemory | None = None, parts: dict[str, Metric] | None = None) -> tuple[Results, int]:
+    """The results, and how many images of the reference were read."""
+    read = 0
+    data = stream(images(50, 2) if real is None else real, "real noise")
+    batches = data.batches
+
+    def counted(world: World, batch_size: int) -> Any:
+        nonlocal read
+        for shown in batches(world, batch_size):
+            read += len(shown.images)
+            yield shown
+
+    data.batches = counted  # type: ignore[method-assign]
+    named = [Named(name, metric) for name, metric in (metrics() if parts is None else parts).items()]
+    return Scoring(named, ALONE, 16, reference=data).score(stream(images(40, 1))).results, read
+
+
+def kept() -> list[Path]:
+    return sorted(cache_folder("reference").glob("[!.]*"))
+
+
+def test_a_second_evaluation_reads_no_image_of_the_reference(caplog: pytest.LogCaptureFixture) -> None:
+    first, read = evaluate()
+    assert read == 50 and len(kept()) == 2 and KEPT not in caplog.text
+    with caplog.at_level(logging.INFO):
+        again, read = evaluate()
+    assert read == 0 and again == first  # to the last bit
+    assert caplog.text.count(KEPT) == 1 and "(f, k)" in caplog.text
+
+
+class Renamed(Kernel):
+    """Another metric of the same rows."""
+
+
+def test_metrics_of_one_key_share_one_pass_and_one_file() -> None:
+    same = Kernel(features=Counting(), subsets=3, subset_size=20)
+    other = Renamed(features=Counting(), subsets=3, subset_size=20)
+    Renamed.reference_key = Kernel.reference_key  # type: ignore[method-assign]
+    other.reference_key = same.reference_key  # type: ignore[method-assign]
+    other.compute = lambda: {"other": float(len(other.real))}  # type: ignore[method-assign]
+    results, read = evaluate(parts={"a": same, "b": other})
+    assert read == 50 and len(kept()) == 1 and same.features.calls.count((16, ("first",))) == 3 + 2  # type: ignore[attr-defined]
+    assert "other" in results
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: evaluate(images(51, 2)),
+        lambda: evaluate(images(50, 3)),
+        lambda: evaluate(parts={"f": Frechet(features=Counting(), layer="second")}),
+        lambda: evaluate(parts={"f": Frechet(features=OtherWeights())}),
+    ],
+)
+def test_what_is_kept_is_of_these_images_and_this_metric_alone(change: Callable[[], tuple[Results, int]]) -> None:
+    evaluate()
+    assert change()[1] > 0
+
+
+class OtherWeights(Counting):
+    def protocol(self) -> dict[str, str]:
+        return {**super().protocol(), "features_sha256": "other"}
+
+
+def test_what_depends_on_a_model_is_not_kept() -> None:
+    class Asking(Kernel):
+        needs = frozenset({"reference", "model"})
+
+        def update(self, images: Tensor, **given: Any) -> None:
+            assert "model" in given
+            super().update(images, **given)
+
+    data = stream(images(50, 2), "real noise")
+    scoring = Scoring([Named("m", Asking(features=Counting(), subsets=2))], ALONE, 16, reference=data)
+    scoring._accepted = [(data.spec, 40, False)]  # there is no model here
+    one = scoring.score(stream(images(40, 1))).results
+    assert scoring.score(stream(images(40, 1))).results == one and not kept()
+
+
+def test_a_damaged_file_is_told_and_made_anew(caplog: pytest.LogCaptureFixture) -> None:
+    first, _ = evaluate()
+    for path in kept():
+        path.write_bytes(path.read_bytes()[:-7] + b"damaged")
+    again, read = evaluate()
+    assert read == 50 and again == first and caplog.text.count("is damaged") == 2
+    assert evaluate() == (first, 0)
+
+
+def test_where_nothing_can_be_kept_there_is_a_warning(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("DMF_CACHE", str(tmp_path / "file"))
+    assert evaluate()[1] == 50 and "cannot keep" in caplog.text
+    assert evaluate()[1] == 50
+
+
+SCRIPT = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from test_reference_cache import evaluate, images
+print("ready", flush=True)
+while True:
+    evaluate()
+    for path in __import__("test_reference_cache").kept():
+        path.unlink(missing_ok=True)
+    print("once", flush=True)
+"""
+
+
+def test_killed_while_it_writes_and_beside_others_it_is_whole_or_not_there() -> None:
+    """Two processes write and delete without end, and are killed; what is there then is right."""
+    code = SCRIPT.format(tests=str(Path(__file__).parent))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
+    try:
+        for one in running:
+            assert one.stdout is not None
+            while "once" not in one.stdout.readline():
+                assert one.poll() is None
+        time.sleep(0.3)
+    finally:
+        for one in running:
+            kill_tree(one.pid)
+            one.communicate()
+    results, _ = evaluate()
+    assert evaluate() == (results, 0)
+
+
+def test_a_command_evaluates_again_without_the_reference_and_the_cache_is_listed(
+    tiny: Path, dmf_command: Command
+) -> None:
+    dmf_command("train", tiny, "train.steps=1")
+    words = (
+        "evaluate",
+        "tiny",
+        "--images",
+        30,
+        "--metrics",
+        "[{name: kernel, features: digits}]",
+        "--json",
+        "out.json",
+    )
+    assert dmf_command(*words)[0] == 0
+    first = Path("out.json").read_text()
+    code, out, _ = dmf_command(*words)
+    assert code == 0 and "reference statistics of digits, 1,497 images: kept from an earlier evaluation" in out
+    assert Path("out.json").read_text() == first
+    listed = dmf_command("data", "cache")[1]
+    assert "reference" in listed and "1,497 images of digits, for kernel" in listed
+    assert dmf_command("data", "cache", "--clear", "reference")[0] == 0 and not kept()
