@@ -25,7 +25,7 @@ from dmf.plugins.features._cifar_resnet import CifarResNet
 from dmf.plugins.features.classifier import Classifier
 from dmf.registry import PartError, build
 from dmf.registry.options import check
-from dmf.testing import check_features
+from dmf.testing import check_part
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 RESNET20 = "cifar10_resnet20-12fca82f.th"
@@ -256,7 +256,7 @@ def test_building_one_uses_up_no_random_number(folder: Path) -> None:
     ids=["weights", "torchscript", "grey"],
 )
 def test_the_contract_of_extractors(folder: Path, options: dict[str, Any]) -> None:
-    check_features(build("features", "classifier", **{**options, "path": str(folder / options["path"])}))
+    check_part("features", "classifier", **{**options, "path": str(folder / options["path"])})
 
 
 # names, hashes, protocol
