@@ -183,7 +183,8 @@ class Metric(ABC):
     def reference_key(self) -> dict[str, str]:
         """What the states of a pass over the reference depend on besides the reference: equal keys, equal states.
 
-        The runner keeps those states; metrics that need the same ones may share them by giving the same key.
+        The runner keeps those states; metrics that need the same ones may share them by giving the same key. An empty
+        one says that they are not worth keeping.
         """
         return {"metric": f"{type(self).__module__}.{type(self).__qualname__}", **self.protocol()}
 

@@ -73,8 +73,8 @@ class NearestNeighbour(FeatureMetric):
         return {**super().protocol(), "samples": f"the first {self.images}"}
 
     def reference_key(self) -> dict[str, str]:
-        """The features' alone."""
-        return {"states": "rows of nearest_neighbour", **FeatureMetric.protocol(self)}
+        """The features' alone; pixels, which are the images over again, are not kept."""
+        return {} if self.pixels else {"states": "rows of nearest_neighbour", **FeatureMetric.protocol(self)}
 
     def update(
         self,

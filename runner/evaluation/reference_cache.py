@@ -32,7 +32,7 @@ Key = dict[str, Any]
 def key_of(metric: Metric, stream: Stream, world: World) -> Key | None:
     """What the states of a pass of ``metric`` over ``stream`` depend on; None where they are not to be kept."""
     fingerprint = stream.fingerprint()
-    if fingerprint is None or "model" in metric.needs:
+    if fingerprint is None or "model" in metric.needs or not metric.reference_key():
         return None
     facts = {"dmf": __version__, "torch": torch.__version__, "device": _machine(world), **arithmetic(world.device)}
     return {

@@ -14,41 +14,42 @@ from .data import Claim, Conditions, Result
 from .timing import Spread
 
 
-def about(under: Conditions) -> dict[str, Any]:
-    """Machine, versions and settings, in values of JSON."""
+def about(under: Conditions, beside: str = "torchvision") -> dict[str, Any]:
+    """Machine, versions and settings, in values of JSON; ``beside`` is the package whose way is measured too."""
     gpu = under.device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(under.device) if gpu else processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "torchvision": version("torchvision"),
+        beside: version(beside),
         "batch": under.batch,
         "rounds": under.rounds,
         "turn_s": under.turn_s,
     }
 
 
-def as_json(results: Sequence[Result], under: Conditions) -> dict[str, Any]:
+def as_json(results: Sequence[Result], under: Conditions, beside: str = "torchvision") -> dict[str, Any]:
     """Every figure."""
     told = [asdict(result) for result in results]
     for result, one in zip(results, told, strict=True):
         for claim, held in zip(result.claims, one["claims"], strict=True):
             held["met"] = claim.met
-    return {"about": about(under), "results": told}
+    return {"about": about(under, beside), "results": told}
 
 
-def tables(results: Sequence[Result], under: Conditions) -> str:
+def tables(results: Sequence[Result], under: Conditions, beside: str = "torchvision") -> str:
     """Markdown."""
-    return "\n".join([_head(under), *(line for result in results for line in _contest(result))])
+    return "\n".join([_head(under, beside), *(line for result in results for line in _contest(result))])
 
 
-def _head(under: Conditions) -> str:
-    told = about(under)
+def _head(under: Conditions, beside: str) -> str:
+    told = about(under, beside)
     threads = f"{told['threads']} thread{'' if told['threads'] == 1 else 's'}"
+    turn = f" of {under.turn_s:g} s each" if under.turn_s else ""
     return (
-        f"On {told['device']}, {threads}; torch {told['torch']}, torchvision {told['torchvision']}."
-        f" Batches of {under.batch}; medians of {under.rounds} turns of {under.turn_s:g} s each where a line says no"
-        " other number, quartiles in brackets.\n"
+        f"On {told['device']}, {threads}; torch {told['torch']}, {beside} {told[beside]}."
+        f" Batches of {under.batch}; medians of {under.rounds} turns{turn} where a line says no other number,"
+        " quartiles in brackets.\n"
     )
 
 
