@@ -155,7 +155,7 @@ def _recipe(path: Path, troubles: list[str]) -> Recipe | None:
 
 
 def _facts(path: Path, troubles: list[str]) -> dict[str, str]:
-    found = _json(path, troubles)
+    found = _json(path, troubles, path.name)
     if found is None:
         return {}
     if not isinstance(found, dict):
@@ -194,22 +194,23 @@ def _number(value: Any) -> float:
 def _reports(folder: RunFolder, troubles: list[str]) -> list[Report]:
     found = []
     for file in (folder.metrics, *sorted((folder.path / "evaluation").glob("*.json"))):
-        results = _json(file, troubles)
+        shown = str(file.relative_to(folder.path))
+        results = _json(file, troubles, shown)
         if results is None:
             continue
         if problem := _problem(results):
-            troubles.append(f"{file.relative_to(folder.path)}: left out: {problem}")
+            troubles.append(f"{shown}: left out: no results of an evaluation: {problem}")
         else:
             found.append(Report(file, results, file == folder.metrics))
     return found
 
 
-def _json(path: Path, troubles: list[str]) -> Any:
+def _json(path: Path, troubles: list[str], shown: str) -> Any:
     """The value of a file; None when there is no file, or no JSON in it."""
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     except (OSError, ValueError) as error:
-        troubles.append(f"{path.name}: left out: {_why(error)}")
+        troubles.append(f"{shown}: left out: {_why(error)}")
         return None
 
 
@@ -222,7 +223,7 @@ def _why(error: OSError | ValueError) -> str:
 def _problem(results: Any) -> str:
     """What keeps a value from being `Results`; empty for nothing."""
     for error in _validator().iter_errors(results):
-        return f"{error.json_path.removeprefix('$.')}: {error.message[:200]} (no results of an evaluation)"
+        return f"{error.message[:200]} at {error.json_path}"
     return ""
 
 
