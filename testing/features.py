@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor
 
-from ..core import DataSpec, FeatureExtractor, generator
+from ..core import DataSpec, FeatureExtractor, generator, probe
 from .claims import called, cannot, hold, require
 
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 224, 224), (3, 299, 299))
 IMAGES = 6
+ALONE = 4  # layers that are also asked for alone; the others go the same way
+NAME = r"[A-Za-z0-9_.\-]+"  # what every tracker takes in the name of a value
 
 
 def check_features(extractor: FeatureExtractor) -> None:
@@ -25,9 +29,11 @@ def check_form(extractor: FeatureExtractor) -> None:
     """Float32 (B, D) for each layer, finite, without a gradient; D as declared, and the same asked for alone."""
     require(extractor.layers, f"{called(extractor)} declares no layer")
     images = _images(extractor)
+    before = images.clone()
     with torch.enable_grad():
         together = extractor(images, tuple(extractor.layers))
-    for layer, dim in extractor.layers.items():
+    require(torch.equal(images, before), f"{called(extractor)} changes the images that it looks at")
+    for number, (layer, dim) in enumerate(extractor.layers.items()):
         found, want = together.get(layer), (IMAGES, dim)
         require(found is not None, f"{called(extractor)} is asked for the layers {tuple(extractor.layers)}; no {layer}")
         assert found is not None
@@ -37,7 +43,7 @@ def check_form(extractor: FeatureExtractor) -> None:
         require(
             not found.requires_grad, f"{called(extractor)}: features carry a gradient, and with it the memory of it"
         )
-        alone = extractor(images, (layer,))[layer]
+        alone = extractor(images, (layer,))[layer] if number < ALONE else found
         require(torch.equal(alone, found), f"{called(extractor)}: layer {layer} is another when asked for alone")
 
 
@@ -51,6 +57,15 @@ def check_batches(extractor: FeatureExtractor) -> None:
     require(torch.equal(_first(extractor, images), whole), f"{called(extractor)} gives other features when asked again")
 
 
+def check_surroundings(extractor: FeatureExtractor) -> None:
+    """Neither autocast nor inference mode around it changes a feature: evaluation runs in the midst of a training."""
+    images = _images(extractor)
+    plain = _first(extractor, images)
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        within = _first(extractor, images)
+    require(torch.equal(within, plain), f"{called(extractor)} gives other features within autocast or inference mode")
+
+
 def check_eyes(extractor: FeatureExtractor) -> None:
     """Unlike images have unlike features."""
     found = _first(extractor, _images(extractor))
@@ -59,11 +74,18 @@ def check_eyes(extractor: FeatureExtractor) -> None:
 
 
 def check_protocol(extractor: FeatureExtractor) -> None:
-    """It has a name, and says as texts what must be equal for two values to be compared."""
+    """It has a name, and says as texts what must be equal for two values to be compared, before and after its work."""
     protocol = extractor.protocol()
-    require(extractor.name, f"{called(extractor)} has no name; results are called after it")
+    fits = re.fullmatch(NAME, extractor.name)
+    require(
+        fits,
+        f"{called(extractor)} has the name {extractor.name!r}; results are called after it: letters, digits, _ . -",
+    )
     texts = bool(protocol) and all(isinstance(one, str) for pair in protocol.items() for one in pair)
     require(texts, f"{called(extractor)}: protocol() is to say in texts whose weights these are; got {protocol}")
+    _first(extractor, _images(extractor))
+    after = extractor.protocol()
+    require(after == protocol, f"{called(extractor)}: protocol() is another after the first images: {after}")
 
 
 def check_refuses(extractor: FeatureExtractor) -> None:
@@ -73,12 +95,14 @@ def check_refuses(extractor: FeatureExtractor) -> None:
             extractor.check(DataSpec(shape))
         except ValueError as error:
             require(str(error), f"{called(extractor)} refuses {shape} without a word")
-        else:
-            found, want = _first(extractor, _random(shape, 2)), (2, next(iter(extractor.layers.values())))
-            require(found.shape == want, f"{called(extractor)} accepts {shape}, gives {found.shape}")
+            continue
+        try:
+            probe(extractor, DataSpec(shape))
+        except ValueError as error:
+            require(False, f"{called(extractor)} accepts {shape}, and then: {error}")
 
 
-FEATURE_CHECKS = (check_form, check_batches, check_eyes, check_protocol, check_refuses)
+FEATURE_CHECKS = (check_form, check_batches, check_surroundings, check_eyes, check_protocol, check_refuses)
 
 
 def accepted(extractor: FeatureExtractor) -> tuple[int, ...]:

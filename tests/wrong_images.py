@@ -190,6 +190,36 @@ class Anonymous(Corner):
         return {}
 
 
+class Scribbling(Corner):
+    def corner(self, images: Tensor) -> Tensor:
+        return super().corner(images.bitwise_not_())
+
+
+class Cast(Corner):
+    def corner(self, images: Tensor) -> Tensor:
+        return ((super().corner(images) / 3) @ torch.eye(16)).float()
+
+
+class Sentence(Corner):
+    name = "a corner: the first one"
+
+
+class Late(Corner):
+    seen = 0
+
+    def corner(self, images: Tensor) -> Tensor:
+        self.seen = 1
+        return super().corner(images)
+
+    def protocol(self) -> dict[str, str]:
+        return {"features": self.name, "seen": str(self.seen)}
+
+
+class Torn(Corner):
+    def corner(self, images: Tensor) -> Tensor:
+        return super().corner(images) / (0 if images.shape[-1] == 224 else 1)
+
+
 class Wordless(Corner):
     def check(self, spec: DataSpec) -> None:
         if spec.shape != (1, 8, 8):
@@ -202,7 +232,12 @@ FEATURES: Refused = [
     (Batched(), on_features.check_batches, "with the batch"),
     (Restless(), on_features.check_batches, "other features when asked again"),
     (Blind(), on_features.check_eyes, "two images the same"),
+    (Scribbling(), on_features.check_form, "changes the images"),
+    (Cast(), on_features.check_surroundings, "within autocast or inference mode"),
     (Anonymous(), on_features.check_protocol, "whose weights"),
+    (Sentence(), on_features.check_protocol, "letters, digits"),
+    (Late(), on_features.check_protocol, "another after the first images"),
+    (Torn(), on_features.check_refuses, r"accepts \(3, 224, 224\), and then: .* not finite"),
     (Wordless(), on_features.check_refuses, "without a word"),
 ]
 
