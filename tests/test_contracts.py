@@ -4,6 +4,7 @@ from typing import Any
 
 import backbones_kit
 import pytest
+from fidelity_kit import tiny_fidelity_fixture as tiny_fidelity_fixture
 from inception_kit import tiny_inception_fixture as tiny_inception_fixture
 from lpips_kit import random_trunks_fixture as random_trunks_fixture
 from lpips_kit import trunk_files_fixture as trunk_files_fixture
@@ -19,6 +20,7 @@ NAMED = ("celeba", "cifar10", "cifar100", "fashion_mnist", "flowers102", "mnist"
 SMALL: dict[tuple[str, str], dict[str, Any]] = {
     **{("backbone", name): dict(options) for name, options in backbones_kit.SMALL.items()},
     **{("dataset", name): {"download": False} for name in NAMED},
+    ("features", "fidelity"): {"model": "vgg16"},
     ("grid", "explicit"): {"values": [0.9, 0.6, 0.4, 0.2, 0.1]},
 }
 FEW: dict[str, Any] = {"base": 8, "groups": 4, "multipliers": [1, 2], "blocks": 1}
@@ -82,6 +84,7 @@ def test_contract(case: Case, request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("stand_ins")
     if case.setting.kind in ("features", "metric"):  # which may look through Inception; its weights are not fetched
         request.getfixturevalue("tiny_inception")
+        request.getfixturevalue("tiny_fidelity")
     if case.setting.part_name == "lpips_diversity":
         request.getfixturevalue("random_trunks")
     case.run()
