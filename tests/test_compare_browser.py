@@ -80,13 +80,11 @@ def test_curves_are_where_their_values_are(workdir: Path, dmf_command: Command, 
     make_run(workdir / "runs/a", losses=[3.0, 2.0, 1.0, 1.0])
     dmf_command("compare", "a", "--html", "c.html")
     browser.open(workdir / "c.html")
-    line = "document.querySelector('.chart .line').getBoundingClientRect()"
-    plot = "document.querySelector('.chart .plot').getBoundingClientRect()"
-    assert browser.value(f"Math.abs({line}.right - {plot}.right)") < 3
-    assert browser.value(f"Math.abs(({line}.left - {plot}.left) / {plot}.width - 0.25)") < 0.01
-    assert (
-        0 < browser.value(f"{line}.top - {plot}.top") < 20 and 0 < browser.value(f"{plot}.bottom - {line}.bottom") < 20
-    )
+    line, plot = "document.querySelector('.chart .line')", "document.querySelector('.chart .plot')"
+    where = f"(p => [p.x / 2000, p.y / 1000])({line}.getPointAtLength"
+    first, last = browser.value(f"{where}(0))"), browser.value(f"{where}({line}.getTotalLength()))")
+    assert first == pytest.approx([0.25, 0.04], abs=0.02) and last == pytest.approx([1.0, 0.96], abs=0.02)
+    assert browser.value(f"Math.abs({line}.getBoundingClientRect().right - {plot}.getBoundingClientRect().right)") < 3
 
 
 def test_ten_runs_of_100_000_points_are_a_small_page_that_is_there_at_once(
