@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from ..evaluation import Named, Results, Scoring, table
 from ..evaluation.first_images import FirstImages
 from ..evaluation.reference_file import check_written, write_reference
 from ..evaluation.report import write_pictures
-from ..evaluation.sets import called, open_reference, open_set
+from ..evaluation.sets import called, check_words, open_reference, open_set
 from ..evaluation.streams import Real
 from ..feed import source_of
 from ..world import World
@@ -29,27 +29,36 @@ from .on_ranks import on_ranks
 
 
 def score_sets(args: argparse.Namespace) -> int:
-    """Run the command."""
-    return on_ranks(args.device or "auto", partial(_score, args))
+    """Run the command; what costs nothing to look at is looked at first."""
+    numbers = _Numbers(*(_whole(args, name) for name in ("images", "seed", "batch_size")))
+    for flag in ("generated", "reference"):
+        if getattr(args, flag) is not None:
+            check_words(getattr(args, flag), f"--{flag}")
+    return on_ranks(args.device or "auto", partial(_score, args, numbers))
 
 
-def _score(args: argparse.Namespace, world: World) -> None:
+class _Numbers(NamedTuple):
+    """What flags give; None where they are not there."""
+
+    images: int | None
+    seed: int | None
+    batch_size: int | None
+
+
+def _score(args: argparse.Namespace, numbers: _Numbers, world: World) -> None:
     metrics = world.first_alone(lambda: _metrics(args.metrics or DEFAULT_METRICS))  # which may download weights
     if args.write_reference is not None:
         check_written(metrics)
-    images, seed, batch_size = (_whole(args, name) for name in ("images", "seed", "batch_size"))
-    generated = open_set(args.generated, "--generated", world, args.labels, args.on_error)
-    against = (
-        None
-        if args.reference is None
-        else open_reference(args.reference, "--reference", world, args.labels, args.on_error)
-    )
-    made = _chosen(Real(generated, source_of(generated, world.device), called(args.generated), seed or 0), images)
+    how = {"labels": args.labels, "on_error": args.on_error}
+    generated = open_set(args.generated, "--generated", world, **how)
+    against = None if args.reference is None else open_reference(args.reference, "--reference", world, **how)
+    all_of_it = Real(generated, source_of(generated, world.device), called(args.generated), numbers.seed or 0)
+    made = _chosen(all_of_it, numbers.images)
     scoring = Scoring(
         metrics,
         world,
-        batch_size or Evaluate().batch_size,
-        reference=_reference(args, against, world),
+        numbers.batch_size or Evaluate().batch_size,
+        reference=_stream(against, args.reference, world),
         held_out=None if args.no_held_out else _held_out(against, world),
     )
     scoring.check(made.spec, made.name, len(made), model=False)
@@ -114,12 +123,10 @@ def _chosen(made: Real, images: int | None) -> Real:
     return made if images is None else made.some(images)
 
 
-def _reference(
-    args: argparse.Namespace, against: Dataset | Statistics | None, world: World
-) -> Real | Statistics | None:
+def _stream(against: Dataset | Statistics | None, words: str, world: World) -> Real | Statistics | None:
     if against is None or isinstance(against, Statistics):
         return against
-    return Real(against, source_of(against, world.device), called(args.reference))
+    return Real(against, source_of(against, world.device), called(words))
 
 
 def _held_out(against: Dataset | Statistics | None, world: World) -> Real | None:

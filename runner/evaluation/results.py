@@ -11,7 +11,7 @@ from typing import Any
 # {name: {"value", "protocol", and where there are: "sd", "min", "values", "held_out": {"value", "images"}, "cautions"}}
 Results = dict[str, dict[str, Any]]
 SD = "_sd"  # what ends the name of a value that is the spread of the one without it
-SUBJECT = ("trained_steps",)  # of the protocol: what is compared, not how
+SUBJECT = ("trained_steps", "generated", "generated.fingerprint")  # of the protocol: what is compared, not how
 
 
 def schema() -> dict[str, Any]:

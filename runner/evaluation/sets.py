@@ -11,6 +11,7 @@ from ...files.listing import NOT_READ, SUFFIXES
 from ...files.places import home
 from ...files.words import printable
 from ...registry import PartRef, UserError, parts
+from ...registry.options import part_problems
 from ...registry.words import did_you_mean
 from ...registry.yaml12 import parse_value
 from ..assemble import part
@@ -56,6 +57,23 @@ def open_reference(
     except UserError as error:
         raise UserError(f"{flag}: {error}") from error
     return open_set(words, flag, world, labels, on_error)
+
+
+def check_words(words: str, flag: str) -> None:
+    """Accept what names something that is there, without looking into it.
+
+    Args:
+        words: As of `open_set`.
+        flag: Where they stand, for messages.
+
+    Raises:
+        UserError: They name nothing.
+    """
+    try:
+        if place_of(words) is None:
+            _named(words)
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from error
 
 
 def called(words: str) -> str:
@@ -118,13 +136,19 @@ def _kind(spec: DataSpec) -> str:
 
 def _registered(words: str, world: World) -> Dataset:
     """A data set by its name, or by ``{name: ..., **options}``."""
+    ref = _named(words)
+    found: Dataset = world.first_alone(lambda: part("dataset", ref))
+    if len(found) == 0:
+        raise UserError(f"{words}: the data set is empty")
+    return found
+
+
+def _named(words: str) -> PartRef:
     value: Any = parse_value(words)
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise UserError(f"{words}: a data set is {{name: cifar10, split: test}}")
-    options = {key: one for key, one in value.items() if key != "name"}
-    found: Dataset = world.first_alone(lambda: part("dataset", PartRef(value["name"], options)))
-    if len(found) == 0:
-        raise UserError(f"{words}: the data set is empty")
-    return found
+    if wrong := part_problems("dataset", value):
+        raise UserError("; ".join(one.of_part(f"dataset {value['name']!r}") for one in wrong))
+    return PartRef(value["name"], {key: one for key, one in value.items() if key != "name"})
