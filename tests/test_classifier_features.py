@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 from conftest import FULL
 from data_kit import real_data
 from PIL import Image
+from registry_kit import Install
+from registry_kit import install_fixture as install_fixture
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, pad
@@ -384,3 +387,35 @@ def test_an_extractor_that_does_not_keep_its_word_is_found_out(given: Any, messa
     probe(Wrong({"pool": torch.ones(2, 4)}), DataSpec((3, 8, 8)))
     with pytest.raises(ValueError, match=message):
         probe(Wrong(given), DataSpec((3, 8, 8)))
+
+
+EYES = """
+import torch
+from dmf.core import FeatureExtractor
+
+class Eyes(FeatureExtractor):
+    '''Looks.'''
+    name, layers = "eyes", {"pixels": 4}
+
+    def __call__(self, images, layers):
+        return {"pixels": images.flatten(1).float()}
+
+    def protocol(self):
+        return {"features": "eyes"}
+"""
+
+
+def test_a_wrong_extractor_ends_an_evaluation_before_its_work(
+    install: Install, workdir: Path, folder: Path, dmf_command: Callable[..., tuple[int, str, str]]
+) -> None:
+    install("acme-eyes", {"dmf.features": "eyes = acme_eyes:Eyes"}, {"acme_eyes.py": EYES})
+    np.savez("a.npz", arr_0=noise(40, 16, 16, 1).numpy())
+    evaluate = ("evaluate", "--generated", "a.npz", "--reference", "a.npz", "--metrics")
+    code, out, err = dmf_command(*evaluate, "[{name: kernel, features: eyes}]")
+    assert code == 2 and not out
+    assert "`eyes`, layer pixels: expected float32 of shape (2, 4) for two images; got torch.float32 of" in err
+    named = f"{{name: classifier, path: {folder / 'resnet20.safetensors'}, architecture: resnet20, called: small}}"
+    code, out, err = dmf_command(*evaluate, f"[{{name: kernel, features: {named}, layer: layer1}}]", "--json", "r.json")
+    assert code == 0, err
+    found = json.loads(Path("r.json").read_text(encoding="utf-8"))["kernel_small_layer1"]
+    assert abs(found["value"]) < 1e-2 and found["protocol"]["architecture"] == "resnet20"
