@@ -59,6 +59,12 @@ def _with(old: Recipe, point: Point) -> Recipe:
     return replace(old, sampler=point.recipe.sampler, evaluate=evaluate)
 
 
+def first_recipe(folder: RunFolder) -> Recipe:
+    """The recipe before any best setting was written: whose values have plain names."""
+    first = folder.path / "recipe.1.yaml"
+    return read(first if first.exists() else folder.recipe)
+
+
 def _free(folder: RunFolder) -> Path:
     """Where the old recipe is kept: ``recipe.1.yaml`` or the next free number."""
     number = 1

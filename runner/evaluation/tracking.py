@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...files.writing import read_json, write_text
-from ...registry import HookCaller, Recipe, UserError, read
+from ...registry import HookCaller, Recipe, UserError
 from ...registry.hooks import Task
 from .. import checkpoint
 from ..assemble import part
@@ -23,6 +23,7 @@ from ..folder import RunFolder
 from ..world import World
 from .results import Results
 from .settings import numbered, settings
+from .sweep_best import first_recipe
 
 PATIENCE_S = 10.0  # for another evaluation of the run, which tells its values too
 
@@ -161,7 +162,7 @@ def tracked(
 
 
 def _collector(folder: RunFolder, recipe: Recipe, also: Sequence[str]) -> Tracked:
-    own, saved = read(folder.recipe), checkpoint.newest(folder.checkpoints, groups=())
+    own, saved = first_recipe(folder), checkpoint.newest(folder.checkpoints, groups=())
     run = Told(own.name, folder.path, own, read_json(folder.facts) or {}, saved.step if saved else 0)
     hooks = HookCaller([part("hook", ref) for ref in recipe.hooks], log.warning)
     images = recipe.evaluate.images
