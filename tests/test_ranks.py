@@ -52,9 +52,8 @@ def test_two_ranks_are_one(tiny: Path, one: Path) -> None:
     assert (run / "samples/grid.png").exists()
     scored = json.loads((run / "metrics.json").read_text())["frechet_digits"]["value"]
     dmf("evaluate", run, "--json", tiny.parent / "alone.json")
-    assert json.loads((tiny.parent / "alone.json").read_text())["frechet_digits"]["value"] == pytest.approx(
-        scored, rel=1e-3
-    )
+    alone = json.loads((tiny.parent / "alone.json").read_text())["frechet_digits"]["value"]
+    assert alone == pytest.approx(scored, rel=1e-12)  # the batches are the same, so the samples and features are
 
 
 def test_torchrun_joins(tiny: Path, one: Path) -> None:

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from scoring_kit import ALONE, Counting, Everything, images, on_ranks, scored
+from scoring_kit import ALONE, Counting, Everything, images, on_ranks, scored, stream
 from torch import Tensor
 
-from dmf.core import Metric
+from dmf.core import Metric, Statistics
 from dmf.plugins.metrics.frechet import Frechet
 from dmf.plugins.metrics.kernel import Kernel
 from dmf.registry import UserError
+from dmf.runner.evaluation import Named, Scoring
 from dmf.runner.evaluation.reduce import reduced
 from dmf.runner.evaluation.streams import shares
 from dmf.runner.world import World
@@ -52,12 +53,21 @@ def metrics() -> dict[str, Metric]:
     return {"frechet": Frechet(features=Counting()), "kernel": Kernel(features=Counting(), subsets=5, subset_size=40)}
 
 
-def score_on(world: World, want: dict[str, Any]) -> None:
-    found = scored(metrics(), images(70, 1), images(101, 2, 30), held_out=images(50, 3), world=world).results
+def score_on(world: World, want: dict[str, Any], reference: Statistics | None = None) -> None:
+    given = stream(images(101, 2, 30), "real noise") if reference is None else reference
+    parts = {name: one for name, one in metrics().items() if name in ("frechet", *([] if reference else ["kernel"]))}
+    named = [Named(name, metric) for name, metric in parts.items()]
+    scoring = Scoring(named, world, 16, reference=given, held_out=stream(images(50, 3), "held-out noise"))
+    found = scoring.score(stream(images(70, 1), "made noise")).results
+    assert len(scoring.reference_statistics()) == int(world.first)
+    if reference is not None:
+        want = {"frechet_counting": want["frechet_counting"]}
+        for name, result in found.items():
+            result["protocol"] |= {k: v for k, v in want[name]["protocol"].items() if k.startswith("reference")}
     assert found.keys() == want.keys()
     for name, result in found.items():  # on every rank
-        assert result["value"] == pytest.approx(want[name]["value"], rel=1e-12), name
-        assert result["held_out"]["value"] == pytest.approx(want[name]["held_out"]["value"], rel=1e-12)
+        assert result["value"] == pytest.approx(want[name]["value"], rel=1e-9), name
+        assert result["held_out"]["value"] == pytest.approx(want[name]["held_out"]["value"], rel=1e-9)
         assert result["protocol"] == want[name]["protocol"] and result["protocol"]["images"] == "70"
 
 
@@ -100,15 +110,36 @@ def nan_on(world: World) -> None:
     assert "of the numbers 3, 17, 40;" in str(found.value)
 
 
-def all_on(world: World, want: dict[str, Any]) -> None:
+def sums_on(world: World) -> None:
+    """Of the same features, whatever the batches were."""
+    f = 3 + torch.randn(500, 5, generator=torch.Generator().manual_seed(0))
+    wholes = []
+    for here, batch in ((ALONE, 500), (world, 7)):
+        metric = Frechet(features=Counting())
+        for numbers in shares(len(f), here, batch):
+            metric.take(f[numbers], real=False, labels=None, index=numbers)
+        wholes.append(reduced(metric, here))
+    alone, whole = wholes
+    assert alone is not None and (whole is None) == (not world.first)
+    for name in alone.states() if whole is not None else ():
+        assert torch.allclose(getattr(whole, name), getattr(alone, name), rtol=1e-12, atol=0), name
+
+
+def all_on(world: World, want: dict[str, Any], reference: Statistics) -> None:
     reduce_on(world, 31)
     reduce_on(world, 5)  # a rank has none
     score_on(world, want)
+    score_on(world, want)  # of what the first has kept, which rank 0 alone reads
+    score_on(world, want, reference)
+    sums_on(world)
     refuse_on(world)
     nan_on(world)
 
 
 def test_three_ranks_are_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     want = scored(metrics(), images(70, 1), images(101, 2, 30), held_out=images(50, 3)).results
+    frechet = Frechet(features=Counting())
+    frechet.update(images(101, 2, 30).images, real=True)
+    reference = frechet.reference_statistics()
     monkeypatch.setenv("DMF_CACHE", str(tmp_path / "other"))  # nothing of the first evaluation is taken
-    on_ranks(3, all_on, want)
+    on_ranks(3, all_on, want, reference)

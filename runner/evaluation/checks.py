@@ -15,7 +15,7 @@ from .streams import Stream
 WAYS = {
     "reference": "there is none; give one",
     "model": "there are only images; score a run",
-    "held_out": "there are none; take a data set that holds some out, with evaluate.held_out: true",
+    "held_out": "there are none; take a data set that holds some out",
 }
 
 

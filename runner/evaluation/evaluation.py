@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...core import Dataset, Statistics
 from ...core.sampler import Watch
 from ...registry import Recipe, UserError
@@ -48,7 +50,14 @@ class Evaluation:
         own = Real(dataset, self.source, recipe.dataset.name)
         # rank 0 first: it downloads the weights that are missing
         metrics = world.first_alone(lambda: [Named(ref.name, part("metric", ref)) for ref in wanted.metrics])
-        self.scoring = Scoring(metrics, world, wanted.batch_size, reference=reference or own, held_out=self._held_out())
+        self.scoring = Scoring(
+            metrics,
+            world,
+            wanted.batch_size,
+            reference=own if reference is None else reference,
+            held_out=self._held_out(metrics),
+            scale=wanted.held_out,
+        )
         try:
             self.scoring.check(dataset.spec, recipe.dataset.name, wanted.images, model=True)
         except UserError as error:
@@ -79,10 +88,11 @@ class Evaluation:
         except NoValue as error:
             raise UserError(f"evaluate.metrics: {error}; {KEPT}") from error
 
-    def _held_out(self) -> Real | None:
-        wanted = self.recipe.evaluate
-        dataset = self.dataset.held_out() if wanted.held_out else None
+    def _held_out(self, metrics: Sequence[Named]) -> Real | None:
+        """The data set's held-out images, where they are wanted, for scale or by a metric, and there are any."""
+        wanted = self.recipe.evaluate.held_out or any("held_out" in one.metric.needs for one in metrics)
+        dataset = self.dataset.held_out() if wanted else None
         if dataset is None:
             return None
         source = source_of(dataset, self.world.device, self.recipe.loading)
-        return Real(dataset, source, f"held-out images of {self.recipe.dataset.name}", wanted.seed)
+        return Real(dataset, source, f"held-out images of {self.recipe.dataset.name}", self.recipe.evaluate.seed)

@@ -56,6 +56,7 @@ class Scoring:
         batch_size: Images at a time on each rank. The batches are the same on any number of ranks.
         reference: What is compared with: images, or statistics alone.
         held_out: Real images that are scored too, for scale, and those of metrics that look at them alone.
+        scale: False scores them for the latter alone.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Scoring:
         *,
         reference: Stream | Statistics | None = None,
         held_out: Stream | None = None,
+        scale: bool = True,
     ) -> None:
         self.metrics, self.world, self.batch_size, self.held_out = tuple(metrics), world, batch_size, held_out
         share_extractors(self.metrics)
@@ -73,7 +75,8 @@ class Scoring:
         self.against = Against(self.metrics, world, reference)
         self.alone = [one for one in self.metrics if "held_out" in one.metric.needs]
         self.seeing = [one for one in self.metrics if "held_out" not in one.metric.needs]
-        self.beside = [one for one in self.metrics if held_out is not None and one.metric.needs <= {"reference"}]
+        beside = scale and held_out is not None
+        self.beside = [one for one in self.metrics if beside and one.metric.needs <= {"reference"}]
         self._scale: Found | None = None  # what the held-out images have in place of generated ones
         self._accepted: list[tuple[DataSpec, int, bool]] = []
         self._said: set[str] = set()
