@@ -163,6 +163,7 @@ class SavedPictures:
                 aside(path).write_bytes(png(image))
                 os.replace(aside(path), path)
             except OSError as error:
+                aside(path).unlink(missing_ok=True)
                 raise LocalError(f"--save-images: {path} cannot be written: {error.strerror}") from None
 
 
