@@ -45,11 +45,9 @@ def test_values_of_another_protocol_are_marked_with_what_differs(two: Path, dmf_
 def test_values_of_one_protocol_stand_beside_each_other_unmarked(two: Path, dmf_command: Command) -> None:
     """What `dmf evaluate` measured of b stands beside what a's recipe measured of a."""
     out = dmf_command("compare", "b", "a")[1]
-    assert table(out, "steps 20") == {
-        "run": ["trained", "images", "fid"],
-        "b": ["12", "500", "11"],
-        "a": ["12", "500", "10 ± 0.5"],
-    }
+    assert "  steps 20:\n" in out
+    rows = table(out, "in other settings")
+    assert rows["b"] == ["12", "500", "11"] and rows["a"] == ["12", "500", "10 ± 0.5"]
     assert out.count("not to be compared") == 1  # in the first table alone
 
 
@@ -64,7 +62,18 @@ def test_another_reference_is_another_setting(workdir: Path, dmf_command: Comman
     make_run(workdir / "runs/a", metrics=results(fid=10.0), evaluations={"0.json": other})
     out = dmf_command("compare", "a")[1]
     assert table(out, "as in the recipe")["a"][-1] == "10"
-    assert table(out, "reference mnist, 10 images")["a"][-1] == "3"
+    assert "reference mnist, 10 images:" in out and table(out, "in other settings")["a"][-1] == "3"
+
+
+def test_points_of_sweeps_are_values_in_other_settings(workdir: Path, dmf_command: Command) -> None:
+    for name, value in (("a", 3.0), ("b", 4.0)):
+        place = make_run(workdir / "runs" / name, metrics=results(fid=10.0)) / "sweeps/points/0123"
+        place.mkdir(parents=True)
+        point = {"point": "steps=5", "results": of(results(fid=value), steps="5"), "better": {"fid": "lower"}}
+        (place / "results.json").write_text(json.dumps(point), encoding="utf-8")
+    out = dmf_command("compare", "a", "b")[1]
+    rows = table(out, "in other settings")
+    assert "  steps 5:\n" in out and rows["a"][-1] == "3" and rows["b"][-1] == "4" and "[1]" not in out
 
 
 def test_runs_of_other_data_are_marked(workdir: Path, dmf_command: Command) -> None:
@@ -121,6 +130,7 @@ def test_a_run_that_never_began(workdir: Path, dmf_command: Command) -> None:
     [
         ("metrics.json", "{", "metrics.json: left out: is no JSON"),
         ("metrics.json", '{"fid": {"value": "1"}}', "metrics.json: left out: no results of an evaluation"),
+        ("sweeps/points/0/results.json", "{}", "sweeps/points/0/results.json: left out: no results"),
         ("evaluation/x.json", "[]", "evaluation/x.json: left out: no results"),
         ("facts.json", "[]", "facts.json: left out"),
         (
@@ -138,7 +148,7 @@ def test_broken_files_are_named_and_the_rest_is_shown(
 ) -> None:
     folder = make_run(workdir / "runs/a", metrics=results(fid=1.0))
     make_run(workdir / "runs/b", metrics=results(fid=2.0))
-    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).parent.mkdir(exist_ok=True, parents=True)
     (folder / name).write_text(text, encoding="utf-8")
     code, out, err = dmf_command("compare", "a", "b", "--html", "c.html")
     assert code == 0 and f"warning: a: {said}" in err

@@ -1,14 +1,14 @@
 """Values of several runs beside each other; those of another protocol than the first one's are marked, with the reason.
 
 Evaluations are laid together by their setting: images, sampler, steps, guidance and what else a command may change. A
-run's own setting is that of its recipe: the first board has each run in its own, further ones have what `dmf evaluate`
-measured in others, with every run that was measured so.
+run's own setting is that of its recipe: the first board has each run in its own, the second what `dmf evaluate` and its
+sweeps measured in others, with every run that was measured so, and marks within each setting.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,12 +71,14 @@ class Row(NamedTuple):
     """A run's values.
 
     Attributes:
+        setting: In which they were measured; empty for that of the recipe.
         run: Its number.
         trained: Steps behind the network that was measured.
         images: How many were made.
         cells: One for each of the board's names.
     """
 
+    setting: str
     run: int
     trained: str
     images: str
@@ -88,9 +90,9 @@ class Board:
     """Values beside each other.
 
     Attributes:
-        title: Which setting.
+        title: Which settings.
         names: Of the values.
-        rows: One for each run that has some.
+        rows: One for each run that has some, of each setting.
         notes: Footnotes, from number 1.
         cautions: What else a reader should know.
     """
@@ -121,11 +123,12 @@ def boards_of(runs: Sequence[Run], names: set[str]) -> list[Board]:
         names: Of the values to show.
     """
     own, others = _sorted(runs, names)
-    found = [_board(OWN, runs, own)] if own else []
     shown = set(map(id, own.values()))
-    for setting, values in others.items():
-        if not {id(value) for value in values.values()} <= shown:
-            found.append(_board(_title(setting, runs), runs, values))
+    news = {key: values for key, values in others.items() if not {id(value) for value in values.values()} <= shown}
+    found = [_board(OWN, runs, {"": own})] if own else []
+    if news:
+        title = "in other settings" if own else "in these settings"
+        found.append(_board(title, runs, {_title(setting, runs): values for setting, values in news.items()}))
     return found
 
 
@@ -197,23 +200,23 @@ def _values(report: Report, names: set[str]) -> dict[str, Value]:
     return {name: Value(results[name], with_spread(name, results), age) for name in shown}
 
 
-def _board(title: str, runs: Sequence[Run], values: Values) -> Board:
-    names = list(dict.fromkeys(name for _, name in values))
-    first = {name: next(k for k in range(len(runs)) if (k, name) in values) for name in names}
-    notes, rows = Notes(), []
+def _board(title: str, runs: Sequence[Run], by_setting: Mapping[str, Values]) -> Board:
+    every = [(k, name, value) for values in by_setting.values() for (k, name), value in values.items()]
+    names = list(dict.fromkeys(name for _, name, _ in every))
+    notes = Notes()
+    rows = [row for setting, values in by_setting.items() for row in _rows(setting, values, names, runs, notes)]
+    said = [f"{runs[k].name}: {caution}" for k, _, value in every for caution in value.result.get("cautions", ())]
+    return Board(title, names, rows, notes.texts(), list(dict.fromkeys(said)))
+
+
+def _rows(setting: str, values: Values, names: Sequence[str], runs: Sequence[Run], notes: Notes) -> Iterator[Row]:
+    """Those of one setting; a value is held against that of the first run that has it."""
+    first = {name: k for k, name in sorted(values, reverse=True)}
     for k in range(len(runs)):
-        some = [values[k, name] for name in names if (k, name) in values]
-        if not some:
-            continue
-        protocol = some[0].result["protocol"]
-        cells = [_cell(values, k, first[name], name, runs, notes) for name in names]
-        rows.append(Row(k, protocol.get("trained_steps", "-"), protocol["images"], cells))
-    cautions = [
-        f"{run.name}: {said}"
-        for k, run in enumerate(runs)
-        for said in dict.fromkeys(c for name in names for c in _cautions(values.get((k, name))))
-    ]
-    return Board(title, names, rows, notes.texts(), cautions)
+        some = [values[k, name].result["protocol"] for name in names if (k, name) in values]
+        if some:
+            cells = [_cell(values, k, first.get(name, k), name, runs, notes) for name in names]
+            yield Row(setting, k, some[0].get("trained_steps", "-"), some[0]["images"], cells)
 
 
 def _cell(values: Values, k: int, first: int, name: str, runs: Sequence[Run], notes: Notes) -> Cell:
@@ -224,8 +227,3 @@ def _cell(values: Values, k: int, first: int, name: str, runs: Sequence[Run], no
     real = value.result.get("held_out")
     held_out = f"{real['value']:.4g} ({real['images']} images)" if real else ""
     return Cell(value.text, notes.mark(runs[k].name, runs[first].name, theirs, own), held_out)
-
-
-def _cautions(value: Value | None) -> Sequence[str]:
-    found: Sequence[str] = value.result.get("cautions", ()) if value else ()
-    return found

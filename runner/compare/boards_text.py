@@ -19,8 +19,7 @@ def values_told(boards: Sequence[Board], runs: Sequence[Run]) -> Iterator[str]:
     """A table for each board, footnotes and cautions beneath."""
     for board in boards:
         yield f"{board.title}:"
-        head = ["run", "trained", "images", *board.names]
-        yield from table([head, *(_row(row, runs) for row in board.rows)])
+        yield from _table(board, runs)
         yield from (f"  [{number}] {printable(note)}" for number, note in enumerate(board.notes, 1))
         yield from (f"  caution: {printable(said)}" for said in board.cautions)
         yield ""
@@ -44,6 +43,19 @@ def recipes_told(lines: Sequence[Line], runs: Sequence[Run]) -> Iterator[str]:
 
 def _line(line: Line) -> list[str]:
     return [line.name, *(short(printable(value), LONG_VALUE) for value in line.values)]
+
+
+def _table(board: Board, runs: Sequence[Run]) -> Iterator[str]:
+    """The rows; those of another setting beneath its name."""
+    head = ["run", "trained", "images", *board.names]
+    lines = list(table([head, *(_row(row, runs) for row in board.rows)]))
+    yield f"  {lines[0]}" if board.rows[0].setting else lines[0]
+    setting = ""
+    for row, line in zip(board.rows, lines[1:], strict=True):
+        if row.setting != setting:
+            setting = row.setting
+            yield f"  {printable(setting)}:"
+        yield f"  {line}" if setting else line
 
 
 def _row(row: Row, runs: Sequence[Run]) -> list[str]:

@@ -60,7 +60,7 @@ def galleries(runs: Sequence[Run], troubles: list[str]) -> list[Gallery]:
     settings = titles(runs)
     by_title: dict[str, list[tuple[int, Path, str]]] = {}
     for k, run in enumerate(runs):
-        for title, path, about in (*_samples(run.folder), *_evaluated(run.folder, settings), *_training(run.folder)):
+        for title, path, about in _files(run.folder, settings):
             by_title.setdefault(title, []).append((k, path, about))
     training = by_title.pop("training images", [])
     for files in by_title.values():
@@ -69,6 +69,15 @@ def galleries(runs: Sequence[Run], troubles: list[str]) -> list[Gallery]:
     ordered = [*by_title.items(), *([("training images", training)] if training else [])]
     found = [Gallery(title, _taken(runs, files, troubles)) for title, files in ordered]
     return [gallery for gallery in found if gallery.pictures]
+
+
+def _files(folder: Path, settings: Mapping[Path, str]) -> Iterator[File]:
+    yield from _samples(folder)
+    yield from _evaluated(folder, settings)
+    for path in sorted((folder / "sweeps").glob("*/plot.png"), key=lambda path: path.stat().st_mtime):
+        yield "sweeps", path, ""
+    if (folder / "data.png").exists():
+        yield "training images", folder / "data.png", ""
 
 
 def _samples(folder: Path) -> Iterator[File]:
@@ -94,11 +103,6 @@ def _evaluated(folder: Path, settings: Mapping[Path, str]) -> Iterator[File]:
             yield f"evaluation: {path.stem}", path, ""
     for name, path in while_training.items():
         yield f"evaluation: {name}", path, f"while training, step {_step(path):,}"
-
-
-def _training(folder: Path) -> Iterator[File]:
-    if (folder / "data.png").exists():
-        yield "training images", folder / "data.png", ""
 
 
 def _step(path: Path) -> int:

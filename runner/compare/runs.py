@@ -66,7 +66,7 @@ class Run:
         facts: What it was made of and on, by name; empty of one that never began.
         history: A column for each logged value, (points,), NaN where there is none; ``images_seen`` is one of them.
         points: Evaluations while training went on, in order.
-        reports: Evaluations of the trained network, the recipe's own first.
+        reports: Evaluations of the trained network, the recipe's own first, points of sweeps last.
         troubles: What could not be read, a sentence each.
     """
 
@@ -192,12 +192,15 @@ def _number(value: Any) -> float:
 
 
 def _reports(folder: RunFolder, troubles: list[str]) -> list[Report]:
+    points = sorted((folder.path / "sweeps" / "points").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
     found = []
-    for file in (folder.metrics, *sorted((folder.path / "evaluation").glob("*.json"))):
+    for file in (folder.metrics, *sorted((folder.path / "evaluation").glob("*.json")), *points):
         shown = str(file.relative_to(folder.path))
         results = _json(file, troubles, shown)
         if results is None:
             continue
+        if file in points and isinstance(results, dict):
+            results = results.get("results")
         if problem := _problem(results):
             troubles.append(f"{shown}: left out: no results of an evaluation: {problem}")
         else:
