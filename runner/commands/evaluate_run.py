@@ -48,20 +48,29 @@ def score_run(args: argparse.Namespace) -> int:
 
 def _score(args: argparse.Namespace, folder: RunFolder, recipe: Recipe, world: World) -> None:
     evaluation, trained, guide = _prepared(args, folder, recipe, world)
+    if args.sweep is not None:
+        from ..evaluation.sweep import Asked, sweep
+
+        track, best, file = not args.no_track, args.write_best, args.json
+        asked = Asked(args.sweep, recipe_overrides(args), args.repeats or 1, best, file, track, _also(args))
+        sweep(asked, folder, evaluation, trained, world)
+        return
     first = FirstImages(evaluation.dataset.spec, world)
     with ExitStack() as stack:
-        takers, kept = [first.take], None
+        # metrics of held-out images alone need no sample, and then none is made for the sheet's sake
+        wanted = evaluation.scoring.seeing or args.save_images is not None
+        takers, kept = [first.take] if wanted else [], None
         if args.save_images is not None:
             images, spec = recipe.evaluate.images, evaluation.dataset.spec
             kept = stack.enter_context(saving(args.save_images, images, spec, world))
             takers.append(kept.take)
-        scored = evaluation.run(trained, guide, on_shown=each_of(takers))
+        scored = evaluation.run(trained, guide, on_shown=each_of(takers) if takers else None)
         if kept is not None:
             log.info("images: %s", kept.finish())
     found = [scored.results]
     for seeded in _of_further_seeds(recipe, args.repeats or 1):
         found.append(evaluation.run(trained, guide, recipe=seeded).results)
-    results, sheet = repeated(found), first.sheet()
+    results, sheet = repeated(found), first.sheet() if takers else None
     with tracked(folder, recipe, world, wanted=not args.no_track, also=_also(args)) as told:
         if world.first:
             pictures = scored.pictures | ({} if sheet is None else {"grid": sheet})
@@ -124,7 +133,8 @@ def _report(
     place, before = (args.pictures, "") if args.pictures is not None else (home, f"{name}-")
     written = write_pictures(pictures, place, before)
     log.info("%s\nvalues and protocols: %s", table(results), ", ".join(map(str, files)))
-    log.info("pictures: %s", ", ".join(map(str, written.values())))
+    if written:
+        log.info("pictures: %s", ", ".join(map(str, written.values())))
     told.metrics(step, results)
     for picture, image in pictures.items():
         told.picture(picture, image)
