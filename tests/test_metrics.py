@@ -1,16 +1,20 @@
 """Fréchet and kernel distance: against torch-fidelity and closed forms, and over batches and ranks."""
 
+import copy
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
+import neighbours_kit
 import pytest
 import torch
+from neighbours_kit import Given
 from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
-from dmf.core import DataSpec, FeatureExtractor, Metric
+from dmf.core import DataSpec, FeatureExtractor, Metric, Statistics
 from dmf.plugins.datasets.digits import Digits
 from dmf.plugins.features.digits import DigitFeatures
 from dmf.plugins.metrics.frechet import Frechet, frechet_distance
@@ -168,10 +172,156 @@ def test_frechet_is_symmetric_and_zero_of_itself_also_when_singular() -> None:
     zero = torch.zeros(12, dtype=torch.float64)
     full, thin = spd(12, 12, 1), spd(12, 5, 2)
     there, back = frechet_distance(zero, full, zero, thin), frechet_distance(zero, thin, zero, full)
-    assert there == pytest.approx(back, rel=1e-7) and there > 1
+    assert there == pytest.approx(back, rel=1e-9) and there > 1
     for cov in (full, thin):
-        assert 0 <= frechet_distance(zero, cov, zero, cov) < 1e-6 * float(cov.trace())
+        assert 0 <= frechet_distance(zero, cov, zero, cov) < 1e-9
     assert not math.isnan(frechet_distance(zero, thin - 1e-13 * torch.eye(12).double(), zero, full))
+
+
+@pytest.mark.parametrize("rank", [3, 40, 60])
+def test_frechet_of_commuting_covariances_that_are_singular(rank: int) -> None:
+    """Dimensions that only one side has, that both have, that none has: sum (sqrt a - sqrt b)^2, to 1e-9."""
+    draw = torch.Generator().manual_seed(rank)
+    turn = torch.linalg.qr(torch.randn(60, 60, dtype=torch.float64, generator=draw))[0]
+    a, b = (10 ** (3 * torch.rand(60, dtype=torch.float64, generator=draw)) for _ in range(2))
+    a[rank:], b[: rank // 3] = 0, 0
+    mu = torch.zeros(60, dtype=torch.float64)
+    got = frechet_distance(mu, turn @ a.diag() @ turn.T, mu, turn @ b.diag() @ turn.T)
+    assert got == pytest.approx(float((a.sqrt() - b.sqrt()).square().sum()), rel=1e-9)
+
+
+def fed_features(kind: type[Metric], made: Tensor, real: Tensor, batch: int = 13) -> Metric:
+    metric = kind(features=Given(made.shape[1]))  # type: ignore[call-arg]
+    return neighbours_kit.fed(metric, made, real, batch)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("n", "dim"), [(400, 30), (40, 60), (61, 60), (60, 60)])
+def test_frechet_of_features_is_torch_fidelitys(n: int, dim: int) -> None:
+    """Also of fewer images than features, where theirs takes the eigenvalues of a singular product."""
+    mix = torch.randn(dim, dim, generator=torch.Generator().manual_seed(0)) / dim**0.5
+    made, real = neighbours_kit.normal(n, dim, 1) @ mix, 1.1 * neighbours_kit.normal(n + 20, dim, 2, 0.1) @ mix
+    want = fid_statistics_to_metric(*(fid_features_to_statistics(f.double()) for f in (made, real)), False)
+    assert fed_features(Frechet, made, real).compute() == {
+        "frechet_given": pytest.approx(want[KEY_METRIC_FID], rel=1e-6)
+    }
+
+
+@pytest.mark.parametrize("away", [0.0, 100.0, 10_000.0])
+def test_frechet_with_a_mean_that_is_large_against_the_spread(away: float) -> None:
+    """Of sums, beside two passes over the same features."""
+    made, real = (1 + 0.1 * s + neighbours_kit.normal(500, 8, s, away) for s in (1, 2))
+    metric: Any = fed_features(Frechet, made, real)
+    mean, cov = metric.reference_statistics().mu, metric.reference_statistics().sigma
+    assert torch.allclose(mean, real.double().mean(0), rtol=1e-14)
+    worst = float((cov - real.double().T.cov()).abs().max())
+    rounding = torch.finfo(torch.float32).eps * max(away, 1) / 4  # of a feature; its variance is what is lost anyway
+    assert worst < rounding**2
+
+
+def test_frechet_equal_sets_are_at_no_distance() -> None:
+    for n, dim in ((300, 20), (15, 20)):
+        f = 5 * neighbours_kit.normal(n, dim, 1, 3.0)
+        value = fed_features(Frechet, f, f).compute()["frechet_given"]
+        assert 0 <= value < 1e-9
+
+
+def test_frechet_refuses_what_is_not_finite() -> None:
+    made = neighbours_kit.normal(30, 4, 1)
+    made[3, 2] = float("inf")
+    with pytest.raises(ValueError, match="`given` of the generated images are not all finite"):
+        fed_features(Frechet, made, neighbours_kit.normal(30, 4, 2)).compute()
+
+
+def test_frechet_takes_statistics_in_place_of_images() -> None:
+    made, real = neighbours_kit.normal(50, 6, 1), 2 * neighbours_kit.normal(70, 6, 2)
+    whole: Any = fed_features(Frechet, made, real)
+    kept = whole.reference_statistics()
+    assert kept.images == 70 and kept.about["layer"] == "given"
+    assert torch.allclose(kept.sigma, real.double().T.cov(), rtol=1e-12)
+    alone: Any = fed_features(Frechet, made, real[:0])
+    alone.take_reference(kept)
+    assert alone.compute() == whole.compute()
+    with pytest.raises(ValueError, match="5 features, and these are 6"):
+        alone.take_reference(Statistics(torch.zeros(5).double(), torch.eye(5).double()))
+    alone.reset()
+    with pytest.raises(ValueError, match="got 0"):
+        alone.compute()
+
+
+def test_a_metric_of_images_takes_no_statistics() -> None:
+    with pytest.raises(ValueError, match=r"Kernel needs the reference's images, and x\.npz holds mean and covariance"):
+        make(Kernel).take_reference(Statistics(torch.zeros(4), torch.eye(4), name="x.npz"))
+
+
+# rows
+
+
+def test_rows_grow_without_being_copied_and_become_one_tensor_when_read() -> None:
+    metric: Any = make(Kernel)
+    for part in torch.split(torch.arange(40), 8):
+        metric.append("made", torch.full((8, 4), float(part[0])), part.flip(0))
+    held = metric._batches["made"]
+    assert len(held) == 5 and held[0].data_ptr() != held[1].data_ptr()
+    assert metric.made.shape == (40, 4) and metric.made[8:16].eq(8).all() and "made" not in metric._batches
+    assert metric.made is metric.made and metric.count("made") == 40
+    assert metric.made_index[:8].tolist() == list(range(7, -1, -1))
+    metric.append("made", torch.zeros(2, 4), None)
+    assert metric.made_index[-2:].tolist() == [40, 41] and len(metric.made) == 42
+    with pytest.raises(AttributeError, match="Kernel has no 'mode'"):
+        metric.mode  # noqa: B018
+
+
+def test_rows_do_not_change_with_what_they_came_in() -> None:
+    metric: Any = make(Kernel)
+    f, index = torch.ones(3, 4), torch.arange(3)
+    metric.append("made", f, index)
+    f.zero_()
+    index.zero_()
+    assert metric.made.eq(1).all() and metric.made_index.tolist() == [0, 1, 2]
+
+
+def test_rows_have_the_shape_they_were_declared_with() -> None:
+    with pytest.raises(ValueError, match=r"Kernel: rows of shape \(5,\) for the state `made`.* declared with \(4,\)"):
+        make(Kernel).append("made", torch.zeros(2, 5), None)
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("read", [False, True])
+def test_a_copy_shares_rows_and_goes_on_by_itself(how: Any, read: bool) -> None:
+    first: Any = make(Kernel)
+    for seed in (1, 2):
+        first.update(pictures(20, seed), real=True)
+    if read:
+        assert len(first.real) == 40
+    second: Any = how(first)
+    second.update(pictures(5, 3), real=True)
+    first.update(pictures(7, 4), real=True)
+    shared = [one.data_ptr() for one in first._batches["real"]]
+    assert [one.data_ptr() for one in second._batches["real"]][:-1] == shared[:-1]
+    assert (len(first.real), len(second.real)) == (47, 45)
+    assert second.features is first.features
+    assert torch.equal(first.real[:40], second.real[:40])
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy])
+def test_a_copy_of_sums_goes_on_by_itself(how: Any) -> None:
+    first: Any = make(Frechet)
+    for real in (True, False):
+        first.update(pictures(20, 1 + real), real=real)
+    before = first.compute()
+    second = how(first)
+    second.update(pictures(20, 9, low=200))
+    assert first.compute() == before != second.compute()
+
+
+def test_many_rows_take_time_for_each_batch_alone() -> None:
+    """50,000 batches of one: joined at each, they would be copied 1.25 billion times."""
+    metric: Any = make(Kernel)
+    row, index = torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64)
+    count = 50_000 if os.environ.get("DMF_FULL") else 10_000
+    for _ in range(count):
+        metric.append("made", row, index)
+    assert len(metric._batches["made"]) == count and len(metric.made) == count
 
 
 def test_frechet_says_that_images_are_few() -> None:

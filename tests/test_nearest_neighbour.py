@@ -1,0 +1,144 @@
+"""Nearest neighbours: distances by hand, copies, any order and ranks; the picture shows what the numbers say."""
+
+from typing import Any
+
+import pytest
+import torch
+from neighbours_kit import Given, distances
+from torch import Tensor
+
+from dmf.core import DataSpec, FeatureMetric
+from dmf.files.sheets import sheet
+from dmf.plugins.metrics.nearest_neighbour import NearestNeighbour
+from dmf.testing.metrics import merged
+
+SPEC = DataSpec((1, 4, 4))
+
+
+def pictures(n: int, seed: int) -> Tensor:
+    return torch.randint(256, (n, 1, 4, 4), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def seen(metric: FeatureMetric, made: Tensor, real: Tensor, rank: int = 0, ranks: int = 1) -> Any:
+    metric.check(SPEC, len(made))
+    for images, side in ((real, True), (made, False)):
+        for index in torch.split(torch.arange(rank, len(images), ranks), 7):
+            metric.update(images[index], real=side, index=index)
+    return metric
+
+
+def test_distances_are_of_pixels_from_0_to_1() -> None:
+    made, real = pictures(30, 1), pictures(90, 2)
+    got = seen(NearestNeighbour(images=20), made, real).compute()
+    apart = distances(made[:20].flatten(1), real.flatten(1)).min(1).values.sqrt() / 255
+    assert got == {
+        "nearest_pixels_median": pytest.approx(float(apart.quantile(0.5)), rel=1e-12),
+        "nearest_pixels_least": pytest.approx(float(apart.min()), rel=1e-12),
+        "nearest_pixels_copies": 0.0,
+    }
+    assert got["nearest_pixels_median"] > got["nearest_pixels_least"] > 0.3
+
+
+def test_copies_are_found() -> None:
+    made, real = pictures(16, 1), pictures(90, 2)
+    made[3], made[7] = real[80], real[2]
+    made[9] = real[5] ^ 1  # next to a copy
+    got = seen(NearestNeighbour(), made, real).compute()
+    assert got["nearest_pixels_copies"] == 2 / 16 and got["nearest_pixels_least"] == 0
+    assert seen(NearestNeighbour(images=3), made, real).compute()["nearest_pixels_copies"] == 0  # not among the first
+
+
+def test_pixels_take_a_byte_each_and_only_the_first_samples_are_kept() -> None:
+    metric = seen(NearestNeighbour(images=5), pictures(30, 1), pictures(90, 2))
+    assert metric.real.dtype == metric.made.dtype == torch.uint8
+    assert (len(metric.real), len(metric.made), len(metric.shown)) == (90, 5, 5)
+    assert metric.made_index.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_ranks_and_order_do_not_matter() -> None:
+    """Also where a rank has none of the first samples."""
+    made, real = pictures(30, 1), pictures(90, 2)
+    whole = seen(NearestNeighbour(images=2), made, real)
+    ranks = [seen(NearestNeighbour(images=2), made, real, rank, 4) for rank in range(4)]
+    assert len(ranks[3].made) == 0 and ranks[3].made.shape[1:] == whole.made.shape[1:]
+    assert ranks[3].shown.shape[1:] == whole.shown.shape[1:]  # or ranks could not exchange them
+    together = merged(*ranks)
+    assert together.compute() == whole.compute()
+    sheets = [one.pictures(lambda numbers: real[numbers])["nearest_pixels"] for one in (together, whole)]
+    assert torch.equal(*sheets)
+
+
+def test_without_numbers_they_come_in_order() -> None:
+    made, real = pictures(30, 1), pictures(90, 2)
+    metric = NearestNeighbour(images=9)
+    metric.update(real, real=True)
+    for some in torch.split(made, 4):
+        metric.update(some)
+    assert metric.compute() == seen(NearestNeighbour(images=9), made, real).compute()
+
+
+def test_on_features() -> None:
+    made, real = torch.rand(10, 3), torch.rand(40, 3)
+    metric: Any = NearestNeighbour(features=Given(3), images=6)
+    metric.check(SPEC, 10)
+    metric.update(pictures(40, 2), real=True, features={"given": real})
+    metric.update(pictures(10, 1), features={"given": made})
+    apart = distances(made[:6], real).min(1).values.sqrt()
+    got = metric.compute()
+    assert got["nearest_given_median"] == pytest.approx(float(apart.quantile(0.5)), rel=1e-12)
+    assert metric.made.dtype == torch.float32 and len(metric.shown) == 6
+    assert "nearest_given" in metric.pictures(lambda numbers: pictures(40, 2)[numbers])
+
+
+def test_the_picture_has_a_row_a_sample_the_nearest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, real = pictures(16, 1), pictures(90, 2)
+    made[3], made[5] = real[80], real[2] ^ 1
+    drawn: dict[str, Any] = {}
+
+    def watch(images: Tensor, columns: int, captions: list[str]) -> Tensor:
+        drawn.update(images=images, columns=columns, captions=captions)
+        return sheet(images, columns, captions=captions)
+
+    monkeypatch.setattr("dmf.plugins.metrics.nearest_neighbour.sheet", watch)
+    found = seen(NearestNeighbour(k=2), made, real).pictures(lambda numbers: real[numbers])
+    assert drawn["columns"] == 3 and len(drawn["images"]) == len(drawn["captions"]) == 16 * 3
+    assert drawn["captions"][:2] == ["sample 3", "0"] and drawn["captions"][3:5] == ["sample 5", f"{4 / 255:.3g}"]
+    rows = drawn["images"].reshape(16, 3, 1, 4, 4)
+    order = [int(text.split()[1]) for text in drawn["captions"][::3]]
+    assert torch.equal(rows[:, 0], made[order]) and sorted(order) == list(range(16))
+    near = distances(made[order].flatten(1), real.flatten(1)).sort(1).indices[:, :2]
+    assert torch.equal(rows[:, 1:], real[near])
+    assert found["nearest_pixels"].dtype == torch.uint8 and found["nearest_pixels"].shape[0] == 3
+
+
+def test_captions_stand_below_each_image() -> None:
+    cells = torch.zeros(4, 1, 48, 48, dtype=torch.uint8)
+    plain, told = sheet(cells, 2), sheet(cells, 2, captions=["a", "b", "", "d"])
+    assert told.shape[1] > plain.shape[1] and told.shape[2] == plain.shape[2]
+    below = told[0, 4 + 48 : 4 + 48 + 14]
+    assert (below[:, 4:52] < 128).any() and (below[:, 56:104] < 128).any()
+    second = told[0, 4 + 68 + 48 : 4 + 68 + 48 + 14]
+    assert not (second[:, 4:52] < 128).any() and (second[:, 56:104] < 128).any()
+
+
+def test_what_it_refuses() -> None:
+    metric = NearestNeighbour(k=5)
+    assert metric.least_reference == 5
+    with pytest.raises(ValueError, match="at least 1 image"):
+        metric.check(SPEC, 0)
+    with pytest.raises(ValueError, match="at least 1 generated image and 5 of the reference; got 0 and 0"):
+        metric.compute()
+
+
+def test_asked_again_it_keeps_what_it_has_seen() -> None:
+    """One evaluation scores several sets against one reference."""
+    made, real = pictures(16, 1), pictures(90, 2)
+    metric = seen(NearestNeighbour(), made, real)
+    values = metric.compute()
+    metric.check(SPEC, 99)
+    assert metric.compute() == values
+
+
+def test_pixels_are_not_worth_a_cache() -> None:
+    assert NearestNeighbour().reference_key() == {}
+    assert NearestNeighbour(features=Given(3)).reference_key()["states"] == "rows of nearest_neighbour"

@@ -1,0 +1,171 @@
+"""Precision and recall: torch-fidelity's, the paper's definition by brute force, ties, duplicates, size of blocks."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from neighbours_kit import Given, distances, fed, normal, radii
+from torch import Tensor
+from torch_fidelity.metric_prc import prc_features_to_metric
+
+from dmf.core import DataSpec, neighbours
+from dmf.core.neighbours import in_balls, nearest
+from dmf.plugins.metrics.precision_recall import PrecisionRecall
+
+FULL = bool(os.environ.get("DMF_FULL"))
+SPEC = DataSpec((1, 8, 8))
+
+
+def values(made: Tensor, real: Tensor, k: int = 3) -> tuple[float, float]:
+    found = fed(PrecisionRecall(features=Given(made.shape[1]), k=k), made, real).compute()
+    assert list(found) == ["precision_given", "recall_given"]
+    precision, recall = found.values()
+    return precision, recall
+
+
+def by_definition(made: Tensor, real: Tensor, k: int) -> tuple[float, float]:
+    """Kynkäänniemi et al. 2019, equations 1 and 2, in one line each."""
+    apart = distances(made, real)
+    precision = (apart <= radii(real, k)[None]).any(1).double().mean()
+    recall = (apart <= radii(made, k)[:, None]).any(0).double().mean()
+    return float(precision), float(recall)
+
+
+@pytest.mark.parametrize(
+    ("dim", "k", "wider", "away"), [(2, 3, 1.3, 0.5), (8, 3, 1.3, 0.3), (64, 5, 1.05, 0.1), (8, 1, 1.3, 100.0)]
+)
+def test_it_is_torch_fidelitys(dim: int, k: int, wider: float, away: float) -> None:
+    made, real = normal(400, dim, 1), wider * normal(500, dim, 2, away)
+    want = prc_features_to_metric(
+        made.double(), real.double(), prc_neighborhood=k, prc_batch_size=10000, save_cpu_ram=False, verbose=False
+    )
+    got = values(made, real, k)
+    assert got == (pytest.approx(want["precision"], abs=1e-6), pytest.approx(want["recall"], abs=1e-6))
+    if away < 1:
+        assert min(got) > 0.02 and max(got) < 1 and got[0] != got[1]
+
+
+def test_whole_numbers_have_ties() -> None:
+    """Integers in few dimensions: most distances are equal to a radius, and float64 has them without rounding."""
+    made, real = (2 * normal(300, 3, 1)).round(), (2 * normal(400, 3, 2)).round()
+    assert values(made, real) == by_definition(made, real, 3)
+    on_the_surface = distances(made, real) == radii(real, 3)[None]
+    assert on_the_surface.sum() > 1000
+
+
+def test_far_from_zero_nothing_is_lost() -> None:
+    """|a|^2 + |b|^2 - 2ab about 0 would lose all digits here."""
+    made, real = normal(200, 16, 1, 1000.0), normal(250, 16, 2, 1000.1)
+    assert values(made, real) == by_definition(made, real, 3)
+
+
+def test_duplicates_are_neighbours() -> None:
+    """Four equal real images have radius 0: a ball that holds a copy of them and nothing else."""
+    real = torch.cat([torch.zeros(4, 2), torch.tensor([[10.0, 0], [11, 0], [12, 0], [13, 0]])])
+    made = torch.tensor([[0.0, 0], [0, 1e-3], [11, 0.5], [50, 50]])
+    assert values(made, real)[0] == 0.5
+    assert values(real, real) == (1.0, 1.0)
+
+
+def test_a_sample_of_part_of_the_images_has_precision_and_no_recall() -> None:
+    real = torch.cat([normal(300, 4, 1), normal(300, 4, 2, 20.0)])
+    precision, recall = values(normal(300, 4, 3), real)
+    assert precision > 0.8 and recall < 0.5
+
+
+@pytest.mark.parametrize(("queries", "rows"), [(7, 11), (64, 1000), (1000, 64)])
+def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch, queries: int, rows: int) -> None:
+    made, real = normal(150, 6, 1), normal(170, 6, 2)
+    made[3], real[5] = real[9], real[7]
+    want = (
+        nearest(made, real, 4),
+        in_balls(made, real, radii(made, 3), radii(real, 3)),
+        nearest(real, real, 2, others=True),
+    )
+    monkeypatch.setattr(neighbours, "QUERIES", queries)
+    monkeypatch.setattr(neighbours, "ROWS", rows)
+    ticks: list[int] = []
+    got = (
+        nearest(made, real, 4, tick=ticks.append),
+        in_balls(made, real, radii(made, 3), radii(real, 3), tick=ticks.append),
+        nearest(real, real, 2, others=True),
+    )
+    for ours, theirs in zip(got, want, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))  # type: ignore[arg-type]
+    assert sum(ticks) == 2 * len(made)
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_a_training_with_less_precise_products_changes_nothing(precision: str) -> None:
+    made, real = normal(300, 32, 1), normal(300, 32, 2)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        assert values(made, real) == by_definition(made, real, 3)
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_nearest_rows() -> None:
+    a, b = normal(50, 5, 1), normal(60, 5, 2)
+    near, want = nearest(a, b, 3), distances(a, b).sort(1)
+    assert torch.equal(near.squared, want.values[:, :3]) and torch.equal(near.numbers, want.indices[:, :3])
+    with pytest.raises(ValueError, match="60 nearest of 59 rows cannot be had"):
+        nearest(b, b, 60, others=True)
+
+
+def test_what_it_refuses() -> None:
+    metric = PrecisionRecall(features=Given(4), k=3)
+    assert metric.least_reference == 4
+    with pytest.raises(ValueError, match=r"at least 4 images; got 3: write evaluate.images: 4 or more"):
+        metric.check(SPEC, 3)
+    with pytest.raises(ValueError, match="at least 4 images on either side; got 5 generated, 3 reference"):
+        fed(metric, normal(5, 4, 1), normal(3, 4, 2)).compute()
+    spoilt = normal(5, 4, 1)
+    spoilt[2, 1] = float("nan")
+    metric.reset()
+    with pytest.raises(ValueError, match="`given` of 1 of 5 generated images are not finite"):
+        fed(metric, spoilt, normal(5, 4, 2)).compute()
+
+
+def test_rows_are_kept_once_for_all_metrics_of_an_extractor() -> None:
+    from dmf.plugins.metrics.density_coverage import DensityCoverage
+    from dmf.plugins.metrics.kernel import Kernel
+
+    keys = [kind(features=Given(4)).reference_key() for kind in (PrecisionRecall, DensityCoverage, Kernel)]
+    assert keys[0] == keys[1] == keys[2] == PrecisionRecall(features=Given(4), k=7).reference_key()
+    assert PrecisionRecall(features=Given(4), k=7).protocol()["k"] == "7"
+
+
+MEASURE = """
+import resource, sys, torch
+sys.path.insert(0, {tests!r})
+from neighbours_kit import Given
+from dmf.plugins.metrics.precision_recall import PrecisionRecall
+from dmf.core import neighbours
+count, dim = {count}, {dim}
+if count < 50_000:  # blocks that are small beside all pairs
+    neighbours.QUERIES, neighbours.ROWS, neighbours.EXACT_NUMBERS = 256, 2048, 1 << 19
+metric = PrecisionRecall(features=Given(dim))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for side in (True, False):
+    for start in range(0, count, 500):
+        rows = torch.randn(500, dim)
+        metric.update(rows, real=side, index=torch.arange(start, start + 500), features={{"given": rows}})
+assert 0 < metric.compute()["precision_given"] <= 1
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_the_rows_and_some_blocks() -> None:
+    """All pairs at once would take 256 MB here, and 10 GB of 50,000 features on either side."""
+    count, dim = (50_000, 2048) if FULL else (8_000, 16)
+    code = MEASURE.format(tests=os.path.dirname(__file__), count=count, dim=dim)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    unit = 1 if sys.platform == "darwin" else 1024
+    grown, rows = int(done.stdout) * unit, 2 * count * dim * 4
+    assert grown < (8e9 if FULL else 2 * rows + 120e6)
