@@ -108,6 +108,17 @@ def test_what_depends_on_a_model_is_not_kept() -> None:
     assert scoring.score(stream(images(40, 1))).results == one and not kept()
 
 
+def test_a_metric_without_a_key_has_nothing_kept() -> None:
+    class Keyless(Kernel):
+        def reference_key(self) -> dict[str, str]:
+            return {}
+
+    for _ in range(2):
+        parts: dict[str, Metric] = {name: Keyless(features=Counting(), layer=name) for name in ("first", "second")}
+        assert evaluate(parts=parts)[1] == 50
+    assert not kept()
+
+
 def test_a_damaged_file_is_told_and_made_anew(caplog: pytest.LogCaptureFixture) -> None:
     first, _ = evaluate()
     for path in kept():
