@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,17 +18,26 @@ def exactly(device: torch.device) -> Iterator[None]:
     Args:
         device: Where the network is.
     """
-    allowed = cuda.matmul.allow_tf32
-    cuda.matmul.allow_tf32 = False
-    kept = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
-    try:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False), cudnn.flags(**kept, allow_tf32=False):
-            yield
-    finally:
-        cuda.matmul.allow_tf32 = allowed
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), ExitStack() as after:
+        if device.type == "cuda":
+            for place, name, plain in _switches():
+                after.callback(setattr, place, name, getattr(place, name))
+                setattr(place, name, plain)
+        yield
 
 
 def moved(network: nn.Module, device: torch.device) -> None:
     """Move a network; weights that are moved in inference mode could not be moved again outside it."""
     with torch.inference_mode(False):
         network.to(device)
+
+
+def _switches() -> list[tuple[Any, str, object]]:
+    """What turns TF32 off: (object, attribute, value).
+
+    Since torch 2.9 there are others, one for each operation, and where somebody has set one of them the old ones raise.
+    """
+    convolutions = getattr(cudnn, "conv", None)
+    if convolutions is None:
+        return [(cudnn, "allow_tf32", False), (cuda.matmul, "allow_tf32", False)]
+    return [(convolutions, "fp32_precision", "ieee"), (cuda.matmul, "fp32_precision", "ieee")]

@@ -2,7 +2,7 @@
 
 Source: Szegedy et al. 2015, "Rethinking the Inception Architecture" (arXiv 1512.00567), the TensorFlow weights of
 2015-12-05 that Heusel et al. 2017 (arXiv 1706.08500) use, as converted by torch-fidelity (Obukhov et al. 2020); the
-spatial layer is that of Nash et al. 2021 (arXiv 2103.03841), section 5. Cost: about 12 GFLOP an image.
+spatial layer is that of Nash et al. 2021 (arXiv 2103.03841). Cost: about 12 GFLOP an image.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The spatial Fréchet distance, sFID: the Fréchet distance on Inception features that are not pooled over the image.
 
-Source: Nash et al. 2021, "Generating Images with Sparse Representations" (arXiv 2103.03841), section 5: the first 7
+Source: Nash et al. 2021, "Generating Images with Sparse Representations" (arXiv 2103.03841): the first 7
 channels of mixed_6/conv, 17 x 17 each, 2023 features. The evaluator of Dhariwal & Nichol 2021 (arXiv 2105.05233) has
 the same; the order of the features does not change the distance.
 """
