@@ -114,7 +114,8 @@ def _chart(title: str, there: dict[int, tuple[Floats, Floats]], notes: list[str]
     end = max(float(x[-1]) for x, _ in there.values()) or 1.0
     curves = {k: thinned(x, y, end) for k, (x, y) in there.items()}
     across = Axis(0.0, end)
-    if (most := max(curve.each for curve in curves.values())) > 1:
+    most = max(curve.each for curve in curves.values())
+    if most > 1 and any(np.any(curve.greatest > curve.least) for curve in curves.values()):
         notes = [*notes, f"A line has the mean of up to {most:,} points, the band their least and greatest."]
     faces = [face for log in (False, True) if (face := _face(curves, across, log, dots)) is not None]
     table = [(k, told(_last(y)), told(np.nanmin(y)), told(np.nanmax(y))) for k, (_, y) in there.items()]
