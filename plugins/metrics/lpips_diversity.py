@@ -113,7 +113,7 @@ class LpipsDiversity(Metric):
                 "than two images is left out of lpips_diversity_within"
             )
         if self.resize is not None and min(spec.shape[1:]) < self.resize:
-            said.append("lpips_diversity saw enlarged images; its values compare with those of the same resize alone")
+            said.append("the network saw enlarged images; values compare with those of the same resize alone")
         return said
 
     def protocol(self) -> dict[str, str]:
