@@ -53,7 +53,7 @@ def sampler_words(own: SamplerRef, now: SamplerRef) -> list[str]:
 def guidance_word(guidance: PartRef) -> str:
     """The scale of plain guidance, else the guidance as it would be called."""
     scale = guidance.options.get("scale")
-    return str(scale) if guidance.name == "cfg" and not isinstance(scale, list | tuple) else called(guidance)
+    return f"{scale:g}" if guidance.name == "cfg" and isinstance(scale, int | float) else called(guidance)
 
 
 def _part_words(kind: str, own: PartRef, now: PartRef) -> list[str]:

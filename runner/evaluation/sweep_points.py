@@ -55,7 +55,7 @@ def axes(words: Sequence[str]) -> dict[str, list[str]]:
         if key not in KEYS and not re.fullmatch(r"sampler(\.\w+)+", key):
             raise UserError(
                 f"--sweep {word}: {key!r} cannot be swept; give {', '.join(KEYS)}, or an option, as in "
-                "sampler.churn=0,10"
+                "sampler.churn=0,10; what holds for all points stands before --sweep"
             )
         values = [value.strip() for value in _split(text)]
         if key in found or not all(values) or len(set(values)) < len(values):
