@@ -23,6 +23,7 @@ from .conditions import check_guidance, conditions
 from .console import TaskProgress, log
 from .evaluation import Evaluation, Trained, table
 from .evaluation.during import During
+from .evaluation.first_images import scored_with_grid, told_as
 from .facts import check_codec, run_facts
 from .feed import Feed, source_of
 from .folder import RunFolder
@@ -223,15 +224,14 @@ def stopping(session: Session) -> Watch:
 
 def score(session: Session, evaluation: Evaluation, trained: Trained) -> None:
     """Evaluate, write ``metrics.json``, tell the hooks, show the table."""
-    scored = evaluation.run(trained, reference_of(session, trained.model, trained.step))
-    results = scored.results
+    results, pictures = scored_with_grid(evaluation, trained, reference_of(session, trained.model, trained.step))
     if session.world.first:
         write_json(session.files.metrics, results)
         session.hooks.call("dmf_metrics", run=session, step=trained.step, results=results)
         session.wrote(session.files.metrics)
-        for name, picture in scored.pictures.items():
+        for name, picture in pictures.items():
             save_png(picture, session.folder / "evaluation" / f"{name}.png")
-            session.hooks.call("dmf_images", run=session, step=trained.step, name=name, images=picture)
+            session.hooks.call("dmf_images", run=session, step=trained.step, name=told_as(name), images=picture)
         log.info("%s\nprotocol and values: %s", table(results), session.files.metrics)
 
 

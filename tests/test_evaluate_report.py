@@ -87,6 +87,7 @@ def test_a_run_keeps_its_reports_apart_by_protocol(tiny: Path, dmf_command: Comm
     code, _, err = dmf_command("run", tiny, f"evaluate={{images: 70, metrics: {METRICS}}}")
     assert code == 0, err
     own = read("runs/tiny/metrics.json")
+    assert Path("runs/tiny/evaluation/grid.png").exists()
     code, out, err = dmf_command("evaluate", "tiny", "--json", "a.json", "--no-track")
     assert code == 0 and "held-out real" in out, err
     a, home = read("a.json"), Path("runs/tiny/evaluation")

@@ -17,7 +17,7 @@ from ..assemble import ReferenceModel, build_dataset, build_model
 from ..conditions import check_guidance
 from ..console import log
 from ..evaluation import Evaluation, Results, Trained, table
-from ..evaluation.first_images import FirstImages, each_of
+from ..evaluation.first_images import scored_with_grid, told_as
 from ..evaluation.reference_file import check_written, write_reference
 from ..evaluation.report import digest, write_pictures
 from ..evaluation.results import repeated
@@ -55,25 +55,20 @@ def _score(args: argparse.Namespace, folder: RunFolder, recipe: Recipe, world: W
         asked = Asked(args.sweep, recipe_overrides(args), args.repeats or 1, best, file, track, _also(args))
         sweep(asked, folder, evaluation, trained, world)
         return
-    first = FirstImages(evaluation.dataset.spec, world)
     with ExitStack() as stack:
-        # metrics of held-out images alone need no sample, and then none is made for the sheet's sake
-        wanted = evaluation.scoring.seeing or args.save_images is not None
-        takers, kept = [first.take] if wanted else [], None
+        kept = None
         if args.save_images is not None:
             images, spec = recipe.evaluate.images, evaluation.dataset.spec
             kept = stack.enter_context(saving(args.save_images, images, spec, world))
-            takers.append(kept.take)
-        scored = evaluation.run(trained, guide, on_shown=each_of(takers) if takers else None)
+        first, pictures = scored_with_grid(evaluation, trained, guide, [] if kept is None else [kept.take])
         if kept is not None:
             log.info("images: %s", kept.finish())
-    found = [scored.results]
+    found = [first]
     for seeded in _of_further_seeds(recipe, args.repeats or 1):
         found.append(evaluation.run(trained, guide, recipe=seeded).results)
-    results, sheet = repeated(found), first.sheet() if takers else None
+    results = repeated(found)
     with tracked(folder, recipe, world, wanted=not args.no_track, also=_also(args)) as told:
         if world.first:
-            pictures = scored.pictures | ({} if sheet is None else {"grid": sheet})
             _report(args, folder, trained.step, results, pictures, told)
             if args.write_reference is not None:
                 write_reference(args.write_reference, evaluation.scoring)
@@ -137,5 +132,5 @@ def _report(
         log.info("pictures: %s", ", ".join(map(str, written.values())))
     told.metrics(step, results)
     for picture, image in pictures.items():
-        told.picture(picture, image)
+        told.picture(told_as(picture), image)
     told.file(files[0])

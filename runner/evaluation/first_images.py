@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,9 +11,16 @@ from torch import Tensor
 from ...core import DataSpec
 from ...files.sheets import labelled_sheet
 from ..world import World
+from .results import Results
 from .saving import Labels
 from .streams import Shown
+from .trained import Trained
 
+if TYPE_CHECKING:
+    from ..assemble import ReferenceModel
+    from .evaluation import Evaluation
+
+GRID = "grid"
 SHEET = ((64, 512, 10, 20), (10**9, 128, 6, 10))  # up to this side: images to choose from, columns, classes
 
 
@@ -68,3 +76,30 @@ def each_of(takers: Sequence[Callable[[Shown], None]]) -> Callable[[Shown], None
             one(shown)
 
     return take
+
+
+def scored_with_grid(
+    evaluation: Evaluation,
+    trained: Trained,
+    guide: ReferenceModel | None,
+    takers: Sequence[Callable[[Shown], None]] = (),
+) -> tuple[Results, dict[str, Tensor]]:
+    """Score a network; the pictures are the metrics' and, as ``grid``, the first samples.
+
+    Args:
+        evaluation: By which.
+        trained: The network.
+        guide: The network to guide away from, if there is one.
+        takers: What else gets each batch of samples.
+    """
+    first = FirstImages(evaluation.dataset.spec, evaluation.world)
+    # metrics of held-out images alone need no sample, and then none is made for the sheet's sake
+    takers = [first.take, *takers] if evaluation.scoring.seeing or takers else []
+    scored = evaluation.run(trained, guide, on_shown=each_of(takers) if takers else None)
+    sheet = first.sheet() if takers else None
+    return scored.results, scored.pictures | ({} if sheet is None else {GRID: sheet})
+
+
+def told_as(name: str) -> str:
+    """What trackers call a picture: their ``grid`` is the sheet of samples."""
+    return f"evaluation_{name}" if name == GRID else name
