@@ -76,6 +76,15 @@ def test_points_of_sweeps_are_values_in_other_settings(workdir: Path, dmf_comman
     assert "  steps 5:\n" in out and rows["a"][-1] == "3" and rows["b"][-1] == "4" and "[1]" not in out
 
 
+def test_results_that_say_little_of_themselves_are_shown(workdir: Path, dmf_command: Command) -> None:
+    bare = {"fid": {"value": 1.0, "protocol": {"images": "10", "trained_steps": "many"}}}
+    folder = make_run(workdir / "runs/a", evaluations={"0.json": bare, "1.json": {}})
+    (folder / "evaluation/folder.png").mkdir()
+    code, out, err = dmf_command("compare", "a", "--html", "c.html")
+    assert code == 0 and table(out, "in these settings")["a"] == ["many", "10", "1"]
+    assert err == "warning: a: folder.png: left out: Is a directory\n"
+
+
 def test_runs_of_other_data_are_marked(workdir: Path, dmf_command: Command) -> None:
     make_run(workdir / "runs/a", metrics=of(results(fid=1.0), **{"reference.fingerprint": "a" * 64}))
     make_run(workdir / "runs/b", metrics=of(results(fid=2.0), **{"reference.fingerprint": "b" * 64}))

@@ -195,8 +195,8 @@ def _values(report: Report, names: set[str]) -> dict[str, Value]:
     """Those to show; a spread stands behind its value."""
     results: Results = report.results
     shown = [n for n in results if n in names and not (n.endswith(SD) and n.removesuffix(SD) in results)]
-    trained = int(_protocol(report).get("trained_steps", "0"))
-    age = trained, report.file.stat().st_mtime
+    trained = _protocol(report).get("trained_steps", "")
+    age = int(trained) if trained.isdecimal() else 0, report.file.stat().st_mtime
     return {name: Value(results[name], with_spread(name, results), age) for name in shown}
 
 

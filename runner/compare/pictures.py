@@ -113,7 +113,11 @@ def _taken(runs: Sequence[Run], files: Sequence[tuple[int, Path, str]], troubles
     same: dict[str, list[int]] = {}
     contents: dict[str, tuple[bytes, str]] = {}
     for k, path, about in files:
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            troubles.append(f"{runs[k].name}: {path.name}: left out: {error.strerror}")
+            continue
         digest = hashlib.sha256(content + about.encode()).hexdigest()
         same.setdefault(digest, []).append(k)
         contents.setdefault(digest, (content, about))
