@@ -248,6 +248,24 @@ def test_an_evaluation_counts_once_unless_it_says_something_else(look: Look) -> 
     assert look.points(run.run_id, "eval/frechet") == [(50, 1.5), (50, 1.25)]
 
 
+def test_scores_while_training_that_come_again_after_a_stop_count_once(look: Look) -> None:
+    def scored(run: FakeRun, *steps: int, change: float = 0.0) -> None:
+        for step in steps:
+            run.hook.dmf_metrics(step, {"frechet_n100": {"value": loss_at(step) + change, "protocol": {}}})
+
+    first = make().start()
+    scored(first, 100, 120)
+    first.end(KeyboardInterrupt())
+    second = make(start_step=90).start()
+    scored(second, 100, 120, 140, change=1e-9)  # on a GPU they may differ by rounding
+    second.end()
+    assert look.points(first.run_id, "eval/frechet_n100") == [
+        (100, loss_at(100)),
+        (120, loss_at(120)),
+        (140, loss_at(140) + 1e-9),
+    ]
+
+
 class Flaky:
     """A client whose answers get lost: half of the calls are carried out and then fail."""
 
