@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..core import Cond, DataSpec, Denoiser, Metric, Pixels, ScoredModel, generator
-from ..core.predictions import v
+from ..core import DataSpec, FeatureMetric, Metric, generator
 from .claims import called, cannot, hold, require
-from .features import SHAPES
-from .schedules import Arc
+from .metric_trial import Trial, Values, accepted, merged
 
-IMAGES = (160, 80, 400)  # of which the first number that the metric accepts is generated
-FEW = 12  # tried first for a metric that asks the model, as often as it likes, of every image
-REAL_EXTRA = 37
-CLASSES = ("a", "b", "c")
 CLOSE = 1e-5  # relative: sums of features in float32 come out a little otherwise in another order
-
-Values = dict[str, float]
 
 
 def check_metric(metric: Metric) -> None:
@@ -35,7 +26,7 @@ def check_metric(metric: Metric) -> None:
 
 def check_values(metric: Metric) -> None:
     """The values are finite floats by name, and the same for the same images."""
-    trial = _Trial(metric)
+    trial = Trial(metric)
     once = trial.whole()
     require(once, f"{called(metric)}: compute() gives nothing")
     for name, value in once.items():
@@ -48,14 +39,14 @@ def check_values(metric: Metric) -> None:
 
 def check_ranks(metric: Metric) -> None:
     """Two ranks' states, reduced as they are declared, give what one rank with all the images gives."""
-    trial = _Trial(metric)
+    trial = Trial(metric)
     halves = [trial.fed(slice(rank, None, 2), batch=7) for rank in (0, 1)]
     _close(metric, merged(*halves).compute(), trial.whole(), "two ranks with half of the images each give")
 
 
 def check_order(metric: Metric) -> None:
     """The order in which images come does not matter; their index says which they are."""
-    trial = _Trial(metric)
+    trial = Trial(metric)
     order = torch.randperm(trial.count, generator=generator(0, "metric", 1))
     shuffled = trial.fed(order, batch=13)
     _close(metric, merged(shuffled).compute(), trial.whole(), "in another order and other batches the images give")
@@ -63,7 +54,7 @@ def check_order(metric: Metric) -> None:
 
 def check_reset(metric: Metric) -> None:
     """After `reset` nothing is left of what was seen."""
-    trial = _Trial(metric)
+    trial = Trial(metric)
     used = trial.fed(slice(0, trial.count // 2), batch=50)
     used.reset()
     trial.feed(used, slice(None), batch=50)
@@ -72,7 +63,7 @@ def check_reset(metric: Metric) -> None:
 
 def check_compute(metric: Metric) -> None:
     """`compute` changes nothing: asked twice, or with more images in between, it goes on."""
-    trial = _Trial(metric)
+    trial = Trial(metric)
     fed = trial.fed(slice(None), batch=50)
     first = fed.compute()
     second = fed.compute()
@@ -93,7 +84,7 @@ def check_empty(metric: Metric) -> None:
 
 def check_refuses(metric: Metric) -> None:
     """What `check` accepts can be measured; what it does not is refused by a ValueError with a sentence."""
-    spec, _ = _accepted(metric)
+    spec, _ = accepted(metric)
     for wanted, images in ((spec, 1), (DataSpec((7, 5, 3)), 100)):
         try:
             metric.check(wanted, images)
@@ -101,7 +92,7 @@ def check_refuses(metric: Metric) -> None:
             require(str(error), f"{called(metric)} refuses {images} image(s) of {wanted.shape} without a word")
             continue
         try:
-            _Trial(metric, wanted, images).whole()
+            Trial(metric, wanted, images).whole()
         except (ValueError, RuntimeError) as error:
             require(False, f"{called(metric)}.check accepts {images} image(s) of {wanted.shape}, and then: {error}")
 
@@ -113,6 +104,72 @@ def check_protocol(metric: Metric) -> None:
     require(texts, f"{called(metric)}: protocol() is to hold texts; got {protocol}")
 
 
+def check_features(metric: Metric) -> None:
+    """Features that are handed over, of more layers than it looks at, count as those that it asks for itself."""
+    if not isinstance(metric, FeatureMetric):
+        cannot(f"{called(metric)} looks at no features")
+    trial = Trial(metric)
+    given = copy.deepcopy(metric)
+    trial.feed(given, slice(None), batch=50, share=True)
+    _close(metric, given.compute(), trial.whole(), "with features handed over the images give")
+
+
+def check_copies(metric: Metric) -> None:
+    """A copy goes on by itself: held-out images are scored on one that has seen the reference."""
+    trial = Trial(metric)
+    for how in (copy.copy, copy.deepcopy):
+        first = trial.fed(slice(None), batch=50)
+        before = first.compute()
+        trial.feed(how(first), slice(0, trial.count // 2), batch=50)
+        require(first.compute() == before, f"{called(metric)} changes when a copy of it ({how.__name__}) sees images")
+
+
+def check_reference_key(metric: Metric) -> None:
+    """The states of a pass over the reference, by their key, are all that is to be kept of it."""
+    key, trial = dict(metric.reference_key()), Trial(metric)
+    texts = all(isinstance(one, str) for pair in key.items() for one in pair)
+    require(texts, f"{called(metric)}: reference_key() is to hold texts; got {key}")
+    if "reference" not in metric.needs or "model" in metric.needs:
+        cannot(f"nothing is kept of what {called(metric)} sees")
+    first, later = copy.deepcopy(metric), copy.deepcopy(metric)
+    trial.feed_reference(first, slice(None), batch=50)
+    after = dict(first.reference_key())
+    require(after == key, f"{called(metric)}: the reference's key is {key}, and {after} when it was seen")
+    for name, how in first.states().items():
+        for state in [name, f"{name}_index"] if how == "cat" else [name]:
+            setattr(later, state, getattr(first, state))
+    trial.feed_made(later, slice(None), batch=50)
+    _close(metric, later.compute(), trial.whole(), "with the states of the reference kept from before the images give")
+
+
+def check_cautions(metric: Metric) -> None:
+    """What a reader should know is said in sentences."""
+    spec, count = accepted(metric)
+    for images in (count, 100 * count):
+        said = metric.cautions(spec, images)
+        fine = isinstance(said, list) and all(isinstance(one, str) and " " in one.strip() for one in said)
+        require(fine, f"{called(metric)}: cautions() is to give sentences; got {said!r} of {images} images")
+
+
+def check_pictures(metric: Metric) -> None:
+    """Pictures are uint8 (1 or 3, H, W) by name, of reduced states, and ask for images that the reference has."""
+    trial = Trial(metric)
+
+    def real(numbers: Tensor) -> Tensor:
+        count, whole = len(trial.real), not numbers.is_floating_point()
+        fine = whole and numbers.dim() == 1 and bool(((numbers >= 0) & (numbers < count)).all())
+        require(fine, f"{called(metric)}: pictures() asks for the real images {numbers}; there are 0 to {count - 1}")
+        return trial.real[numbers]
+
+    seen = merged(*(trial.fed(slice(rank, None, 2), batch=7) for rank in (0, 1)))
+    before = seen.compute()
+    for name, picture in seen.pictures(real).items():
+        fine = picture.dtype == torch.uint8 and picture.dim() == 3 and picture.shape[0] in (1, 3)
+        told = f"{picture.dtype} {tuple(picture.shape)}"
+        require(fine, f"{called(metric)}: the picture {name} is to be uint8 (1 or 3, H, W); got {told}")
+    require(seen.compute() == before, f"{called(metric)}: pictures() changes what compute() gives")
+
+
 METRIC_CHECKS = (
     check_values,
     check_ranks,
@@ -122,100 +179,12 @@ METRIC_CHECKS = (
     check_empty,
     check_refuses,
     check_protocol,
+    check_features,
+    check_copies,
+    check_reference_key,
+    check_cautions,
+    check_pictures,
 )
-
-
-def merged(*ranks: Metric) -> Metric:
-    """What the runner makes of the metrics of several ranks: each state reduced as it is declared."""
-    out = copy.copy(ranks[0])
-    for name, how in out.states().items():
-        held = [getattr(rank, name) for rank in ranks]
-        if how == "cat":
-            index = torch.cat([getattr(rank, f"{name}_index") for rank in ranks])
-            order = index.argsort(stable=True)
-            setattr(out, name, torch.cat(held)[order])
-            setattr(out, f"{name}_index", index[order])
-        else:
-            stacked = torch.stack(held)
-            reduced = {"sum": stacked.sum(0), "min": stacked.amin(0), "max": stacked.amax(0)}
-            setattr(out, name, reduced[how])
-    return out
-
-
-class _Trial:
-    """Images, real and generated, to show to fresh copies of a metric.
-
-    Args:
-        metric: Never updated itself.
-        spec: Of the images; with ``count`` left out, the first that the metric accepts.
-        count: Number of generated ones.
-    """
-
-    def __init__(self, metric: Metric, spec: DataSpec | None = None, count: int | None = None) -> None:
-        self.metric = metric
-        if spec is None or count is None:
-            spec, count = _accepted(metric)
-        self.count = count
-        random = generator(0, "metric", 0)
-        self.made = torch.randint(256, (self.count, *spec.shape), generator=random, dtype=torch.uint8)
-        real = torch.randint(40, 256, (self.count + REAL_EXTRA, *spec.shape), generator=random, dtype=torch.uint8)
-        self.real, self.model = real, _model(DataSpec(spec.shape, CLASSES))
-
-    def fed(self, rows: Any, batch: int) -> Metric:
-        """A fresh copy that has seen some of either side."""
-        fresh = copy.deepcopy(self.metric)
-        self.feed(fresh, rows, batch)
-        return fresh
-
-    def feed(self, metric: Metric, rows: Any, batch: int) -> None:
-        """Show some of either side to a metric: the rows of the generated, as many of the real and the rest.
-
-        One that looks at held-out images sees those alone.
-        """
-        if "held_out" in metric.needs:
-            return self._stream(metric, self.real, torch.arange(self.count)[rows], batch, real=True)
-        if "reference" in metric.needs:
-            everything = torch.arange(len(self.real))
-            mine = everything[rows] if isinstance(rows, slice) else torch.cat([rows, everything[self.count :]])
-            self._stream(metric, self.real, mine, batch, real=True)
-        self._stream(metric, self.made, torch.arange(self.count)[rows], batch, real=False)
-
-    def whole(self) -> Values:
-        """The values of all images."""
-        return self.fed(slice(None), batch=50).compute()
-
-    def _stream(self, metric: Metric, images: Tensor, rows: Tensor, batch: int, real: bool) -> None:
-        for index in torch.split(rows, batch):
-            labels = index % len(CLASSES)
-            later: dict[str, Any] = {"cond": {"class": labels}}
-            if not real and "pairs" in metric.needs:
-                later["paired"] = self.real[index]
-            if "model" in metric.needs:
-                later["model"] = self.model
-            metric.update(images[index], real=real, labels=labels, index=index, **later)
-
-
-def _accepted(metric: Metric) -> tuple[DataSpec, int]:
-    """Images that the metric accepts, and how many."""
-    refusal = ""
-    for shape in SHAPES:
-        for count in (FEW, *IMAGES) if "model" in metric.needs else IMAGES:
-            try:
-                metric.check(DataSpec(shape, CLASSES), count)
-            except ValueError as error:
-                refusal = str(error)
-                continue
-            return DataSpec(shape, CLASSES), count
-    cannot(f"{called(metric)} accepts neither {IMAGES} images nor the shapes {SHAPES}: {refusal}")
-
-
-def _model(spec: DataSpec) -> ScoredModel:
-    """A network of pixels that says 0."""
-
-    def network(x: Tensor, noise: Tensor, cond: Cond) -> Tensor:
-        return torch.zeros_like(x)
-
-    return ScoredModel(Denoiser(network, Arc(), v), Pixels(spec))
 
 
 def _close(metric: Metric, got: Values, want: Values, what: str) -> None:

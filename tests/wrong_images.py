@@ -14,6 +14,7 @@ from dmf.core import (
     DataSpec,
     Example,
     FeatureExtractor,
+    FeatureMetric,
     InMemory,
     LeftOut,
     Metric,
@@ -335,6 +336,94 @@ class Numeric(Brightness):
         return {"bins": 10}  # type: ignore[dict-item]
 
 
+class Sums(FeatureMetric):
+    """The difference of two means of features; correct, to be broken below."""
+
+    needs = frozenset({"reference"})
+    real_total: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(Corner())
+        for name in ("total", "real_total"):
+            self.add_state(name, torch.zeros(2, dtype=torch.float64), "sum")
+
+    def take(self, f: Tensor, *, real: bool, labels: Tensor | None, index: Tensor | None) -> None:
+        name = "real_total" if real else "total"
+        more = torch.tensor([len(f), float(f.double().mean(1).sum())], dtype=torch.float64)
+        setattr(self, name, getattr(self, name) + more)
+
+    def compute(self) -> dict[str, float]:
+        (n, total), (n_real, real_total) = self.total.tolist(), self.real_total.tolist()
+        if not n or not n_real:
+            raise ValueError("sums needs images on either side")
+        return {"sums": total / n - real_total / n_real}
+
+
+class Unsharing(Sums):
+    """Takes what is handed over for something else."""
+
+    def update(self, images: Tensor, **given: Any) -> None:
+        found = given.pop("features", None)
+        super().update(images, **given, features=None if found is None else {"corner": found["corner"] / 2})
+
+
+class Common(Brightness):
+    """All copies share what they add to, in place."""
+
+    def update(self, images: Tensor, *, real: bool = False, index: Tensor | None = None, **later: Any) -> None:
+        if not real:
+            self.seen.append(float(images.double().mean()) * len(images))
+            self.n = self.n + len(images)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[float] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Common":
+        new = super().__deepcopy__(memo)
+        new.seen = self.seen if self.seen else []
+        return new
+
+    def compute(self) -> dict[str, float]:
+        return {"brightness": sum(self.seen)}
+
+
+class Elsewhere(Sums):
+    """Keeps what it saw of the reference outside its states."""
+
+    kept = 0.0
+
+    def take(self, f: Tensor, *, real: bool, labels: Tensor | None, index: Tensor | None) -> None:
+        super().take(f, real=real, labels=labels, index=index)
+        if real:
+            self.kept += float(f.sum())
+
+    def compute(self) -> dict[str, float]:
+        return {"sums": super().compute()["sums"] + self.kept}
+
+
+class Changing(Sums):
+    """Keeps the reference under the number of images that it has seen."""
+
+    def reference_key(self) -> dict[str, str]:
+        return {"seen": str(self.real_total.tolist())}
+
+
+class Shouting(Brightness):
+    def cautions(self, spec: DataSpec, images: int) -> list[str]:
+        return ["few"]
+
+
+class Painting(Brightness):
+    def pictures(self, real: Any) -> dict[str, Tensor]:
+        return {"mean": torch.full((3, 4, 4), float(self.total))}
+
+
+class Asking(Sums):
+    def pictures(self, real: Any) -> dict[str, Tensor]:
+        return {"next": real(torch.tensor([int(self.real_total[0])]))[0]}
+
+
 METRICS: Refused = [
     (NotANumber(), on_metrics.check_values, "brightness is nan"),
     (Random(), on_metrics.check_values, "of the images of which it gave"),
@@ -345,6 +434,13 @@ METRICS: Refused = [
     (Inventive(), on_metrics.check_empty, "of no images is {'brightness': 42.0}"),
     (Careless(), on_metrics.check_refuses, "accepts 1 image.*, and then: one image is not enough"),
     (Numeric(), on_metrics.check_protocol, "is to hold texts"),
+    (Unsharing(), on_metrics.check_features, "with features handed over the images give"),
+    (Common(), on_metrics.check_copies, "changes when a copy of it"),
+    (Elsewhere(), on_metrics.check_reference_key, "kept from before the images give"),
+    (Changing(), on_metrics.check_reference_key, "when it was seen"),
+    (Shouting(), on_metrics.check_cautions, "is to give sentences; got .'few'."),
+    (Painting(), on_metrics.check_pictures, "the picture mean is to be uint8"),
+    (Asking(), on_metrics.check_pictures, "asks for the real images"),
 ]
 
 # -- datasets ----------------------------------------------------------------------------------------------------------
@@ -488,5 +584,6 @@ RIGHT: list[tuple[str, Any]] = [
     ("codec", Moments),
     ("features", Corner()),
     ("metric", Brightness()),
+    ("metric", Sums()),
     ("dataset", Dots()),
 ]
