@@ -30,6 +30,7 @@ COPIES = 5000
 NETWORK = "{name: classifier, path: FILE, architecture: resnet20, size: 32, called: resnet20}"
 DISTANCES = "{name: frechet, features: &net NETWORK}, {name: kernel, features: *net}"
 NEIGHBOURS = "{name: precision_recall, features: *net}, {name: density_coverage, features: *net}"
+SHARES = {"precision": "o-", "recall": "s--", "coverage": "^:"}
 COLOURS = ["#0072B2", "#D55E00"]
 
 
@@ -97,13 +98,12 @@ def draw(found: dict[str, list[dict[str, float]]]) -> None:
         for panel, value in zip(panels, titles[:2], strict=False):
             panel.plot(SIGMAS, [row[value] for row in rows[: len(SIGMAS)]], "o-", color=colour, label=SETS[name])
             panel.set_yscale("symlog", linthresh=1e-2 if value == titles[1] else 1e-1)
-        for value, style in (("precision", "o-"), ("recall", "s--"), ("coverage", "^:")):
-            panels[2].plot(
-                SIGMAS, [row[f"{value}_resnet20"] for row in rows[: len(SIGMAS)]], style, color=colour, markersize=4
-            )
+        for value, style in SHARES.items():
+            shares = [row[f"{value}_resnet20"] for row in rows[: len(SIGMAS)]]
+            panels[2].plot(SIGMAS, shares, style, color=colour, markersize=4)
     panels[0].legend(frameon=False, fontsize=9)
-    for value, style in (("precision", "ko-"), ("recall", "ks--"), ("coverage", "k^:")):
-        panels[2].plot([], [], style, label=value, markersize=4)
+    for value, style in SHARES.items():
+        panels[2].plot([], [], f"k{style}", label=value, markersize=4)
     panels[2].legend(frameon=False, fontsize=9)
     panels[2].set_ylim(0, 1.02)
     figure.savefig(PLOT, dpi=110, metadata={"Software": None})
