@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from scoring_kit import ALONE, SPEC, Counting, Everything, images, scored, stream
+from scoring_kit import ALONE, SPEC, Counting, images, scored, stream
 from torch import Tensor
 
 from dmf.core import DataSpec, FeatureMetric, Metric, Statistics
@@ -133,22 +133,17 @@ def test_held_out_images_stand_beside_where_nothing_else_is_needed() -> None:
 def test_a_metric_of_held_out_images_alone_sees_those_that_it_wants() -> None:
     few, all_of_them = Seeing({"held_out"}, "few", 7), Seeing({"held_out"}, "all")
     made, out = images(40, 1), images(30, 3)
-    shown: list[Shown] = []
     results = scored({"a": few, "b": all_of_them}, made, images(5, 4), held_out=out).results
     assert all_of_them.numbers(real=True) == list(range(30)) and not all_of_them.numbers(real=False)
     assert len(set(few.numbers(real=True))) == 7 and not few.numbers(real=False)
     assert results["few"]["protocol"]["images"] == "7" and "held_out" not in results["few"]
     assert "held_out.fingerprint" in results["few"]["protocol"] and "reference" not in results["few"]["protocol"]
-    assert not shown
 
 
 def test_without_a_metric_that_sees_them_no_image_is_made() -> None:
-    class Costly(Seeing):
-        pass
-
     made = stream(images(40, 1), "made")
     made.batches = lambda *given: pytest.fail("an image was made")  # type: ignore[method-assign, assignment]
-    scoring = Scoring([Named("m", Costly({"held_out"}))], ALONE, 16, held_out=stream(images(9, 2)))
+    scoring = Scoring([Named("m", Seeing({"held_out"}))], ALONE, 16, held_out=stream(images(9, 2)))
     assert scoring.score(made).results["seen"]["value"] == 1
 
 
@@ -304,8 +299,3 @@ def test_held_out_images_that_give_no_value_cost_no_other(caplog: pytest.LogCapt
     results = scored({"k": Kernel(features=Counting())}, *two(), held_out=images(1, 3)).results
     assert "held_out" not in results["kernel_counting"]
     assert "no value of the held-out images: k: needs at least 2 images" in caplog.text
-
-
-def test_everything_of_one_rank_is_one_pass() -> None:
-    found = scored({"e": Everything()}, images(33, 1)).results
-    assert found["n"]["value"] == 33 and found["ordered"]["value"] == 1
