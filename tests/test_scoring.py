@@ -114,8 +114,7 @@ def test_pairs_of_two_sets_are_image_k_and_image_k() -> None:
     metric = Seeing({"pairs"})
     made, real = images(20, 1), images(20, 2)
     scored({"m": metric}, made, real)
-    for call in metric.calls:
-        assert torch.equal(call["paired"], real.images[call["index"]])
+    assert all(torch.equal(call["paired"], real.images[call["index"]]) for call in metric.calls)
     with pytest.raises(UserError, match=r"m: image k .* 20 images in made noise, 21 images in real noise"):
         scored({"m": Seeing({"pairs"})}, made, images(21, 2))
     with pytest.raises(UserError, match="no reference"):
@@ -189,8 +188,8 @@ def test_pictures_can_show_images_of_the_reference() -> None:
             return {"two": torch.cat(list(real(torch.tensor([3, 1]))), 2)}
 
     made, real = two()
-    picture = scored({"m": Showing({"reference"})}, made, real).pictures["two"]
-    assert torch.equal(picture, torch.cat([real.images[3], real.images[1]], 2))
+    picture = scored({"m": Showing({"reference"})}, made, real).pictures
+    assert torch.equal(picture["two"], torch.cat([real.images[3], real.images[1]], 2))
 
 
 def two() -> tuple[Any, Any]:
@@ -213,11 +212,11 @@ class Late(Metric):
 
 
 def statistics(size: int, about: dict[str, str] | None = None) -> Statistics:
-    one = torch.eye(size, dtype=torch.float64)
-    return Statistics(torch.zeros(size, dtype=torch.float64), one, 100, about or {}, "ref.npz")
+    sigma = torch.eye(size, dtype=torch.float64)
+    return Statistics(sigma[0], sigma, 100, about or {}, "ref.npz")
 
 
-GREY, COLOUR, LARGE = SPEC, DataSpec((3, 8, 8)), DataSpec((1, 16, 16))
+COLOUR, LARGE = DataSpec((3, 8, 8)), DataSpec((1, 16, 16))
 
 
 @pytest.mark.parametrize(
