@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from scoring_kit import ALONE, SPEC, Counting, images, scored, stream
+from scoring_kit import ALONE, Counting, images, scored, stream
 from torch import Tensor
 
 from dmf.core import DataSpec, FeatureMetric, Metric, Statistics
