@@ -217,7 +217,11 @@ def test_ranks_do_not_change_it(runs: Path, workdir: Path, dmf_command: Command)
         assert three[name]["protocol"] == one[name]["protocol"]
 
 
-def test_a_set_without_held_out_images_is_refused(runs: Path, workdir: Path, dmf_command: Command) -> None:
-    words = ["--images", 1, "--metrics", WANTED, "evaluate.held_out=false"]
-    code, _, err = dmf_command("evaluate", "tiny", "--runs", runs, *words)
+def test_a_set_without_held_out_images_is_refused(
+    runs: Path, workdir: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dmf.plugins.datasets.digits import Digits
+
+    monkeypatch.setattr(Digits, "held_out", lambda self: None)
+    code, _, err = dmf_command("evaluate", "tiny", "--runs", runs, "--images", 1, "--metrics", WANTED)
     assert code == 2 and "bits_per_dim needs held-out images" in err
