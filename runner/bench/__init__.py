@@ -1,5 +1,7 @@
-"""What `dmf bench data` holds: the way from the data to the training step, ours beside torchvision's.
+"""What `dmf bench data` and `dmf bench metrics` hold side by side.
 
-`contests` has those in this process, `fresh` those that start others, `steps` trains a recipe for some steps under a
-clock, `workshop` is what all of them share. The command's flags and its output stay with the commands.
+`contests` has those of data in this process, `fresh` those that start others, `steps` trains a recipe for some steps
+under a clock: the way from the data to the training step, ours beside torchvision's. `workshop` is what all of them
+share. `metrics` has features, statistics and memory of scores. The commands' flags and their output stay with the
+commands.
 """
