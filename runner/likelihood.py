@@ -14,7 +14,9 @@ from ..core import Dataset, ScoredModel
 from ..registry import UserError, build
 from .console import TaskProgress
 from .evaluation import Trained
-from .feed import image_numbers, source_of
+from .evaluation.streams import Real
+from .feed import source_of
+from .world import World
 
 
 @dataclass(frozen=True)
@@ -88,18 +90,17 @@ def measure(
     """
     metric = build("metric", "bits_per_dim", images=count, slice=batch_size, **asdict(integral)).to(device)
     model = ScoredModel(trained.model.denoiser(trained.network.to(device)), trained.model.codec)
-    numbers = image_numbers(integral.seed, len(dataset), 0, min(count, len(dataset)))
-    source = source_of(dataset, device)
-    with TaskProgress("likelihood", len(numbers)) as bar:
-        for part in torch.split(numbers, batch_size):
-            images, cond = source.take(part)
+    stream = Real(dataset, source_of(dataset, device), split, integral.seed).some(count)  # as dmf evaluate chooses
+    with TaskProgress("likelihood", len(stream)) as bar:
+        for images, cond, numbers, _ in stream.batches(World(0, 1, device), batch_size):
             try:
-                metric.update(images, real=True, labels=cond.get("class"), index=part, cond=cond, model=model)
+                metric.update(images, real=True, labels=cond.get("class"), index=numbers, cond=cond, model=model)
             except ValueError as error:
                 raise UserError(f"likelihood: {error}") from error
-            bar.step(len(part))
-    rows = (metric.bits_index.tolist(), metric.bits.tolist(), metric.errors.tolist())
-    return Result(*rows, metric.compute(), _protocol(trained, dataset, split, metric.protocol()))
+            bar.step(len(images))
+    numbers = stream.origin(metric.bits_index).tolist()
+    rows = (metric.bits.tolist(), metric.errors.tolist())
+    return Result(numbers, *rows, metric.compute(), _protocol(trained, dataset, split, metric.protocol()))
 
 
 def _protocol(trained: Trained, dataset: Dataset, split: str, of_metric: Mapping[str, str]) -> dict[str, str]:

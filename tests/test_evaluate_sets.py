@@ -222,6 +222,17 @@ def test_some_of_a_set_are_scored(workdir: Path, dmf_command: Command) -> None:
     assert code == 2 and "has 1497 images" in err
 
 
+def test_the_first_of_a_chosen_part_are_its_first(workdir: Path, dmf_command: Command) -> None:
+    words = ["evaluate", "--generated", "digits", "--reference", "digits", "--images", 20, "--json", "r.json"]
+    code, _, err = dmf_command(*words, "--metrics", "[{name: nearest_neighbour}]")
+    assert code == 0, err
+    # all 16 samples that it looks at are digits themselves, and all are on the sheet
+    assert values()["nearest_pixels_copies"] == 1
+    picture = np.asarray(Image.open("r-nearest_pixels.png"))
+    one = Image.open("r-grid.png")
+    assert picture.shape[0] > 16 * 8 and one.height > 3 * 8, (picture.shape, one.size)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -264,3 +275,29 @@ def test_mistakes_get_one_message_before_the_work(
     code, _, err = dmf_command("evaluate", *words)
     assert code == 2 and "Traceback" not in err and "evaluate 1" not in err, err
     assert re.search(said, err, re.DOTALL), err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["digits"], "fid needs a reference"),
+        (["digits", "--metrics", "fid,bits_per_dim", "--reference", "digits"], "bits_per_dim needs a model"),
+        (["empty", "--reference", "digits"], "is empty"),
+        (["large", "--reference", "digits"], "large has 9 x 9 .*digits has 8 x 8"),
+        (["m.npz", "--reference", "digits"], "statistics and no images"),
+        (["digits", "--reference", "digits", "--images", 6000], "has 1497 images"),
+        (["digits", "--reference", "digits", "--metrics", "[fid, {name: kid, subset: 3}]"], "unknown option 'subset'"),
+    ],
+)
+def test_mistakes_are_told_before_weights_are_looked_for(
+    workdir: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    def built(*args: object, **options: object) -> None:
+        raise AssertionError("a metric is built, and its weights are fetched")
+
+    monkeypatch.setattr("dmf.runner.commands.evaluate_sets.build", built)
+    (workdir / "empty").mkdir()
+    write(workdir / "large", pixels(3, 9, 9))
+    np.savez("m.npz", mu=np.zeros(2), sigma=np.eye(2))
+    code, _, err = dmf_command("evaluate", "--generated", *words)
+    assert code == 2 and re.search(said, err, re.DOTALL), err

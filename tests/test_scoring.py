@@ -60,6 +60,14 @@ class First(FeatureMetric):
         return {f"first_{self.feature_name}": float(self.total)}
 
 
+class Blind(Counting):
+    """Nothing finite of an image that is white."""
+
+    def __call__(self, images: Tensor, layers: Any) -> dict[str, Tensor]:
+        white = (images == 255).flatten(1).all(1)[:, None]
+        return {name: f.masked_fill(white, float("nan")) for name, f in super().__call__(images, layers).items()}
+
+
 def test_metrics_of_equal_extractors_share_one_and_its_pass() -> None:
     a, b, c = First(Counting()), First(Counting(), "second"), Kernel(features=Counting(), subsets=2, subset_size=9)
     made, real = images(40, 1), images(50, 2)
@@ -119,6 +127,44 @@ def test_pairs_of_two_sets_are_image_k_and_image_k() -> None:
         scored({"m": Seeing({"pairs"})}, made, images(21, 2))
     with pytest.raises(UserError, match="no reference"):
         scored({"m": Seeing({"pairs"})}, made)
+
+
+def test_a_chosen_part_is_numbered_from_0_and_keeps_its_partners() -> None:
+    made, real = images(40, 1), images(40, 2)
+    part, seen, metric = stream(made, "made").some(12), list[Shown](), Seeing({"pairs"})
+    scoring = Scoring([Named("m", metric)], ALONE, 5, reference=stream(real, "real"))
+    scoring.score(part, on_shown=seen.append)
+    assert metric.numbers(real=False) == list(range(12)) == [int(n) for one in seen for n in one.numbers]
+    own = part.origin(torch.arange(12))
+    assert len(own.unique()) == 12 and own.max() > 12
+    shown, paired = (torch.cat([call[key] for call in metric.calls]) for key in ("images", "paired"))
+    assert torch.equal(shown, made.images[own]) and torch.equal(paired, real.images[own])
+    assert torch.equal(part.take(torch.tensor([3, 0])), made.images[own[[3, 0]]])
+    # two counts agree about the images that both have
+    assert torch.equal(stream(made).some(20).origin(torch.arange(12)), own)
+
+
+def test_an_image_without_finite_features_is_called_by_its_number_in_the_data_set() -> None:
+    made = images(40, 1)
+    part = stream(made, "made").some(12)
+    number = int(part.origin(torch.tensor([4])))
+    made.images[number] = 255
+    scoring = Scoring([Named("m", First(Blind()))], ALONE, 5)
+    assert number != 4
+    with pytest.raises(UserError, match=rf"1 of 12 images of made, of the numbers {number};"):
+        scoring.score(part)
+
+
+def test_bad_images_of_two_extractors_of_one_name_are_counted_for_each() -> None:
+    class Other(Blind):
+        def protocol(self) -> dict[str, str]:
+            return {**super().protocol(), "other": "yes"}
+
+    made = images(20, 1)
+    made.images[7] = 255
+    metrics = [Named("m", First(Blind())), Named("n", Kernel(features=Other(), subsets=2, subset_size=9))]
+    with pytest.raises(UserError, match="not finite for 1 of 20 images of noise, of the numbers 7;"):
+        Scoring(metrics, ALONE, 16, reference=stream(images(30, 2))).score(stream(made))
 
 
 def test_held_out_images_stand_beside_where_nothing_else_is_needed() -> None:

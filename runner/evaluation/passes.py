@@ -50,7 +50,7 @@ class Pass:
     ) -> None:
         self.metrics, self.world, self.model, self.on_shown = metrics, world, model, on_shown
         self.layers = layers_of(metrics)
-        self.finite = {(e.name, layer): Finite() for e, layers in self.layers for layer in layers}
+        self.finite = {(id(e), layer): Finite() for e, layers in self.layers for layer in layers}
 
     def run(self, stream: Stream, batch_size: int, *, real: bool, done: Callable[[int], None]) -> None:
         """Take it in.
@@ -70,11 +70,12 @@ class Pass:
             with torch.no_grad():  # not inference mode: some metrics ask for gradients
                 self._take(shown, real)
             done(len(shown.images))
-        for (name, layer), seen in self.finite.items():
-            if bad := seen.numbers(self.world):
-                which = ", ".join(map(str, bad[:MOST_NAMED])) + (", ..." if len(bad) > MOST_NAMED else "")
+        for extractor, layer in ((e, layer) for e, layers in self.layers for layer in layers):
+            if bad := self.finite[id(extractor), layer].numbers(self.world):
+                named = stream.origin(torch.tensor(bad[:MOST_NAMED])).tolist()
+                which = ", ".join(map(str, named)) + (", ..." if len(bad) > MOST_NAMED else "")
                 raise UserError(
-                    f"features `{name}`, layer {layer}: not finite for {len(bad)} of {len(stream)} images of "
+                    f"features `{extractor.name}`, layer {layer}: not finite for {len(bad)} of {len(stream)} images of "
                     f"{stream.name}, of the numbers {which}; look at those images, and at the extractor's weights"
                 )
 
@@ -83,7 +84,7 @@ class Pass:
         for extractor, layers in self.layers:
             found = features[id(extractor)] = extractor(shown.images, layers)
             for layer in layers:
-                self.finite[extractor.name, layer].see(found[layer], shown.numbers)
+                self.finite[id(extractor), layer].see(found[layer], shown.numbers)
         for name, metric in self.metrics:
             later: dict[str, Any] = {"cond": shown.cond}
             if isinstance(metric, FeatureMetric):

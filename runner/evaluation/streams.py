@@ -25,7 +25,7 @@ class Shown(NamedTuple):
     Attributes:
         images: uint8 (B, C, H, W), on the device.
         cond: What is known of them, as the network is told it, (B, ...) by name; ``class`` among it for labels.
-        numbers: Which of the stream they are, (B,) int64 on the CPU.
+        numbers: Their places in the stream, 0 ... N - 1, (B,) int64 on the CPU.
         paired: The real images that they belong to, uint8 (B, C, H, W), on the device; None where nobody asked.
     """
 
@@ -36,7 +36,7 @@ class Shown(NamedTuple):
 
 
 class Stream(Protocol):
-    """A number of images, in a fixed order, cut into batches that are dealt to the ranks."""
+    """A number of images, numbered 0 ... N - 1 in a fixed order, cut into batches that are dealt to the ranks."""
 
     @property
     def spec(self) -> DataSpec:
@@ -65,7 +65,11 @@ class Stream(Protocol):
         ...
 
     def take(self, numbers: Tensor) -> Tensor:
-        """Images by their numbers, uint8 (n, C, H, W); now."""
+        """Images by their places in the stream, uint8 (n, C, H, W); now."""
+        ...
+
+    def origin(self, numbers: Tensor) -> Tensor:
+        """What messages call images by their places, (n,): their numbers in the set that they were chosen from."""
         ...
 
     def fingerprint(self) -> str | None:
@@ -93,8 +97,9 @@ class Real:
         source: Gives them.
         name: What it is called.
         seed: Chooses, where not all are wanted.
-        chosen: The images that are in it, by their numbers; None is all.
-        real: Gives the image that belongs to each, in the same order.
+        chosen: The images that are in it, by their numbers in the data set; None is all. They are numbered anew, 0 ...
+            N - 1 in this order.
+        real: Gives the image that belongs to each, by its number in the data set.
     """
 
     def __init__(
@@ -119,11 +124,11 @@ class Real:
         return len(self.chosen)
 
     def batches(self, world: World, batch_size: int) -> Iterator[Shown]:
-        """Images as they are, each once; by their numbers in the data set."""
-        batches = [self.chosen[rows] for rows in shares(len(self), world, batch_size)]
-        beside = None if self.real is None else self.real.batches(world, batch_size)
-        for numbers, (images, cond) in zip(batches, each(self.source, batches), strict=True):
-            yield Shown(images, cond, numbers, None if beside is None else next(beside).images)
+        """Images as they are, each once."""
+        batches = list(shares(len(self), world, batch_size))
+        own = [self.chosen[numbers] for numbers in batches]
+        for numbers, whose, (images, cond) in zip(batches, own, each(self.source, own), strict=True):
+            yield Shown(images, cond, numbers, None if self.real is None else self.real.take(whose))
 
     def protocol(self, role: str) -> dict[str, str]:
         """Name, number and fingerprint."""
@@ -131,7 +136,11 @@ class Real:
 
     def take(self, numbers: Tensor) -> Tensor:
         """From the source."""
-        return self.source.take(numbers)[0]
+        return self.source.take(self.chosen[numbers.cpu()])[0]
+
+    def origin(self, numbers: Tensor) -> Tensor:
+        """Their numbers in the data set."""
+        return self.chosen[numbers.cpu()]
 
     def fingerprint(self) -> str:
         """The data set's, and which of it."""
@@ -146,12 +155,12 @@ class Real:
         return Real(self.dataset, self.source, self.name, self.seed, chosen, self.real)
 
     def beside(self, real: Stream | None) -> Real:
-        """Image k with image k, of two sets of the same length."""
-        if real is None or len(real) != len(self):
+        """Image k of the data set with image k, of two sets of the same length, whichever of them were chosen."""
+        if real is None or len(real) != len(self.dataset):
             there = "no reference" if real is None else f"{len(real)} images in {real.name}"
             raise ValueError(
-                f"image k is compared with image k of the reference, which must be as many: {len(self)} images in "
-                f"{self.name}, {there}; give two sets of the same images"
+                f"image k is compared with image k of the reference, which must be as many: {len(self.dataset)} images "
+                f"in {self.name}, {there}; give two sets of the same images"
             )
         return Real(self.dataset, self.source, self.name, self.seed, self.chosen, real)
 
@@ -216,6 +225,10 @@ class Generated:
     def take(self, numbers: Tensor) -> Tensor:
         """Not to be had: they are gone."""
         raise NotImplementedError("samples are not kept")
+
+    def origin(self, numbers: Tensor) -> Tensor:
+        """The same: a sample is called by its number."""
+        return numbers
 
     def protocol(self, role: str) -> dict[str, str]:
         """How they were made; after `batches`, as only then it is known how often the network was asked."""
