@@ -178,6 +178,9 @@ def test_statistics_survive_the_file(workdir: Path) -> None:
         ({"mu": np.zeros(2), "sigma": np.full((2, 2), np.inf)}, "sigma has NaN or infinite"),
         ({"mu": np.zeros(2), "sigma": np.eye(3)}, r"sigma \(D, D\)"),
         ({"mu": np.zeros(2, dtype=int), "sigma": np.eye(2)}, "in float"),
+        ({"mu": np.zeros(2), "sigma": -np.eye(2)}, "eigenvalue -1 .*a covariance has none below 0"),
+        ({"mu": np.zeros(2), "sigma": np.array([[1.0, 2.0], [2.0, 1.0]])}, "eigenvalue -1 "),
+        ({"mu": np.zeros(2), "sigma": np.tril(np.ones((2, 2)))}, "not symmetric.*differ by up to 1;"),
         ({"mu": np.zeros(2)}, "a reference is images, arr_0, or statistics, mu and sigma"),
         ({"mu": np.zeros(2), "sigma": np.eye(2), "dmf": np.array("{}")}, "its entry dmf"),
     ],
@@ -186,6 +189,33 @@ def test_statistics_that_cannot_be_are_refused(workdir: Path, arrays: dict[str, 
     np.savez("s.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=said):
         open_reference("s.npz", "--reference", WORLD)
+
+
+def test_rounding_in_float32_makes_no_statistics_wrong(workdir: Path) -> None:
+    rows = np.random.RandomState(0).randn(20, 64)  # fewer rows than features: most eigenvalues are 0
+    sigma = np.cov(rows, rowvar=False).astype(np.float32)
+    np.savez("s.npz", mu=rows.mean(0), sigma=sigma)
+    assert np.linalg.eigvalsh(sigma.astype(np.float64)).min() < 0
+    assert len(read_statistics(Path("s.npz")).mu) == 64
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("names", [("arr_0", "arr_1"), ("mu", "sigma")])
+def test_no_damage_to_a_file_is_a_traceback(workdir: Path, names: tuple[str, str], packed: bool) -> None:
+    images = {"arr_0": pixels(3), "arr_1": np.arange(3)}
+    arrays = images if "arr_0" in names else {"mu": np.arange(8.0), "sigma": np.eye(8)}
+    (np.savez_compressed if packed else np.savez)("whole.npz", **arrays)  # type: ignore[arg-type]
+    whole, refused = Path("whole.npz").read_bytes(), 0
+    for place in range(0, len(whole) - 8, 3 if packed else 7):
+        for length in (1, 8):
+            torn = bytes(255 - one for one in whole[place : place + length])
+            Path("torn.npz").write_bytes(whole[:place] + torn + whole[place + length :])
+            try:
+                open_reference("torn.npz", "--reference", WORLD)
+            except UserError as error:
+                assert "torn.npz" in str(error)
+                refused += 1
+    assert refused > 50
 
 
 def values(name: str = "r.json") -> dict[str, float]:

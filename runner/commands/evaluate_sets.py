@@ -11,16 +11,17 @@ from torch import Tensor
 
 from ...core import Dataset, Statistics
 from ...files.writing import write_json
-from ...registry import UserError, build
-from ...registry.options import name_and_options
+from ...registry import UserError, build, load
+from ...registry.options import name_and_options, part_problems
 from ...registry.recipe_types import Evaluate
 from ...registry.yaml12 import parse_value
 from ..console import log
 from ..evaluation import Named, Results, Scoring, table
+from ..evaluation.checks import check_needs
 from ..evaluation.first_images import FirstImages
 from ..evaluation.reference_file import check_written, write_reference
 from ..evaluation.report import write_pictures
-from ..evaluation.sets import called, check_words, open_reference, open_set
+from ..evaluation.sets import called, check_same, check_words, open_reference, open_set
 from ..evaluation.streams import Real
 from ..feed import source_of
 from ..world import World
@@ -46,19 +47,23 @@ class _Numbers(NamedTuple):
 
 
 def _score(args: argparse.Namespace, numbers: _Numbers, world: World) -> None:
-    metrics = world.first_alone(lambda: _metrics(args.metrics or DEFAULT_METRICS))  # which may download weights
-    if args.write_reference is not None:
-        check_written(metrics)
+    refs = _refs(args.metrics or DEFAULT_METRICS, reference=args.reference is not None)
     how = {"labels": args.labels, "on_error": args.on_error}
     generated = open_set(args.generated, "--generated", world, **how)
     against = None if args.reference is None else open_reference(args.reference, "--reference", world, **how)
     all_of_it = Real(generated, source_of(generated, world.device), called(args.generated), numbers.seed or 0)
-    made = _chosen(all_of_it, numbers.images)
+    made, reference = _chosen(all_of_it, numbers.images), _stream(against, args.reference, world)
+    if isinstance(reference, Real):
+        check_same(made.spec, reference.spec, (made.name, reference.name))
+    # only now, as this may download weights
+    metrics = world.first_alone(lambda: [_metric(ref) for ref in refs])
+    if args.write_reference is not None:
+        check_written(metrics)
     scoring = Scoring(
         metrics,
         world,
         numbers.batch_size or Evaluate().batch_size,
-        reference=_stream(against, args.reference, world),
+        reference=reference,
         held_out=None if args.no_held_out else _held_out(against, world),
     )
     scoring.check(made.spec, made.name, len(made), model=False)
@@ -87,20 +92,29 @@ def _write(args: argparse.Namespace, results: Results, pictures: dict[str, Tenso
         log.info("pictures: %s", ", ".join(map(str, written.values())))
 
 
-def _metrics(text: str) -> list[Named]:
-    """The metrics that a text names."""
+def _refs(text: str, *, reference: bool) -> list[Any]:
+    """The metrics that a text names, each looked at without building it."""
     try:
         refs: Any = parse_value(metrics_list(text))
     except UserError as error:
         raise UserError(f"--metrics: {text!r} is no list: {error}") from error
     if not isinstance(refs, list) or not refs:
         raise UserError(f"--metrics: {text!r} names no metric; dmf plugins lists those there are")
-    return [_metric(ref) for ref in refs]
+    for ref in refs:
+        _look_at(ref, {"reference": reference, "model": False})
+    return refs
+
+
+def _look_at(ref: Any, given: dict[str, bool]) -> None:
+    if not isinstance(ref, str) and not (isinstance(ref, dict) and isinstance(ref.get("name"), str)):
+        raise UserError(f"--metrics: {ref!r} is neither a name nor {{name: frechet, features: digits}}")
+    name, _ = name_and_options("metric", ref)
+    if wrong := part_problems("metric", ref):
+        raise UserError("; ".join(one.of_part(f"--metrics: metric {name!r}") for one in wrong))
+    check_needs(name, getattr(load("metric", name), "needs", ()), given)
 
 
 def _metric(ref: Any) -> Named:
-    if not isinstance(ref, str) and not (isinstance(ref, dict) and isinstance(ref.get("name"), str)):
-        raise UserError(f"--metrics: {ref!r} is neither a name nor {{name: frechet, features: digits}}")
     name, options = name_and_options("metric", ref)
     try:
         return Named(name, build("metric", name, **options))

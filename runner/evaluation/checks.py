@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ...core import DataSpec, Metric, Statistics
 from ...core.features import probe
@@ -74,13 +74,27 @@ def check_extractors(metrics: Sequence[Named], spec: DataSpec) -> None:
             raise UserError(str(error)) from error
 
 
+def check_needs(name: str, needs: Collection[str], given: Mapping[str, bool]) -> None:
+    """Accept a metric of what is given; a class says as much as an object.
+
+    Args:
+        name: The metric's.
+        needs: As in `Metric.needs`.
+        given: What is known to be there, or not to be.
+
+    Raises:
+        UserError: Something that it needs is not there.
+    """
+    for need, there in given.items():
+        if need in needs and not there:
+            what = "held-out images" if need == "held_out" else f"a {need}"
+            raise UserError(f"{name} needs {what}, and {WAYS[need]}, or leave {name} out")
+
+
 def _check_needs(one: Named, reference: Stream | Statistics | None, held_out: Stream | None, model: bool) -> None:
     name, metric = one
     given = {"reference": reference is not None, "model": model, "held_out": held_out is not None}
-    for need, there in given.items():
-        if need in metric.needs and not there:
-            what = "held-out images" if need == "held_out" else f"a {need}"
-            raise UserError(f"{name} needs {what}, and {WAYS[need]}, or leave {name} out")
+    check_needs(name, metric.needs, given)
     if "reference" not in metric.needs or reference is None:
         return
     count = reference.images if isinstance(reference, Statistics) else len(reference)
