@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from .. import __version__
 from ..core import Dataset, ScoredModel
 from ..registry import UserError, build
 from .console import TaskProgress
 from .evaluation import Trained
+from .evaluation.protocol import of_model
 from .evaluation.streams import Real
 from .feed import source_of
 from .world import World
+
+Split = Literal["held_out", "train"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Result:
         values: Bits per dimension of each, (N,).
         errors: Standard error of each by its draws and probes, (N,); nan where there is one of both.
         mean: The metric's values: of all images, with what is known of its error.
-        protocol: All that must be equal for two values to be compared.
+        protocol: All that must be equal for two values to be compared; the same as that of `dmf evaluate`.
     """
 
     numbers: list[int]
@@ -60,7 +62,7 @@ class Result:
         error = "" if whole is None else f" ± {whole:.3f}"
         of_it = "" if own is None else f", ± {own:.3f} of it from draws and probes"
         return (
-            f"{self.mean['bits_per_dim']:.3f}{error} bits/dim ({len(self.values)} images of {p['split']}, {p['draws']} "
+            f"{self.mean['bits_per_dim']:.3f}{error} bits/dim ({p.get('held_out', p.get('train'))}, {p['draws']} "
             f"draws, {p['trace']}, {p['evaluations']} evaluations each{of_it})"
         )
 
@@ -77,7 +79,8 @@ class Result:
 def measure(
     trained: Trained,
     dataset: Dataset,
-    split: str,
+    split: Split,
+    name: str,
     count: int,
     integral: Integral,
     batch_size: int,
@@ -85,12 +88,22 @@ def measure(
 ) -> Result:
     """Measure ``count`` images of a split, or all where there are fewer.
 
+    Args:
+        trained: Whose density.
+        dataset: The images of the split.
+        split: Which it is, as the protocol has it.
+        name: What it is called there; that of an evaluation, or the two could not be compared.
+        count: Images at most, chosen by the integral's seed as `dmf evaluate` does by its own.
+        integral: How.
+        batch_size: Images at a time.
+        device: Where.
+
     Raises:
         UserError: A codec whose pixels cannot be counted in bits.
     """
     metric = build("metric", "bits_per_dim", images=count, slice=batch_size, **asdict(integral)).to(device)
     model = ScoredModel(trained.model.denoiser(trained.network.to(device)), trained.model.codec)
-    stream = Real(dataset, source_of(dataset, device), split, integral.seed).some(count)  # as dmf evaluate chooses
+    stream = Real(dataset, source_of(dataset, device), name, integral.seed).some(count)  # as dmf evaluate chooses
     with TaskProgress("likelihood", len(stream)) as bar:
         for images, cond, numbers, _ in stream.batches(World(0, 1, device), batch_size):
             try:
@@ -100,15 +113,10 @@ def measure(
             bar.step(len(images))
     numbers = stream.origin(metric.bits_index).tolist()
     rows = (metric.bits.tolist(), metric.errors.tolist())
-    return Result(numbers, *rows, metric.compute(), _protocol(trained, dataset, split, metric.protocol()))
-
-
-def _protocol(trained: Trained, dataset: Dataset, split: str, of_metric: Mapping[str, str]) -> dict[str, str]:
-    return {
-        "split": split,
-        "data.fingerprint": dataset.fingerprint(),
-        **of_metric,
-        "weights": trained.weights,
-        "trained_steps": str(trained.step),
-        "dmf": __version__,
+    protocol = {
+        **metric.protocol(),
+        "images": str(len(stream)),
+        **stream.protocol(split),
+        **of_model(trained),
     }
+    return Result(numbers, *rows, metric.compute(), protocol)

@@ -10,6 +10,7 @@ from .flags import add_place, add_runs, check_writable, natural, overrides_of, p
 
 if TYPE_CHECKING:
     from ...core import Dataset
+    from ..likelihood import Split
 
 HELP = "measure the likelihood of real images under a trained run, in bits per dimension"
 RECIPE_KEYS = {"device": "device", "batch_size": "sample.batch_size"}
@@ -50,6 +51,7 @@ def execute(args: argparse.Namespace) -> int:
     from ...registry import read
     from ..assemble import build_dataset, build_model
     from ..console import start_console
+    from ..evaluation.streams import called_held_out
     from ..likelihood import Integral, measure
     from ..pipeline import load_trained
     from ..world import join
@@ -63,9 +65,10 @@ def execute(args: argparse.Namespace) -> int:
     world = join(recipe.device)
     dataset = build_dataset(recipe, world)
     split, images = _split(args.split, dataset)
+    name = called_held_out(recipe.dataset.name) if split == "held_out" else recipe.dataset.name
     trained = load_trained(build_model(recipe, dataset.spec), folder, weights)
     integral = Integral(args.probes, args.draws, args.steps, args.seed)
-    result = measure(trained, images, split, args.images, integral, recipe.sample.batch_size, world.device)
+    result = measure(trained, images, split, name, args.images, integral, recipe.sample.batch_size, world.device)
     print(result.line())
     if args.json is not None:
         write_json(args.json, result.as_dict())
@@ -73,7 +76,7 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def _split(wanted: str | None, dataset: Dataset) -> tuple[str, Dataset]:
+def _split(wanted: str | None, dataset: Dataset) -> tuple[Split, Dataset]:
     from ...registry import UserError
 
     held_out = dataset.held_out()

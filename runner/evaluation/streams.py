@@ -89,6 +89,11 @@ class Stream(Protocol):
         ...
 
 
+def called_held_out(name: str) -> str:
+    """What the images that a data set holds out are called, in protocols too."""
+    return f"held-out images of {name}"
+
+
 class Real:
     """The images of a data set.
 
