@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow_kit import FakeRecipe, FakeRun, Look, loss_at, same
 
-from dmf.plugins.hooks import mlflow_queue
+from dmf.plugins.hooks import mlflow_queue, mlflow_run
 from dmf.plugins.hooks.mlflow import MLflow
 from dmf.plugins.hooks.mlflow_params import as_name, flatten
 from dmf.plugins.hooks.mlflow_store import create_database
@@ -347,7 +347,7 @@ def test_what_a_killed_process_had_not_sent_is_sent_by_the_next(look: Look) -> N
 import os, sys, torch
 from pathlib import Path
 from mlflow_kit import FakeRun
-from dmf.plugins.hooks import mlflow_queue
+from dmf.plugins.hooks import mlflow_queue, mlflow_run
 from dmf.plugins.hooks.mlflow import MLflow
 mlflow_queue.GATHER_S = 60.0  # it never gets round to sending
 run = FakeRun(Path("runs/r"), MLflow(system_metrics=False)).start()
@@ -478,7 +478,7 @@ def test_recipes_become_flat_parameters() -> None:
 
 
 def test_names_are_such_as_mlflow_takes(look: Look) -> None:
-    names = {"fid@50k": "fid_50k", "a/b": "a/b", "../x": "x", "a//b/": "a/b", "é": "_", "": "_", "x" * 300: "x" * 250}
+    names = {"fid@50k": "fid_50k", "a/b": "a/b", "../x": "x", "a//b/": "a/b", "é": "_", "": "_", "x" * 250: "x" * 250}
     client = look.client
     run_id = client.create_run(client.create_experiment("names")).info.run_id
     for text, name in names.items():
@@ -486,6 +486,33 @@ def test_names_are_such_as_mlflow_takes(look: Look) -> None:
         client.log_metric(run_id, as_name(text), 1.0)
     with pytest.raises(MlflowException):
         client.log_metric(run_id, "fid@50k", 1.0)
+
+
+def test_long_names_that_begin_alike_stay_two(look: Look) -> None:
+    long = [f"{'steps:3 ' * 60}{end}" for end in ("ddim", "heun")]
+    run = make().start()
+    for i, name in enumerate(long):
+        run.image(1, name)
+        run.hook.dmf_metrics(1, {name: {"value": i}})
+    run.end()
+    (found,) = look.runs()
+    assert sorted(value for key, value in found.data.metrics.items() if key.startswith("eval/")) == [0.0, 1.0]
+    assert len({name for name, _ in look.images(run.run_id)}) == 2
+    assert not Path("runs/r/mlflow-unsent").exists()
+
+
+def test_a_name_that_the_store_cannot_take_holds_up_nothing(
+    look: Look, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mlflow_run, "IMAGE_NAME_CHARS", 250)  # and with what MLflow adds it is too long for a file
+    run = make().start()
+    run.image(1, "x" * 250)
+    run.image(1, "grid")
+    run.file("report.json", "{}")
+    run.end()
+    assert look.images(run.run_id) == [("grid", 1)] and "report.json" in look.files(run.run_id)
+    assert "MLflow takes no image: its name is too long" in caplog.text
+    assert not Path("runs/r/mlflow-unsent").exists()
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """A recipe as MLflow parameters: flat names, values as on the command line, within MLflow's limits."""
 
+import hashlib
 import json
 import posixpath
 import re
@@ -10,6 +11,7 @@ from ...files.words import short
 
 PARAM_CHARS = 6000
 NAME_CHARS = 250
+DIGEST_CHARS = 8
 CHANGED = "dmf.changed."
 
 
@@ -28,11 +30,19 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def as_name(text: str) -> str:
-    """The text as a name that MLflow takes for a metric, parameter, tag or image."""
+def as_name(text: str, longest: int = NAME_CHARS) -> str:
+    """The text as a name that MLflow takes for a metric, parameter, tag or image.
+
+    Args:
+        text: Any.
+        longest: The length that a name may have; a longer one ends in a digest of all of it, so that no two become one.
+    """
     plain = re.sub(r"[^A-Za-z0-9_\-. :/]", "_", text)
     # MLflow reads names as paths, and refuses those with an empty, `.` or `..` part
-    return posixpath.normpath(plain).lstrip("./")[:NAME_CHARS] or "_"
+    name = posixpath.normpath(plain).lstrip("./") or "_"
+    if len(name) <= longest:
+        return name
+    return f"{name[: longest - DIGEST_CHARS - 1]}-{hashlib.sha256(text.encode()).hexdigest()[:DIGEST_CHARS]}"
 
 
 def changed_tags(

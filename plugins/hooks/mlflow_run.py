@@ -4,6 +4,7 @@ Everything here may be tried again at any moment, after an answer that was lost 
 in key, step, value and time, files have fixed names, and an image is looked for before it is sent again.
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -31,6 +32,7 @@ METRICS_A_BATCH = 1000
 FINAL_REFUSALS = ("INVALID_PARAMETER_VALUE",)
 DIGEST_CHARS = 16
 PREVIEW_PX = 256  # as MLflow's own
+IMAGE_NAME_CHARS = 100  # MLflow makes a file of it, and adds step, time and a number; most systems allow 255 bytes
 
 
 class RemoteRun:
@@ -69,6 +71,10 @@ class RemoteRun:
         except MlflowException as error:
             if first.kind != "open" and error.error_code in FINAL_REFUSALS:
                 raise Refused(str(error).splitlines()[0]) from error
+            raise
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise Refused(f"its name is too long for the store: {error.filename}") from error
             raise
 
     @property
@@ -151,7 +157,8 @@ class RemoteRun:
 
     def _image(self, operation: Operation) -> None:
         """Send an image, unless it is there: resumed training makes some again, and every start some of step 0."""
-        name, step = as_name(operation.payload["name"]).replace(":", "_"), int(operation.payload["step"])
+        name = as_name(operation.payload["name"], IMAGE_NAME_CHARS).replace(":", "_")
+        step = int(operation.payload["step"])
         assert operation.spooled is not None, "images are kept on disk until they are sent"
         path = operation.spooled.with_suffix(".npy")
         if not path.exists():
