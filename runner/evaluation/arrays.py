@@ -8,7 +8,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,12 @@ IMAGES, LABELS, MU, SIGMA, TOLD = "arr_0", "arr_1", "mu", "sigma", "dmf"
 MOST_CLASSES = 10**6
 HEAD_BYTES = 30  # of a member of a zip, before its name
 Array = np.ndarray[Any, np.dtype[Any]]
+ASYMMETRY, NEGATIVE = 1e-4, 1e-4  # of a covariance, by its largest entry and eigenvalue: float32 rounds by less
+# what zipfile, zlib and numpy's reader of heads raise of bytes that are not what was written
+DAMAGE = (
+    *(ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError, EOFError, OSError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
+)
 
 
 class Arrays(InMemory):
@@ -62,8 +71,8 @@ def names_in(path: Path) -> frozenset[str]:
         with zipfile.ZipFile(path) as opened:
             return frozenset(name.removesuffix(".npy") for name in opened.namelist())
     except OSError as error:
-        raise UserError(f"{printable(str(path))} cannot be read: {error.strerror}") from None
-    except zipfile.BadZipFile as error:
+        raise UserError(f"{printable(str(path))} cannot be read: {error.strerror or error}") from None
+    except DAMAGE as error:
         raise UserError(f"{printable(str(path))} is no .npz file, or a damaged one ({error}); write it anew") from None
 
 
@@ -71,7 +80,7 @@ def read_statistics(path: Path) -> Statistics:
     """The mean and covariance in a file.
 
     Raises:
-        UserError: They are not there, do not fit, or are not finite.
+        UserError: They are not there, do not fit, are not finite, or no covariance has such values.
     """
     source, there = printable(str(path)), names_in(path)
     if not {MU, SIGMA} <= there:
@@ -86,8 +95,26 @@ def read_statistics(path: Path) -> Statistics:
         if not np.isfinite(value).all():
             raise UserError(f"{source}: {name} has NaN or infinite numbers; make the file anew")
     told = _about(path, source) if TOLD in there else {}
-    mean, covariance = (torch.from_numpy(value.astype(np.float64)) for value in (mu, sigma))
-    return Statistics(mean, covariance, told.get("images"), told.get("features", {}), source)
+    mean, covariance = (value.astype(np.float64) for value in (mu, sigma))
+    _check_covariance(covariance, source)
+    return Statistics(
+        torch.from_numpy(mean), torch.from_numpy(covariance), told.get("images"), told.get("features", {}), source
+    )
+
+
+def _check_covariance(sigma: Array, source: str) -> None:
+    """Accept what may be one, rounded."""
+    apart = float(np.abs(sigma - sigma.T).max())
+    if apart > ASYMMETRY * np.abs(sigma).max():
+        raise UserError(
+            f"{source}: sigma is not symmetric, as a covariance is: entries (i, j) and (j, i) differ by up to "
+            f"{apart:.3g}; make the file anew"
+        )
+    values = np.linalg.eigvalsh(sigma)
+    if values[0] < -NEGATIVE * np.abs(values).max():
+        raise UserError(
+            f"{source}: sigma has the eigenvalue {values[0]:.3g}, and a covariance has none below 0; make the file anew"
+        )
 
 
 def write_statistics(path: Path, statistics: Statistics, reference: Mapping[str, str]) -> None:
@@ -171,8 +198,9 @@ def _array(path: Path, name: str) -> Array:
                 return _mapped(path, member)
             with opened.open(member) as file:
                 return np.asarray(np.lib.format.read_array(io.BytesIO(file.read()), allow_pickle=False))
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{printable(str(path))}: {name} cannot be read ({error}); write the file anew") from None
+    except DAMAGE as error:
+        told = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise UserError(f"{printable(str(path))}: {name} cannot be read ({told}); write the file anew") from None
 
 
 def _mapped(path: Path, member: zipfile.ZipInfo) -> Array:
