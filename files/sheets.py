@@ -45,7 +45,7 @@ def sheet(images: Tensor, columns: int, row_names: Sequence[str] = (), captions:
     pen = ImageDraw.Draw(page)
     for k, cell in enumerate(cells):
         row, column = divmod(k, columns)
-        at = (margin + GAP_PX + column * wide, GAP_PX + row * high)
+        at = (margin + GAP_PX + column * wide + (wide - GAP_PX - width) // 2, GAP_PX + row * high)
         page.paste(Image.fromarray(cell.permute(1, 2, 0).numpy()), at)
         if captions:
             pen.text((at[0] + width // 2, at[1] + height + GAP_PX // 2), captions[k], INK, below, anchor="ma")

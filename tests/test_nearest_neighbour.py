@@ -121,6 +121,14 @@ def test_captions_stand_below_each_image() -> None:
     assert not (second[:, 4:52] < 128).any() and (second[:, 56:104] < 128).any()
 
 
+def test_captions_wider_than_their_images_are_whole() -> None:
+    small, large = (torch.full((2, 1, side, side), 255, dtype=torch.uint8) for side in (8, 96))  # 8 is drawn as 48
+    told = [sheet(cells, 2, captions=["sample 27", "sample 27"])[0] for cells in (small, large)]
+    inks = [int((255 - picture.long()).sum()) for picture in told]
+    assert inks[0] == inks[1] > 0
+    assert (told[0][:, :2] == 255).all()
+
+
 def test_what_it_refuses() -> None:
     metric = NearestNeighbour(k=5)
     assert metric.least_reference == 5
