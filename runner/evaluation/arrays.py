@@ -86,7 +86,13 @@ def read_statistics(path: Path) -> Statistics:
     if not {MU, SIGMA} <= there:
         raise UserError(f"{source} has {_told(there)}; a reference is images, arr_0, or statistics, mu and sigma")
     mu, sigma = (np.atleast_1d(_array(path, name)) for name in (MU, SIGMA))
-    if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or mu.dtype.kind != "f" or sigma.dtype.kind != "f":
+    if (
+        mu.ndim != 1
+        or not mu.size
+        or sigma.shape != (len(mu), len(mu))
+        or mu.dtype.kind != "f"
+        or sigma.dtype.kind != "f"
+    ):
         raise UserError(
             f"{source}: mu is (D,) and sigma (D, D), in float; got mu {mu.dtype} {mu.shape}, sigma {sigma.dtype} "
             f"{sigma.shape}"
@@ -94,12 +100,11 @@ def read_statistics(path: Path) -> Statistics:
     for name, value in ((MU, mu), (SIGMA, sigma)):
         if not np.isfinite(value).all():
             raise UserError(f"{source}: {name} has NaN or infinite numbers; make the file anew")
+    mu, sigma = mu.astype(np.float64), sigma.astype(np.float64)
+    _check_covariance(sigma, source)
     told = _about(path, source) if TOLD in there else {}
-    mean, covariance = (value.astype(np.float64) for value in (mu, sigma))
-    _check_covariance(covariance, source)
-    return Statistics(
-        torch.from_numpy(mean), torch.from_numpy(covariance), told.get("images"), told.get("features", {}), source
-    )
+    images, about = told.get("images"), told.get("features", {})
+    return Statistics(torch.from_numpy(mu), torch.from_numpy(sigma), images, about, source)
 
 
 def _check_covariance(sigma: Array, source: str) -> None:
