@@ -4,6 +4,7 @@ import csv
 import functools
 import re
 import shutil
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -77,10 +78,11 @@ def test_the_plugin_is_quoted_whole() -> None:
 def entries(page: Path) -> Mapping[str, str]:
     """The entry points that a page writes down, by group."""
     text = "".join(block.text for block in blocks(page, "ini"))
-    return {group: line for group, line in re.findall(r"^(dmf\.\w+) =\n    (.*)$", text, re.MULTILINE)}
+    found = re.findall(r"^(dmf\.\w+) =\n((?:    .*\n)+)", text, re.MULTILINE)
+    return {group: textwrap.dedent(lines) for group, lines in found}
 
 
-def test_the_five_small_parts_work_together(install: Install, workdir: Path, dmf_command: Command) -> None:
+def test_the_small_parts_work_together(install: Install, workdir: Path, dmf_command: Command) -> None:
     page = DOCS / "interfaces.md"
     module = "".join(b.text for b in blocks(page, "python") if "dmf.testing" not in b.text)
     install("my-parts", entries(page), {"my_parts.py": module})
@@ -91,7 +93,9 @@ def test_the_five_small_parts_work_together(install: Install, workdir: Path, dmf
     Path("mine.yaml").write_text(recipe.text, encoding="utf-8")
     code, out, err = dmf_command("run", "mine.yaml", "hooks=[]", "evaluate.held_out=false")
     assert code == 0, err
-    assert "brightness" in out and (workdir / "runs/all-mine/samples/grid.png").exists()
+    assert (
+        "brightness" in out and "mean_distance_digits" in out and (workdir / "runs/all-mine/samples/grid.png").exists()
+    )
     from my_parts import Brightness, Exploding, halves  # type: ignore[import-not-found]
 
     assert len(levels_of(Exploding(), halves(Exploding(), 8))) == 9
