@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 
 from ..core import DataSpec, complete
+from .tables import table
 
 MAX_DEPTH = 3
 
@@ -36,7 +35,7 @@ def network_summary(network: nn.Module, spec: DataSpec) -> str:
         for handle in handles:
             handle.remove()
     rows = [(name or "(whole)", type(m).__name__, shapes.get(name, "-"), f"{parameters(m):,}") for name, m in named]
-    return "\n".join(_aligned([("module", "type", "output", "parameters"), *rows])) + "\n"
+    return "\n".join(table([("module", "type", "output", "parameters"), *rows], left=3)) + "\n"
 
 
 def one_input(network: nn.Module, spec: DataSpec) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -61,13 +60,3 @@ def _recorder(name: str, shapes: dict[str, str]):  # type: ignore[no-untyped-def
             shapes[name] = "x".join(map(str, output.shape))
 
     return record
-
-
-def _aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
-    table = list(rows)
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    last = len(widths) - 1
-    return [
-        "  ".join(c.rjust(w) if i == last else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in table
-    ]

@@ -52,6 +52,8 @@ def test_the_table_folds_the_spread_and_says_each_caution_once() -> None:
     assert "1 (300 images)" in shown and "least" not in shown
     shown = table(repeated([kid, {**kid, "kid": result(0.7)}]))
     assert "0.6 ± 0.14" in shown and "least" in shown
+    own = {"bits_per_dim": {"value": 8.5, "protocol": {"images": "4", "held_out": "held-out images of digits"}}}
+    assert table(own).splitlines()[1].split(maxsplit=3) == ["bits_per_dim", "-", "-", "8.5 (4 images)"]
 
 
 @pytest.mark.parametrize(

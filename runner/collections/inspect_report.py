@@ -11,9 +11,10 @@ import numpy as np
 
 from ...files.listing import ENDINGS
 from ...files.words import counted, printable, told_size
+from ..tables import table
 from .inspect import FLAT, Findings
 from .look import Look
-from .tables import bars, table
+from .bars import bars
 
 SIDES = (16, 32, 64, 128, 256, 512, 1024, 2048)
 EXAMPLES = 5
@@ -50,7 +51,7 @@ def _spread(sides: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> Iterator[
     shorter = sides.min(1)
     rows = {"width": sides[:, 0], "height": sides[:, 1], "shorter side": shorter}
     cells = [[name, *(f"{int(v):,}" for v in (of.min(), np.median(of), of.max()))] for name, of in rows.items()]
-    yield from table([["", "least", "median", "most"], *cells])
+    yield from _table([["", "least", "median", "most"], *cells])
     yield from ("", "pictures by their shorter side", *bars(_histogram(shorter)))
 
 
@@ -76,7 +77,11 @@ def _pixels(found: Findings) -> Iterator[str]:
     cells = [[name, f"{mean:.2f}", f"{deviation:.2f}"] for name, (mean, deviation) in zip(names, moments, strict=True)]
     scaled = [[f"{mean / 127.5 - 1:.3f}", f"{deviation / 127.5:.3f}"] for mean, deviation in moments]
     head = ["", "mean", "deviation", "mean of -1 to 1", "deviation"]
-    yield from table([head, *([*a, *b] for a, b in zip(cells, scaled, strict=True))])
+    yield from _table([head, *([*a, *b] for a, b in zip(cells, scaled, strict=True))])
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    return (f"  {line}" for line in table(rows, left=1))
 
 
 # what a person should look at

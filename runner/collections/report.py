@@ -15,7 +15,7 @@ from ...registry.yaml12 import written
 from .manifest import Record, records
 from .one_picture import OTHER, SMALL, UNUSABLE, Options
 from .prepare import CONFLICT, DUPLICATE, Prepared
-from .tables import bars
+from .bars import bars
 
 log = logging.getLogger("dmf")
 EXAMPLES = 3  # of each reason

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..evaluation.results import SD, Results, protocol_differences, with_spread
+from ..evaluation.results import Results, held_out_told, is_spread, protocol_differences, with_spread
 from .runs import Report, Run
 
 SETTING = ("images", "sampler", "steps", "grid", "guidance", "weights", "seed")  # of a protocol
@@ -194,7 +194,7 @@ def _protocol(report: Report) -> Mapping[str, str]:
 def _values(report: Report, names: set[str]) -> dict[str, Value]:
     """Those to show; a spread stands behind its value."""
     results: Results = report.results
-    shown = [n for n in results if n in names and not (n.endswith(SD) and n.removesuffix(SD) in results)]
+    shown = [n for n in results if n in names and not is_spread(n, results)]
     trained = _protocol(report).get("trained_steps", "")
     age = int(trained) if trained.isdecimal() else 0, report.file.stat().st_mtime
     return {name: Value(results[name], with_spread(name, results), age) for name in shown}
@@ -224,6 +224,5 @@ def _cell(values: Values, k: int, first: int, name: str, runs: Sequence[Run], no
     if value is None:
         return Cell()
     theirs, own = values[first, name].result["protocol"], value.result["protocol"]
-    real = value.result.get("held_out")
-    held_out = f"{real['value']:.4g} ({real['images']} images)" if real else ""
-    return Cell(value.text, notes.mark(runs[k].name, runs[first].name, theirs, own), held_out)
+    note = notes.mark(runs[k].name, runs[first].name, theirs, own)
+    return Cell(value.text, note, held_out_told(value.result))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...files.words import counted, few, printable, short
-from ..collections.tables import table
+from ..tables import table
 from .boards import Board, Cell, Row
 from .differ import Line
 from .runs import Run
@@ -36,7 +36,7 @@ def recipes_told(lines: Sequence[Line], runs: Sequence[Run]) -> Iterator[str]:
     if lines:
         yield "recipes:"
         head = ["key", *(short(printable(run.name), LONG_VALUE) for run in runs)]
-        yield from table([head, *map(_line, lines[:MOST_LINES])])
+        yield from (f"  {line}" for line in table([head, *map(_line, lines[:MOST_LINES])], left=1))
     if len(lines) > MOST_LINES:
         yield f"  and {counted(len(lines) - MOST_LINES, 'key')} more; --html FILE writes a page with all of it"
 
@@ -48,7 +48,7 @@ def _line(line: Line) -> list[str]:
 def _table(board: Board, runs: Sequence[Run]) -> Iterator[str]:
     """The rows; those of another setting beneath its name."""
     head = ["run", "trained", "images", *board.names]
-    lines = list(table([head, *(_row(row, runs) for row in board.rows)]))
+    lines = [f"  {line}" for line in table([head, *(_row(row, runs) for row in board.rows)], left=1)]
     yield f"  {lines[0]}" if board.rows[0].setting else lines[0]
     setting = ""
     for row, line in zip(board.rows, lines[1:], strict=True):

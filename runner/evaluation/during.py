@@ -18,7 +18,7 @@ from ..reference import load_reference, not_yet
 from ..signals import Interrupted
 from ..world import LocalError
 from .evaluation import Evaluation
-from .results import Results, with_spread
+from .results import Results, is_spread, with_spread
 from .settings import numbered
 from .streams import Shown, shares
 from .trained import Trained
@@ -151,5 +151,5 @@ class Stopping:
 
 def _line(results: Results, images: int) -> str:
     """For the log."""
-    shown = [f"{name} {with_spread(name, results)}" for name in results if not name.endswith("_sd")]
+    shown = [f"{name} {with_spread(name, results)}" for name in results if not is_spread(name, results)]
     return f"{', '.join(shown)} ({images} images)"

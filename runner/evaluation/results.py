@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
+
+from ..tables import table as columns
 
 # {name: {"value", "protocol", and where there are: "sd", "min", "values", "held_out": {"value", "images"}, "cautions"}}
 Results = dict[str, dict[str, Any]]
@@ -57,13 +59,14 @@ def table(results: Results) -> str:
     """The results as a person reads them: held-out images' values beside, for scale, cautions beneath."""
     least = any("min" in one for one in results.values())
     rows = [["metric", "generated", *(["least"] if least else []), "images", "held-out real"]]
-    for name, one in results.items():
-        if name.endswith(SD) and name.removesuffix(SD) in results:
-            continue  # it stands behind its value
-        row = [name, with_spread(name, results), *([_told(one.get("min"))] if least else [])]
-        rows.append([*row, str(one["protocol"]["images"]), _held_out(one)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for name in (name for name in results if not is_spread(name, results)):  # that stands behind its value
+        one, value = results[name], with_spread(name, results)
+        images, fewest = one["protocol"]["images"], [_told(one.get("min"))] if least else []
+        if "held_out" in one["protocol"]:  # it looks at nothing else
+            rows.append([name, "-", *fewest, "-", f"{value} ({images} images)"])
+        else:
+            rows.append([name, value, *fewest, images, held_out_told(one) or "-"])
+    lines = columns(rows)
     said = list(dict.fromkeys(caution for one in results.values() for caution in one.get("cautions", ())))
     return "\n".join([*lines, *(f"  caution: {caution}" for caution in said)])
 
@@ -75,14 +78,36 @@ def with_spread(name: str, results: Results) -> str:
         name: Of the value.
         results: Where it stands, its spread beside it.
     """
-    one, own = results[name], results.get(f"{name}{SD}")
-    sd = one.get("sd", own["value"] if own else None)
-    return f"{one['value']:.4g}" if sd is None else f"{one['value']:.4g} ± {sd:.2g}"
+    value, sd = results[name]["value"], spread_of(name, results)
+    return f"{value:.4g}" if sd is None else f"{value:.4g} ± {sd:.2g}"
 
 
-def _held_out(one: Mapping[str, Any]) -> str:
+def is_spread(name: str, names: Container[str]) -> bool:
+    """Whether a value is the spread of another, and no value of its own.
+
+    Args:
+        name: Of the value.
+        names: Of those beside it.
+    """
+    return name.endswith(SD) and name.removesuffix(SD) in names
+
+
+def spread_of(name: str, results: Results) -> float | None:
+    """A value's spread: over repeats where it has one, else the metric's own; None without either.
+
+    Args:
+        name: Of the value.
+        results: Where it stands, its spread beside it.
+    """
+    own = results.get(f"{name}{SD}")
+    found: float | None = results[name].get("sd", own["value"] if own else None)
+    return found
+
+
+def held_out_told(one: Mapping[str, Any]) -> str:
+    """What real images have in place of generated ones; empty where that is not known."""
     real = one.get("held_out")
-    return f"{real['value']:.4g} ({real['images']} images)" if real else "-"
+    return f"{real['value']:.4g} ({real['images']} images)" if real else ""
 
 
 def _told(value: float | None) -> str:

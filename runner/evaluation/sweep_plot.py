@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .results import SD, Results
+from .results import spread_of
 from .sweep_points import Point
 from .sweep_report import Swept
 
@@ -49,7 +49,7 @@ def draw(swept: Swept, path: Path, title: str) -> None:
 def _panel(panel: Any, swept: Swept, name: str) -> None:
     axis = first_number(swept.points)
     values = [one[name]["value"] for one in swept.results]
-    spread = [_spread(name, one) for one in swept.results]
+    spread = [spread_of(name, one) or 0.0 for one in swept.results]
     champion = swept.best(name)
     for label, members in _lines(swept.points, axis).items():
         places = [_place(swept.points, i, axis) for i in members]
@@ -63,13 +63,6 @@ def _panel(panel: Any, swept: Swept, name: str) -> None:
     if min(values) > 0 and max(values) > WIDE * min(values):
         panel.set_yscale("log")
     _name_places(panel, swept.points, axis)
-
-
-def _spread(name: str, results: Results) -> float:
-    """Over the repeats, else the metric's own; 0 without either."""
-    own: float = results[f"{name}{SD}"]["value"] if f"{name}{SD}" in results else 0.0
-    found: float = results[name].get("sd", own)
-    return found
 
 
 def _name_places(panel: Any, points: Sequence[Point], axis: str | None) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..tables import table
 from .better import Way, best
-from .results import SD, Results, with_spread
+from .results import Results, is_spread, with_spread
 from .sweep_points import Point
 
 MARK = " *"
@@ -31,7 +32,7 @@ class Swept:
     def names(self) -> list[str]:
         """The values that every point has, without those that say how another one spreads."""
         names = [name for name in self.results[0] if all(name in one for one in self.results)]
-        return [name for name in names if not (name.endswith(SD) and name.removesuffix(SD) in names)]
+        return [name for name in names if not is_spread(name, names)]
 
     def best(self, name: str) -> Point | None:
         """The best point by a value; None where the value is not better either way."""
@@ -48,8 +49,7 @@ class Swept:
             marks = {name: MARK if champions[name] is point else "" for name in self.names}
             cells = [with_spread(name, results) + marks[name] for name in self.names]
             rows.append([*point.settings.values(), *cells])
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines = list(table(rows))
         said = [f"{name} {way}" for name, way in self.better.items() if name in self.names]
         return "\n".join([*lines, f"* the best ({', '.join(said)} is better)"] if said else lines)
 
