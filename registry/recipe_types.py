@@ -129,7 +129,7 @@ class During:
 
     Attributes:
         every: Training images between two evaluations, rounded up to the next step; 0 makes none.
-        images: Images to make and score, often, so few: values have this number in their names, as in `fid_n1000`.
+        images: Images to make and score each time; values have this number in their names, as in `fid_n1000`.
         metrics: The metrics; null is those of the evaluation after training.
     """
 

@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("names", nargs="+", metavar="RUN", help="a run's folder, or its name; of one run a report")
     parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="write a page with all of it; a file that needs no other"
+        "--html", type=Path, metavar="FILE", help="write all of it as one page, pictures in the same file"
     )
     parser.add_argument(
         "--metrics", metavar="LIST", help="only these values: names with commas, or how names begin (default: all)"

@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference",
         metavar="SET",
-        help="hold images against these (default: the run's data); or mu and sigma in an .npz",
+        help="compare with these images (default: the run's data), or with the statistics mu and sigma in an .npz",
     )
     parser.add_argument("--images", metavar="N", help="images to make and score; of --generated, so many of them")
     parser.add_argument(
@@ -52,7 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_sampling(parser)
     parser.add_argument("--repeats", metavar="K", type=positive, help="with K seeds: mean, deviation, minimum")
-    parser.add_argument("--no-held-out", action="store_true", help="do not score real images held out, beside")
+    parser.add_argument("--no-held-out", action="store_true", help="do not score held-out real images for comparison")
     parser.add_argument(
         "--ranks", metavar="N", type=positive, default=1, help="processes on this machine that share the work"
     )
@@ -64,7 +64,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--on-error",
         choices=("raise", "skip"),
-        help="pictures that cannot be used: are named and end it (raise, default), or are left out",
+        help="pictures that cannot be used: raise (default) names them and ends the command, skip leaves them out",
     )
     add_runs(parser)
 

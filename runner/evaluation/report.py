@@ -16,7 +16,7 @@ DIGITS = 10  # of a digest, enough for the evaluations of one run
 
 
 def digest(results: Results) -> str:
-    """Of the protocols of all values: equal for evaluations whose values can be compared."""
+    """Of the protocols of all values, training steps among them: equal ones have one report."""
     protocols = {name: one["protocol"] for name, one in results.items()}
     return hashlib.sha256(json.dumps(protocols, sort_keys=True).encode()).hexdigest()[:DIGITS]
 

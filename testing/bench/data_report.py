@@ -48,7 +48,7 @@ def _head(under: Conditions, beside: str) -> str:
     turn = f" of {under.turn_s:g} s each" if under.turn_s else ""
     return (
         f"On {told['device']}, {threads}; torch {told['torch']}, {beside} {told[beside]}."
-        f" Batches of {under.batch}; medians of {under.rounds} turns{turn} where a line says no other number,"
+        f" Batches of {under.batch} and medians of {under.rounds} turns{turn} where a line says no other number,"
         " quartiles in brackets.\n"
     )
 
