@@ -2,7 +2,7 @@
 
 Source: Dowson & Landau 1982, "The Fréchet distance between multivariate normal distributions", equation 4; Heusel et
 al. 2017 (arXiv 1706.08500), equation 6, who measure it on Inception features: only that is an FID. Cost: D^2 / 2
-multiply-adds an image, one factor and one row of singular values of a D x D matrix.
+multiply-adds an image, a factor of each covariance, the eigenvalues of a D x D matrix.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from scipy.linalg.blas import dsyrk
 from torch import Tensor
 
 from ...core import DataSpec, FeatureExtractor, FeatureMetric, Statistics
+from ._root_trace import root_trace
 
 Moments = tuple[Tensor, Tensor]
 
@@ -135,21 +136,6 @@ def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> fl
         mu2: As ``mu1``.
         cov2: As ``cov1``.
     """
-    # with S1 = A A^T and S2 = B B^T the eigenvalues of S1 S2 are the squared singular values of A^T B: no root is
-    # taken of a number that rounding made, as it is of the zeros of a singular product
-    trace = torch.linalg.svdvals(_factor(cov1).T @ _factor(cov2)).sum()
     # Heusel et al., equation 6: |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))
-    distance = (mu1 - mu2).square().sum() + cov1.trace() + cov2.trace() - 2 * trace
+    distance = (mu1 - mu2).square().sum() + cov1.trace() + cov2.trace() - 2 * root_trace(cov1, cov2)
     return max(float(distance), 0.0)
-
-
-def _factor(cov: Tensor) -> Tensor:
-    """A, (D, r), with A A^T = ``cov``: Cholesky's, or, where the covariance is singular, by its eigenvectors."""
-    low: Tensor
-    low, singular = torch.linalg.cholesky_ex(cov)
-    if not singular:
-        return low
-    values, vectors = torch.linalg.eigh(cov)
-    kept = values > values.abs().max() * len(cov) * torch.finfo(cov.dtype).eps  # the others are zeros, rounded
-    root: Tensor = vectors[:, kept] * values[kept].sqrt()
-    return root
