@@ -13,7 +13,9 @@ from .sweep_report import Swept
 
 PANEL_IN = (5.0, 3.6)  # width, height
 COLUMNS = 3
-MOST_LINES = 12  # with names beside them
+MOST_LINES = 12  # with names below the panels
+LINE_IN = 0.24  # height of a row of names
+EDGE_IN = 0.1  # room at both ends of it
 DPI = 120
 WIDE = 8.0  # values over a larger ratio are drawn on a logarithmic axis
 
@@ -34,7 +36,7 @@ def draw(swept: Swept, path: Path, title: str) -> None:
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(PANEL_IN[0] * columns, PANEL_IN[1] * rows + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(title, wrap=True)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, name in zip(panels, names, strict=False):
         _panel(panel, swept, name)
@@ -42,8 +44,20 @@ def draw(swept: Swept, path: Path, title: str) -> None:
         panel.set_axis_off()
     labels = panels[0].get_legend_handles_labels()
     if 1 < len(labels[0]) <= MOST_LINES:
-        figure.legend(*labels, loc="outside lower center", ncols=min(len(labels[0]), 4), frameon=False)
+        _name_lines(figure, *labels)
     figure.savefig(path, dpi=DPI)
+
+
+def _name_lines(figure: Any, lines: Sequence[Any], names: Sequence[str]) -> None:
+    """The names of the lines below the panels, as many side by side as the figure is wide; it gets room for them."""
+    for columns in range(len(names), 0, -1):
+        legend = figure.legend(lines, names, loc="outside lower center", ncols=columns, frameon=False)
+        width_in = legend.get_window_extent(figure.canvas.get_renderer()).width / figure.dpi + 2 * EDGE_IN
+        if width_in <= figure.get_figwidth() or columns == 1:
+            break
+        legend.remove()
+    rows = -(-len(names) // columns)
+    figure.set_size_inches(max(figure.get_figwidth(), width_in), figure.get_figheight() + LINE_IN * rows)
 
 
 def _panel(panel: Any, swept: Swept, name: str) -> None:
