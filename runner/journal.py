@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..files.writing import write_text
+from .console import log
 
 
 class Journal:
@@ -17,18 +18,23 @@ class Journal:
 
     Args:
         path: The file.
-        step: Where training starts; later lines, from a run that was killed after its last checkpoint, are cut off.
+        step: Where training starts; later lines, from a run that was killed after its last checkpoint, are cut
+            off, and damaged ones left out, which is said.
 
     Attributes:
         last: The newest line; None before the first.
     """
 
     def __init__(self, path: Path, step: int) -> None:
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
+        lines = _whole_lines(path)
+        rows = [row for row in map(_row, lines) if row is not None]
+        if damaged := len(lines) - len(rows):
+            log.warning("%s: %d damaged line(s) left out; a crash or a full disk may have torn them", path, damaged)
+        kept = [row for row in rows if row["step"] <= step]
         if path.exists():
-            write_text(path, "".join(kept))
+            write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self.path = path
-        self.last: Mapping[str, Any] | None = json.loads(kept[-1]) if kept else None
+        self.last: Mapping[str, Any] | None = kept[-1] if kept else None
         self._file: TextIO | None = None
 
     def write(self, step: int, **fields: Any) -> None:
@@ -54,9 +60,18 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _row(line: str) -> dict[str, Any] | None:
+    """What a line says; None of one that is damaged, such as the zeros that a power cut leaves."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+
+
 def _whole_lines(path: Path) -> list[str]:
     """The lines of the file; a last one without its end, cut off by a crash, is left out."""
     if not path.exists():
         return []
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         return [line for line in file if line.endswith("\n")]

@@ -143,3 +143,17 @@ def test_the_journal_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> N
     path.write_text(path.read_text() + '{"step": 8, "val')  # cut off by a crash
     Journal(path, 4).close()
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [2, 4]
+
+
+@pytest.mark.parametrize("torn", ["\0" * 40, '{"step": 3, "val', "7", '{"values": {}}', '{"step": 3, "a": "\udcff"}'])
+def test_a_damaged_line_of_the_journal_is_left_out_and_told(
+    tmp_path: Path, torn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "history.jsonl"
+    lines = ['{"step": 2}', torn, '{"step": 4}', ""]
+    path.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
+    journal = Journal(path, 4)
+    assert journal.last == {"step": 4}
+    steps = [json.loads(line)["step"] for line in path.read_text(encoding="utf-8").splitlines()]
+    readable = torn.startswith('{"step": 3, "a"')  # one letter of it is lost
+    assert steps == ([2, 3, 4] if readable else [2, 4]) and ("1 damaged line" in caplog.text) != readable

@@ -11,13 +11,14 @@ from typing import Any
 from torch import Tensor
 
 from ... import __version__
+from ...core import Way
 from ...files.sheets import save_png
 from ...files.writing import read_json, write_json
 from ...registry import Recipe
+from ..console import log
 from ..folder import RunFolder
 from ..reference import reference_digest
 from ..weights import find_weights
-from .better import Way
 from .results import Results
 from .sweep_points import Point
 
@@ -45,9 +46,13 @@ class Kept:
         return self.folder / "grid.png"
 
     def read(self) -> tuple[Results, dict[str, Way]] | None:
-        """The values, and which way they are better; None where the point is not done."""
-        found = read_json(self.file)
-        return None if found is None else (found["results"], found["better"])
+        """The values, and which way they are better; None where the point is not done, or its file is damaged."""
+        try:
+            found = read_json(self.file)
+            return None if found is None else (found["results"], found["better"])
+        except (ValueError, KeyError, TypeError):
+            log.warning("%s is damaged: the point is scored anew", self.file)
+            return None
 
     def write(self, point: Point, results: Results, better: dict[str, Way], grid: Tensor | None) -> None:
         """Keep them; the values last, which say that it is done."""
