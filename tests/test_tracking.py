@@ -177,6 +177,29 @@ def test_any_hook_is_told_what_the_run_is(tiny: Path, dmf_command: Command, monk
 
 
 @pytest.mark.parametrize(
+    ("metrics", "during", "words", "said"),
+    [
+        ("", "", (), ""),
+        ("weights: raw, ", "", (), " raw"),
+        ("weights: raw, ", "", ("--weights", "ema"), ""),
+        ("", ", metrics: [{name: frechet, features: digits}, {name: kernel, features: digits}]", (), " kernel"),
+    ],
+)
+def test_a_curve_of_scores_while_training_has_no_other_values(
+    look: Look, tiny: Path, dmf_command: Command, metrics: str, during: str, words: tuple[str, ...], said: str
+) -> None:
+    kept = f"{metrics}during: {{every: 100000, images: 60{during}}}"
+    assert dmf_command("train", tiny, EVALUATE.replace("held_out", f"{kept}, held_out"), HOOK)[0] == 0
+    one = value(dmf_command, "--images", 60, *words)
+    (name,) = evaluated(look)
+    assert evaluated(look)[name] == [(12, one)]
+    if said == " kernel":
+        assert name == "eval/frechet_digits_n60 kernel.subsets:5 kernel.subset_size:50"
+    else:
+        assert name == f"eval/frechet_digits_n60{said}"
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         ([], []),

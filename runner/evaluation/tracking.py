@@ -21,6 +21,7 @@ from ..assemble import part
 from ..console import log
 from ..folder import RunFolder
 from ..world import World
+from .during import recipe_during
 from .results import Results
 from .settings import numbered, settings
 from .sweep_best import first_recipe
@@ -166,9 +167,15 @@ def _collector(folder: RunFolder, recipe: Recipe, also: Sequence[str]) -> Tracke
     run = Told(own.name, folder.path, own, read_json(folder.facts) or {}, saved.step if saved else 0)
     hooks = HookCaller([part("hook", ref) for ref in recipe.hooks], log.warning)
     images = recipe.evaluate.images
-    words = " ".join([*settings(own, recipe), *also])
     number = None if images == own.evaluate.images else images
+    words = " ".join([*settings(_of_that_curve(own, number), recipe), *also])
     return Tracked(run, hooks, f" {words}" if words else "", number, folder)
+
+
+def _of_that_curve(own: Recipe, number: int | None) -> Recipe:
+    """What the curve of a number of images, with no further words, is of: the scores while training have one too."""
+    during = own.evaluate.during
+    return recipe_during(own) if during.every > 0 and number == during.images else own
 
 
 @contextlib.contextmanager
