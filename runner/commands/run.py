@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +12,7 @@ from .flags import add_overrides, add_runs, positive
 
 if TYPE_CHECKING:
     from ...registry import Recipe
-
-OTHERS_FIRST_S = 5.0  # the rank that failed ends first, and its exit code is the launcher's, which then ends this one
+    from ..world import World
 
 HELP = "train, sample and evaluate as a recipe says; given again, carry on where the run stopped"
 
@@ -46,41 +44,30 @@ def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample"
 
 
 def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> int:
-    from ..console import log, start_console
+    from ..console import log
     from ..guard import Diverged
     from ..pipeline import carry_out, done_message
     from ..session import open_session
     from ..signals import Interrupted
-    from ..world import LocalError, join, leave, lost_another
+    from .on_ranks import on_ranks
 
-    world = join(recipe.device)
-    start_console(world.rank)
-    try:
+    def work(world: World) -> None:
         check_ranks(args.ranks, recipe.train.batch_size, world.size)
         if args.fresh:
             world.first_only(lambda: set_aside(args.runs / recipe.name))
         with open_session(recipe, args.runs, world) as session:
             if not carry_out(session, phases):
                 log.info("%s", done_message(session, args.recipe, args.overrides))
-        return 0
+
+    try:
+        return on_ranks(recipe.device, work)
     except Interrupted as stop:
         how = "Ctrl-C" if stop.exit_code == 130 else "SIGTERM"
         log.info("stopped by %s; nothing is lost: give the same command again to go on", how)
         raise
-    except UserError as error:
-        if world.first or isinstance(error, LocalError):
-            raise
-        return 2  # rank 0 says why
-    except RuntimeError as error:
-        if not lost_another(error):
-            raise
-        time.sleep(OTHERS_FIRST_S)
-        return 1
     except Diverged as error:
         log.error("%s", error)
         return 1
-    finally:
-        leave()
 
 
 def check_ranks(wanted: int, batch_size: int, ranks: int) -> None:
