@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,10 +23,13 @@ class FeatureExtractor(ABC):
         name: Goes into the names of results: a distance on `digits` features is never called FID.
         layers: The length D of a feature vector, by the name of its layer; the first is the one that metrics take
             unless they ask for another.
+        libraries: Distributions, besides torch, whose code its features come of, such as that which has the network;
+            their versions go into the protocol of every value.
     """
 
     name: str
     layers: Mapping[str, int]
+    libraries: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def __call__(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:

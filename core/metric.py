@@ -50,12 +50,14 @@ class Metric(ABC):
         least_reference: The fewest images that the reference may have.
         held_out_images: How many of the held-out images it wants at most, chosen by the evaluation's seed; None is
             all of them.
+        libraries: Distributions, besides torch, whose code its values come of; their versions go into the protocol.
         better: Which way values are better, by their names or what names begin with; the longest that fits counts.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     least_reference: int = 1
     held_out_images: int | None = None
+    libraries: ClassVar[tuple[str, ...]] = ()
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
 
     def __init__(self) -> None:

@@ -196,6 +196,31 @@ def test_evaluate_and_likelihood_are_one_computation(runs: Path, workdir: Path, 
     assert protocol["images"] == "5" and "sampler" not in protocol and "guidance" not in protocol
 
 
+def test_repeats_change_nothing_of_it_and_it_is_computed_once(
+    runs: Path, workdir: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, whole = 0, BitsPerDim.update
+
+    def counted(self: BitsPerDim, images: Tensor, **given: Any) -> None:
+        nonlocal asked
+        asked += len(images)
+        whole(self, images, **given)
+
+    monkeypatch.setattr(BitsPerDim, "update", counted)
+    both = WANTED.replace("]", ", {name: frechet, features: digits}]")
+    words = ["--images", 4, "--metrics", both, "--no-held-out"]
+    one = evaluated(dmf_command, runs, *words)
+    assert asked == 5
+    two = evaluated(dmf_command, runs, *words, "--repeats", 2)
+    assert asked == 10 and len(two["frechet_digits"]["values"]) == 2
+    names = [name for name in one if name.startswith("bits_per_dim")]
+    assert {name: two[name] for name in names} == {name: one[name] for name in names}  # no spread, its own seed
+    words = ["evaluate", "tiny", "--runs", runs, *words[2:], "--images", 4, "--repeats", 2, "--sweep", "steps=1"]
+    assert dmf_command(*words, "--json", "s.json")[0] == 0
+    (point,) = json.loads(Path("s.json").read_text())["points"]
+    assert asked == 15 and {name: point["results"][name] for name in names} == {name: one[name] for name in names}
+
+
 def test_no_image_is_generated(
     runs: Path, workdir: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,13 +28,31 @@ def result(value: float, seed: int = 1, **more: Any) -> dict[str, Any]:
 
 
 def test_repeats_have_mean_deviation_and_minimum_and_keep_each_value() -> None:
-    runs = [{"fid": result(v, k, cautions=["few."])} for k, v in enumerate((3.0, 5.0, 10.0))]
+    runs = {k: {"fid": result(v, k, cautions=["few."])} for k, v in enumerate((5.0, 3.0, 10.0))}
     found = repeated(runs)["fid"]
-    assert found["value"] == 6 and found["min"] == 3 and found["values"] == [3, 5, 10]
+    assert found["value"] == 6 and found["min"] == 3 and found["values"] == [5, 3, 10]
     assert found["sd"] == pytest.approx(((9 + 1 + 16) / 2) ** 0.5)
     assert found["protocol"]["seed"] == "0, 1, 2" and found["cautions"] == ["few."]
     jsonschema.validate(repeated(runs), schema())
-    assert repeated(runs[:1]) == runs[0]
+    assert repeated({0: runs[0]}) == runs[0]
+
+
+def test_a_value_that_some_seeds_lack_says_so_and_one_of_no_seed_has_no_spread() -> None:
+    bits = result(8.9, 7)
+    runs = {
+        4: {"a": result(1.0, 4), "bits": bits},
+        5: {"a": result(2.0, 5), "b": result(5.0, 5), "c": result(1.0, 5)},
+        6: {"a": result(3.0, 6), "b": result(7.0, 6)},
+    }
+    found = repeated(runs, {"bits"})
+    assert list(found) == ["a", "bits", "b", "c"] and found["a"]["values"] == [1, 2, 3]
+    assert found["bits"] == bits
+    assert found["b"]["values"] == [5, 7] and found["b"]["protocol"]["seed"] == "5, 6"
+    assert found["b"]["cautions"] == ["b is of 2 of 3 seeds: the images of seed 4 gave no such value"]
+    assert found["c"]["value"] == 1 and "sd" not in found["c"] and found["c"]["protocol"]["seed"] == "5"
+    assert "1 of 3 seeds" in found["c"]["cautions"][0] and "seed 4, 6" in found["c"]["cautions"][0]
+    jsonschema.validate(found, schema())
+    assert "2 of 3" in table(found)
 
 
 def test_differences_are_named_and_the_subject_is_none() -> None:
@@ -42,6 +60,8 @@ def test_differences_are_named_and_the_subject_is_none() -> None:
     b = {"sampler": "heun(churn=0.0)", "images": "10", "trained_steps": "9", "weights": "raw"}
     assert protocol_differences(a, b) == ["sampler: ddim(eta=0.0) / heun(churn=0.0)", "weights: - / raw"]
     assert protocol_differences(a, a) == [] and protocol_differences(b, a)[0].endswith("/ ddim(eta=0.0)")
+    new, newer = ({**a, "version.torch": version, "version.lpips": "0.1.4"} for version in ("2.8.0", "2.15.0"))
+    assert protocol_differences(new, newer) == [] and protocol_differences(a, new) == ["version.lpips: - / 0.1.4"]
 
 
 def test_the_table_folds_the_spread_and_says_each_caution_once() -> None:
@@ -50,7 +70,7 @@ def test_the_table_folds_the_spread_and_says_each_caution_once() -> None:
     shown = table(kid)
     assert "0.5 ± 0.01" in shown and "kid_sd" not in shown and shown.count("caution: few.") == 1
     assert "1 (300 images)" in shown and "least" not in shown
-    shown = table(repeated([kid, {**kid, "kid": result(0.7)}]))
+    shown = table(repeated({1: kid, 2: {**kid, "kid": result(0.7)}}))
     assert "0.6 ± 0.14" in shown and "least" in shown
     own = {"bits_per_dim": {"value": 8.5, "protocol": {"images": "4", "held_out": "held-out images of digits"}}}
     assert table(own).splitlines()[1].split(maxsplit=3) == ["bits_per_dim", "-", "-", "8.5 (4 images)"]

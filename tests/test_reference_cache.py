@@ -1,5 +1,6 @@
 """What metrics saw of a reference is kept: read once, never another's, and nothing is lost where it cannot be."""
 
+import importlib
 import logging
 import os
 import subprocess
@@ -10,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from process_kit import kill_tree
 from scoring_kit import ALONE, Counting, images, stream
 from torch import Tensor
 
+from dmf import __version__
 from dmf.core import InMemory, Metric
 from dmf.files.cache import cache_folder
 from dmf.plugins.metrics.frechet import Frechet
 from dmf.plugins.metrics.kernel import Kernel
-from dmf.runner.evaluation import Named, Results, Scoring
+from dmf.runner.evaluation import Named, Results, Scoring, origins, protocol, reference_cache
 from dmf.runner.world import World
 
 KEPT = "reference statistics of real noise, 50 images: kept from an earlier evaluation"
@@ -60,7 +63,9 @@ def test_a_second_evaluation_reads_no_image_of_the_reference(caplog: pytest.LogC
 
 
 class Renamed(Kernel):
-    """Another metric of the same rows."""
+    """Another metric of the same rows, and of the same distribution."""
+
+    __module__ = "dmf.plugins.metrics.renamed"
 
 
 def test_metrics_of_one_key_share_one_pass_and_one_file() -> None:
@@ -91,6 +96,67 @@ def test_what_is_kept_is_of_these_images_and_this_metric_alone(change: Callable[
 class OtherWeights(Counting):
     def protocol(self) -> dict[str, str]:
         return {**super().protocol(), "features_sha256": "other"}
+
+
+FACTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "dmf": lambda p: p.setattr(protocol, "__version__", "0.0.0"),
+    "torch": lambda p: p.setattr(torch, "__version__", "1.0"),
+    "arithmetic": lambda p: p.setattr(protocol, "arithmetic", lambda device: {"arithmetic": "other"}),
+    "device": lambda p: p.setattr(reference_cache, "_machine", lambda world: "another GPU"),
+    "libraries": lambda p: p.setattr(Counting, "libraries", ("numpy",)),
+    "plugin": lambda p: p.setattr(origins, "_origin", lambda part: "plugin 2.0"),
+}
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_what_is_kept_is_of_the_code_and_the_machine_that_made_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate()
+    FACTS[name](monkeypatch)
+    assert evaluate()[1] > 0
+
+
+PLUGIN = """
+import torch
+from scoring_kit import Counting
+
+class Own(Counting):
+    name = "own"
+
+    def __call__(self, images, layers):
+        return {name: 1 * value for name, value in super().__call__(images, layers).items()}
+"""
+
+
+def test_features_of_a_plain_file_are_of_what_it_says_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def value(code: str) -> tuple[float, int]:
+        (tmp_path / "plain_features.py").write_text(code)
+        sys.modules.pop("plain_features", None)
+        importlib.invalidate_caches()
+        results, read = evaluate(parts={"f": Frechet(features=importlib.import_module("plain_features").Own())})
+        return results["frechet_own"]["value"], read
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    first = value(PLUGIN)
+    assert first[1] == 50 and value(PLUGIN) == (first[0], 0)
+    other, read = value(PLUGIN.replace("1 *", "20 *"))
+    assert read == 50 and other != first[0]
+    monkeypatch.setenv("DMF_CACHE", str(tmp_path / "empty"))
+    assert value(PLUGIN.replace("1 *", "20 *"))[0] == other
+
+
+def test_of_code_that_is_nowhere_nothing_is_kept() -> None:
+    scope: dict[str, Any] = {"__name__": "__nowhere__"}
+    exec(PLUGIN, scope)
+    for _ in range(2):
+        assert evaluate(parts={"f": Frechet(features=scope["Own"]())})[1] == 50
+    assert not kept()
+
+
+def test_whose_code_values_come_of() -> None:
+    assert origins.origins(Frechet(features=Counting()))[0] == f"dmf {__version__}"  # type: ignore[index]
+    results = evaluate()[0]
+    assert results["frechet_counting"]["protocol"]["version.torch"] == torch.__version__
 
 
 def test_what_depends_on_a_model_is_not_kept() -> None:

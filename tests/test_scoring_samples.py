@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from scoring_kit import ALONE, Everything, on_ranks
 from torch import Tensor
 
-from dmf.core import Dataset, Metric, ScoredModel
+from dmf import __version__
+from dmf.core import Dataset, Metric, Pixels, ScoredModel
 from dmf.registry import Recipe, UserError, read
 from dmf.runner.assemble import build_dataset, build_model
 from dmf.runner.evaluation import Evaluation, Named, Scoring, Trained
@@ -49,6 +51,29 @@ def parts(folder: Path, images: int = 20) -> tuple[Recipe, Dataset, Trained]:
     recipe = read(folder / "recipe.yaml", [f"evaluate.images={images}", "evaluate.batch_size=8"])
     dataset = build_dataset(recipe, ALONE)
     return recipe, dataset, load_trained(build_model(recipe, dataset.spec), RunFolder(folder), "ema")
+
+
+def test_the_protocol_has_the_codec_the_code_and_the_arithmetic(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pixels, "facts", lambda self: {"weights": "abc"})
+    monkeypatch.setattr(Calls, "libraries", ("numpy",))
+    protocol = scoring(folder, Calls()).results["calls"]["protocol"]
+    assert protocol["codec.weights"] == "abc"
+    own = {"dmf": __version__, "version.torch": torch.__version__, "version.numpy": numpy.__version__}
+    assert {key: protocol[key] for key in (*own, "arithmetic")} == {**own, "arithmetic": "float32"}
+    dataset = parts(folder)[1]
+    made = Real(dataset, source_of(dataset, ALONE.device), "digits")
+    of_set = Scoring([Named("m", Calls())], ALONE, 64).score(made).results["calls"]["protocol"]
+    assert {key: of_set[key] for key in (*own, "arithmetic")} == {**own, "arithmetic": "float32"}
+
+
+def test_a_library_that_is_not_there_is_told_before_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Calls, "libraries", ("no-such-library",))
+    metric = Calls()
+    with pytest.raises(UserError, match="m: no distribution 'no-such-library' is installed"):
+        scoring(folder, metric)
+    assert metric.calls == []
 
 
 def scoring(folder: Path, metric: Metric, world: World = ALONE, images: int = 20) -> Any:

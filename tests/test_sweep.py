@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mlflow_kit import Look
@@ -156,6 +157,48 @@ def test_weights_that_were_trained_on_are_scored_anew(
     scored = counted(monkeypatch)
     dmf_command(*words)
     assert len(scored) == 2
+
+
+def test_points_of_another_reference_or_number_of_seeds_are_other_points(
+    run: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--sweep", "steps=2", "--metrics", "[{name: frechet, features: digits}]", "--json", "s.json"]
+
+    def value(*more: object) -> float:
+        code, out, err = dmf_command("evaluate", "tiny", *words, *more)
+        assert code == 0, out + err
+        (point,) = json.loads(Path("s.json").read_text())["points"]
+        return float(point["results"]["frechet_digits"]["value"])
+
+    scored = counted(monkeypatch)
+    for place, mean in (("r1", 0.0), ("r2", 1.0)):  # of one name, and neither says of which features it is
+        Path(place).mkdir()
+        np.savez(f"{place}/ref.npz", mu=np.full(64, mean), sigma=np.eye(64))
+    first, second = value("--reference", "r1/ref.npz"), value("--reference", "r2/ref.npz")
+    assert len(scored) == 2 and first != second
+    assert value("--reference", "r1/ref.npz") == first and len(scored) == 2
+    Path("r2/ref.npz").replace("r1/ref.npz")  # written over in place
+    assert value("--reference", "r1/ref.npz") == second and len(scored) == 3
+    own = value()
+    test = value("--reference", "{name: digits, split: test}")
+    assert len({own, test, first, second}) == 4 and len(scored) == 5
+    assert value("--repeats", 2) != own and len(scored) == 7
+    assert value() == own and len(scored) == 7
+
+
+def test_a_point_whose_file_is_damaged_is_scored_anew(
+    run: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["evaluate", "tiny", "--sweep", "steps=2"]
+    assert dmf_command(*words)[0] == 0
+    (kept,) = run.glob("sweeps/points/*/results.json")
+    whole = kept.read_bytes()
+    for damaged in (b"\0" * len(whole), whole[:-20], b"[]", b"{}", b"\xff"):
+        kept.write_bytes(damaged)
+        scored = counted(monkeypatch)
+        code, out, err = dmf_command(*words)
+        assert code == 0 and len(scored) == 1 and "is damaged" in out + err, out + err
+        assert json.loads(kept.read_bytes())["results"] == json.loads(whole)["results"]
 
 
 def test_repeats_are_seeds_of_each_point(run: Path, dmf_command: Command) -> None:

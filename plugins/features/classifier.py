@@ -49,6 +49,8 @@ class Classifier(FeatureExtractor):
         called: What results are called after; null takes the file's name.
     """
 
+    libraries = ("torchvision",)
+
     def __init__(
         self,
         *,

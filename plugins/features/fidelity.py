@@ -95,6 +95,8 @@ class Fidelity(FeatureExtractor):
         sha256: Of the file, if it holds other weights than the published ones; results then have another name.
     """
 
+    libraries = ("torch-fidelity", "torchvision")
+
     def __init__(self, *, model: Model, weights: str | None = None, sha256: str | None = None) -> None:
         whose = published(model)
         found = weights_file(whose, weights, sha256)

@@ -55,6 +55,8 @@ class Inception(FeatureExtractor):
         sha256: Of the file, if it holds other weights than the published ones; results then have another name.
     """
 
+    libraries = ("torch-fidelity",)
+
     def __init__(self, *, weights: str | None = None, sha256: str | None = None) -> None:
         found = weights_file(INCEPTION, weights, sha256)
         self.sha256, self.layers = found.sha256, dict(LAYERS)

@@ -38,6 +38,7 @@ class LpipsDiversity(Metric):
         memory_gib: Refuse to take more than so many GiB for the sums.
     """
 
+    libraries = ("lpips", "torchvision")
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {"lpips_diversity": "higher"}
 
     def __init__(

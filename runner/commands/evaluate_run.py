@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from ..evaluation import Evaluation, Results, Trained, table
 from ..evaluation.first_images import scored_with_grid, told_as
 from ..evaluation.reference_file import check_written, write_reference
 from ..evaluation.report import digest, write_pictures
-from ..evaluation.results import repeated
 from ..evaluation.saving import saving
 from ..evaluation.sets import called, open_reference
 from ..evaluation.streams import Real
@@ -63,10 +61,7 @@ def _score(args: argparse.Namespace, folder: RunFolder, recipe: Recipe, world: W
         first, pictures = scored_with_grid(evaluation, trained, guide, [] if kept is None else [kept.take])
         if kept is not None:
             log.info("images: %s", kept.finish())
-    found = [first]
-    for seeded in _of_further_seeds(recipe, args.repeats or 1):
-        found.append(evaluation.run(trained, guide, recipe=seeded).results)
-    results = repeated(found)
+    results = evaluation.over_seeds(first, args.repeats or 1, trained, guide)
     with tracked(folder, recipe, world, wanted=not args.no_track, also=_also(args)) as told:
         if world.first:
             _report(args, folder, trained.step, results, pictures, told)
@@ -97,12 +92,6 @@ def _reference(args: argparse.Namespace, world: World) -> Real | Statistics | No
     if isinstance(found, Statistics):
         return found
     return Real(found, source_of(found, world.device), called(args.reference))
-
-
-def _of_further_seeds(recipe: Recipe, repeats: int) -> list[Recipe]:
-    """The recipe with each seed after its own."""
-    wanted = recipe.evaluate
-    return [replace(recipe, evaluate=replace(wanted, seed=wanted.seed + k)) for k in range(1, repeats)]
 
 
 def _also(args: argparse.Namespace) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from ...core import DataSpec, Metric, Statistics
 from ...core.features import probe
 from ...registry import UserError
+from .origins import libraries
 from .passes import Named, layers_of
 from .sets import check_same
 from .streams import Stream
@@ -55,6 +56,7 @@ def check_metrics(
             images_seen = images
         try:
             one.metric.check(spec, images_seen)
+            libraries(one.metric)
             if isinstance(reference, Statistics) and "reference" in one.metric.needs:
                 copy.copy(one.metric).take_reference(reference)
         except ValueError as error:

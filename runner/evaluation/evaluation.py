@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ...core import Dataset, Statistics
 from ...core.sampler import Watch
@@ -11,6 +12,7 @@ from ..assemble import ReferenceModel, part
 from ..feed import Source, source_of
 from ..world import World
 from .passes import Named, OnShown
+from .results import Results, repeated
 from .scoring import Scored, Scoring
 from .streams import Generated, Real, Stream
 from .trained import Trained
@@ -70,6 +72,7 @@ class Evaluation:
         *,
         recipe: Recipe | None = None,
         on_shown: OnShown | None = None,
+        alone: bool = True,
     ) -> Scored:
         """Score ``trained``; may be called again, and then what was read of real images is not read again.
 
@@ -78,15 +81,46 @@ class Evaluation:
             reference: The network to guide away from, if the recipe has one.
             recipe: With another sampler, seed or number of images than the evaluation's own; None is that.
             on_shown: Gets each batch of samples, on the rank that has it.
+            alone: Whether to score the metrics that look at held-out images alone.
 
         Raises:
             UserError: A metric cannot be had of what was seen, on every rank.
         """
         given = (recipe or self.recipe, self.dataset, self.source, trained, reference, self.watch)
         try:
-            return self.scoring.score(Generated(*given), model=trained, on_shown=on_shown)
+            return self.scoring.score(Generated(*given), model=trained, on_shown=on_shown, alone=alone)
         except NoValue as error:
             raise UserError(f"evaluate.metrics: {error}; {KEPT}") from error
+
+    def over_seeds(
+        self,
+        first: Results,
+        count: int,
+        trained: Trained,
+        reference: ReferenceModel | None,
+        *,
+        recipe: Recipe | None = None,
+    ) -> Results:
+        """The results of ``count`` seeds, from the recipe's own on.
+
+        What looks at held-out images alone depends on no sample, and so on no seed: it is not computed again.
+
+        Args:
+            first: Of the first seed, by `run`.
+            count: How many.
+            trained: Whose samples.
+            reference: The network to guide away from, if the recipe has one.
+            recipe: As of `run`.
+
+        Raises:
+            UserError: A metric cannot be had of what was seen, on every rank.
+        """
+        own, once = recipe or self.recipe, self.scoring.once
+        runs = {own.evaluate.seed: first}
+        for seed in range(own.evaluate.seed + 1, own.evaluate.seed + count):
+            seeded = replace(own, evaluate=replace(own.evaluate, seed=seed))
+            runs[seed] = self.run(trained, reference, recipe=seeded, alone=False).results
+        return repeated(runs, once)
 
     def _held_out(self, metrics: Sequence[Named]) -> Real | None:
         """The data set's held-out images, where they are wanted, for scale or by a metric, and there are any."""

@@ -47,9 +47,13 @@ def of_model(trained: Trained) -> dict[str, str]:
         **codec_facts(trained.model.codec),
         "weights": trained.weights,
         "trained_steps": str(trained.step),
-        **arithmetic(next(trained.network.parameters()).device),
-        "dmf": __version__,
+        **computed(next(trained.network.parameters()).device),
     }
+
+
+def computed(device: torch.device) -> dict[str, str]:
+    """What code and what arithmetic values come of."""
+    return {**arithmetic(device), "dmf": __version__, "version.torch": torch.__version__}
 
 
 def arithmetic(device: torch.device) -> dict[str, str]:

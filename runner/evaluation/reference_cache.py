@@ -1,7 +1,8 @@
 """What metrics have seen of a reference, kept from one evaluation to the next: sums, or rows of features.
 
-A file is known by all that its numbers depend on: the metric's `reference_key`, the fingerprint of the images, and what
-computed them. `files.cache` sees to it that it is whole, or not there.
+A file is known by what its numbers depend on: the metric's `reference_key`, the fingerprint of the images, and the code
+and the device that computed them; not by the size of the batches, which moves last bits. `files.cache` sees to it that
+it is whole, or not there.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ... import __version__
 from ...core import Metric
 from ...files.cache import Kept, cache_folder, keep, kept
 from ..world import World
-from .protocol import arithmetic
+from .origins import libraries, origins
+from .protocol import computed
 from .streams import Stream
 
 WHAT = "reference"
@@ -34,13 +35,18 @@ def key_of(metric: Metric, stream: Stream, world: World) -> Key | None:
     fingerprint = stream.fingerprint()
     if fingerprint is None or "model" in metric.needs or not metric.reference_key():
         return None
-    facts = {"dmf": __version__, "torch": torch.__version__, "device": _machine(world), **arithmetic(world.device)}
+    made_by = origins(metric)
+    if made_by is None:
+        return None
     return {
         "metric": metric.reference_key(),
         "states": states_of(metric),
         "images": len(stream),
         "fingerprint": fingerprint,
-        **facts,
+        "made_by": made_by,
+        "libraries": libraries(metric),
+        "device": _machine(world),
+        **computed(world.device),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..tables import table as columns
 Results = dict[str, dict[str, Any]]
 SD = "_sd"  # what ends the name of a value that is the spread of the one without it
 SUBJECT = ("trained_steps", "generated", "generated.fingerprint")  # of the protocol: what is compared, not how
+ROUNDING = ("version.torch", "version.torchvision")  # of the protocol: versions that, as a rule, change the last bits alone
 
 
 def schema() -> dict[str, Any]:
@@ -26,33 +27,45 @@ def schema() -> dict[str, Any]:
 def protocol_differences(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
     """What keeps two values from being compared: "sampler: ddim(eta=0.0) / heun(churn=0.0)"; empty for nothing.
 
+    What is compared, and the versions of torch and torchvision, which are in the protocol for whoever looks for the
+    cause of a small difference, keep nothing apart.
+
     Args:
         a: The protocol of one.
         b: That of the other.
     """
-    keys = [key for key in (*a, *(key for key in b if key not in a)) if key not in SUBJECT]
+    keys = [key for key in (*a, *(key for key in b if key not in a)) if key not in SUBJECT + ROUNDING]
     return [f"{key}: {a.get(key, '-')} / {b.get(key, '-')}" for key in keys if a.get(key) != b.get(key)]
 
 
-def repeated(runs: Sequence[Results]) -> Results:
+def repeated(runs: Mapping[int, Results], once: Collection[str] = ()) -> Results:
     """One result of several that differ in their seeds alone: mean, standard deviation, minimum, each value.
+
+    A value that some seeds have and others not is of those that have it, and a caution says so.
 
     Args:
         runs: Of each seed, in order.
+        once: Names of values that depend on no seed: those of the first run, without a spread.
     """
+    first = next(iter(runs.values()))
     if len(runs) == 1:
-        return runs[0]
-    return {name: _over_seeds([run[name] for run in runs]) for name in runs[0]}
+        return first
+    names = dict.fromkeys(name for run in runs.values() for name in run)
+    return {name: first[name] if name in once else _over_seeds(name, runs) for name in names}
 
 
-def _over_seeds(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    values = [one["value"] for one in found]
-    spread = {"value": statistics.fmean(values), "sd": statistics.stdev(values), "min": min(values), "values": values}
-    protocol = dict(found[0]["protocol"])
-    if "seed" in protocol:
-        protocol["seed"] = ", ".join(one["protocol"]["seed"] for one in found)
-    cautions = list(dict.fromkeys(said for one in found for said in one.get("cautions", ())))
-    return {**found[0], **spread, "protocol": protocol, **({"cautions": cautions} if cautions else {})}
+def _over_seeds(name: str, runs: Mapping[int, Results]) -> dict[str, Any]:
+    found = {seed: run[name] for seed, run in runs.items() if name in run}
+    one, values = next(iter(found.values())), [each["value"] for each in found.values()]
+    several = {"sd": statistics.stdev(values), "min": min(values), "values": values} if len(values) > 1 else {}
+    protocol = {**one["protocol"], "seed": ", ".join(map(str, found))}
+    cautions = list(dict.fromkeys(said for each in found.values() for said in each.get("cautions", ())))
+    if lacking := [str(seed) for seed in runs if seed not in found]:
+        cautions.append(
+            f"{name} is of {len(found)} of {len(runs)} seeds: the images of seed {', '.join(lacking)} gave no such value"
+        )
+    told = {"cautions": cautions} if cautions else {}
+    return {**one, "value": statistics.fmean(values), **several, "protocol": protocol, **told}
 
 
 def table(results: Results) -> str:

@@ -17,7 +17,8 @@ from .against import Against
 from .better import Way, ways
 from .checks import check_extractors, check_metrics
 from .passes import Named, OnShown, Pass, share_extractors
-from .protocol import of_model
+from .origins import libraries
+from .protocol import computed, of_model
 from .results import Results
 from .streams import Stream, shares
 from .trained import Trained
@@ -57,6 +58,9 @@ class Scoring:
         reference: What is compared with: images, or statistics alone.
         held_out: Real images that are scored too, for scale, and those of metrics that look at them alone.
         scale: False scores them for the latter alone.
+
+    Attributes:
+        once: Names of the values of held-out images alone, known after the first `score`: they depend on no sample.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Scoring:
         self._scale: Found | None = None  # what the held-out images have in place of generated ones
         self._accepted: list[tuple[DataSpec, int, bool]] = []
         self._said: set[str] = set()
+        self.once: frozenset[str] = frozenset()
 
     def check(self, spec: DataSpec, name: str, images: int, *, model: bool) -> None:
         """Accept what is to be scored, before the long work.
@@ -102,13 +107,16 @@ class Scoring:
             check_extractors(asked, spec)
         self._accepted.append((spec, images, model))
 
-    def score(self, made: Stream, *, model: Trained | None = None, on_shown: OnShown | None = None) -> Scored:
+    def score(
+        self, made: Stream, *, model: Trained | None = None, on_shown: OnShown | None = None, alone: bool = True
+    ) -> Scored:
         """Score a set; may be called again, with another.
 
         Args:
             made: The generated images.
             model: What made them, for metrics that ask for it.
             on_shown: Gets each batch of them, on the rank that has it.
+            alone: False leaves out the metrics that look at held-out images alone, as where only the samples are others.
 
         Raises:
             UserError: A metric cannot be had of what was seen, on every rank.
@@ -121,17 +129,19 @@ class Scoring:
         self.against.recall()
         given = None if model is None else ScoredModel(model.model.denoiser(model.network), model.model.codec)
         shown = made if self.seeing or on_shown is not None else None
-        with TaskProgress("evaluate", self._total(shown), shown=self.world.first) as bar:
+        with TaskProgress("evaluate", self._total(shown, self.alone if alone else []), shown=self.world.first) as bar:
             self.against.read(self.batch_size, bar.step)
             found = Found() if shown is None else self._generated(shown, given, on_shown, bar.step)
             if self._scale is None:
                 self._scale = self._scaled(bar.step)
-            alone = self._alone(given, bar.step)
-        results = self._results(made, found, cautions) | self._results_alone(alone, model, cautions)
+            held_out = self._alone(given, bar.step) if alone else Found()
+        if alone:
+            self.once = frozenset(held_out.values)
+        results = self._results(made, found, cautions) | self._results_alone(held_out, model, cautions)
         said = list(dict.fromkeys(sentence for each in cautions for sentence in each))
         gave = {name: self.seeing[place].metric for name, (_, place) in found.values.items()}
-        gave |= {name: self.alone[place].metric for name, (_, place) in alone.values.items()}
-        return Scored(self.world.tell(results), found.pictures | alone.pictures, said, ways(gave))
+        gave |= {name: self.alone[place].metric for name, (_, place) in held_out.values.items()}
+        return Scored(self.world.tell(results), found.pictures | held_out.pictures, said, ways(gave))
 
     def reference_statistics(self) -> dict[str, Statistics]:
         """Mean and covariance of the reference by metric, of those that have them; on rank 0, after `score`."""
@@ -163,12 +173,12 @@ class Scoring:
         count = one.metric.held_out_images
         return self.held_out if count is None else self.held_out.some(count)
 
-    def _total(self, made: Stream | None) -> int:
+    def _total(self, made: Stream | None, alone: Sequence[Named]) -> int:
         """Images that this rank has before it."""
         streams = [made, self.reference if self.against.missing else None]
         streams += [self.reference] if self._modelled() else []
         streams += [self.held_out] if self.beside and self._scale is None else []
-        streams += [self._chosen(one) for one in self.alone]
+        streams += [self._chosen(one) for one in alone]
         lengths = [len(one) for one in streams if one is not None and not isinstance(one, Statistics)]
         return sum(len(numbers) for length in lengths for numbers in shares(length, self.world, self.batch_size))
 
@@ -210,18 +220,24 @@ class Scoring:
         for name, (value, place) in found.values.items() if self.world.first else ():
             one = self.seeing[place]
             against = self.against.protocol() if "reference" in one.metric.needs else {}
-            protocol = {**found.protocols[place], "images": str(len(made)), **against, **made.protocol("generated")}
+            protocol = {**self._measured(one, found.protocols[place]), "images": str(len(made)), **against}
+            protocol |= made.protocol("generated")
             results[name] = _result(value, protocol, cautions[self.metrics.index(one)])
             if self._scale is not None and self.held_out is not None and name in self._scale.values:
                 results[name]["held_out"] = {"value": self._scale.values[name][0], "images": len(self.held_out)}
         return results
+
+    def _measured(self, one: Named, protocol: dict[str, str]) -> dict[str, str]:
+        """A metric's own protocol, with the code and the arithmetic that its values come of."""
+        return {**protocol, **libraries(one.metric), **computed(self.world.device)}
 
     def _results_alone(self, found: Found, model: Trained | None, cautions: Sequence[Sequence[str]]) -> Results:
         """Of the held-out images alone: nothing of them depends on how images are made."""
         results: Results = {}
         for name, (value, place) in found.values.items() if self.world.first else ():
             one, stream = self.alone[place], self._chosen(self.alone[place])
-            own = {**found.protocols[place], "images": str(len(stream)), **stream.protocol("held_out")}
+            own = {**self._measured(one, found.protocols[place]), "images": str(len(stream))}
+            own |= stream.protocol("held_out")
             protocol = {**own, **(of_model(model) if model is not None else {})}
             results[name] = _result(value, protocol, cautions[self.metrics.index(one)])
         return results

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core import Statistics
 from ...files.writing import write_json, write_text
 from ...registry import UserError
 from ..assemble import Sampling, build_sampling
@@ -19,7 +18,9 @@ from ..world import World
 from .better import Way
 from .evaluation import Evaluation
 from .first_images import FirstImages
-from .results import Results, repeated
+from .origins import libraries, origins
+from .protocol import computed
+from .results import Results
 from .sweep_best import check_best, write_best
 from .sweep_kept import Kept, place_of
 from .sweep_networks import Networks
@@ -102,10 +103,10 @@ def _sampling(point: Point, networks: Networks, evaluation: Evaluation) -> Sampl
 
 def _scored_with(evaluation: Evaluation) -> list[Any]:
     """What values depend on besides the points: the metrics, the data, what is compared with."""
-    reference = evaluation.scoring.reference
-    about = reference.about if isinstance(reference, Statistics) else reference and reference.fingerprint()
-    metrics = [[one.name, one.metric.protocol()] for one in evaluation.scoring.metrics]
-    return [metrics, evaluation.dataset.fingerprint(), about]
+    scoring = evaluation.scoring
+    metrics = [[one.name, one.metric.protocol(), libraries(one.metric), origins(one.metric)] for one in scoring.metrics]
+    reference = scoring.against.protocol()  # of statistics alone, what they are
+    return [metrics, evaluation.dataset.fingerprint(), reference, computed(evaluation.world.device)]
 
 
 def _announce(
@@ -137,12 +138,10 @@ def _score(
 ) -> tuple[Results, dict[str, Way]]:
     """Score a point, and keep what came of it."""
     recipe, guide = point.recipe, networks.guide(point.recipe)
-    first, found = FirstImages(evaluation.dataset.spec, networks.world), []
-    for k in range(repeats):
-        seeded = replace(recipe, evaluate=replace(recipe.evaluate, seed=recipe.evaluate.seed + k))
-        scored = evaluation.run(networks.of(recipe), guide, recipe=seeded, on_shown=first.take if k == 0 else None)
-        found.append(scored.results)
-    results, sheet = repeated(found), first.sheet()
+    first, trained = FirstImages(evaluation.dataset.spec, networks.world), networks.of(recipe)
+    scored = evaluation.run(trained, guide, recipe=recipe, on_shown=first.take)
+    results = evaluation.over_seeds(scored.results, repeats, trained, guide, recipe=recipe)
+    sheet = first.sheet()
     if networks.world.first:
         place.write(point, results, scored.better, sheet)
         log.info("%s: %s", point.name, ", ".join(f"{name} {one['value']:.4g}" for name, one in results.items()))
