@@ -24,7 +24,7 @@ from .guidance import Guidance
 from .inversion import encode
 from .level import Level
 from .likelihood import log_density
-from .metric import Metric, ScoredModel
+from .metric import Metric, ScoredModel, Way
 from .objectives import Attempt, Objective, training_loss
 from .predictions import Coefficients, Prediction
 from .sampler import Context, Sampler, SamplingError, sample
@@ -74,6 +74,7 @@ __all__ = [
     "ScoredModel",
     "Statistics",
     "TableSchedule",
+    "Way",
     "Weighting",
     "bind",
     "bits_per_dim",

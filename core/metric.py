@@ -18,6 +18,7 @@ from .statistics import Statistics
 
 Self = TypeVar("Self", bound="Metric")
 Reduce = Literal["sum", "min", "max", "cat"]
+Way = Literal["lower", "higher"]  # which of two values is better
 Need = Literal["reference", "held_out", "pairs", "model"]
 
 
@@ -58,7 +59,7 @@ class Metric(ABC):
     least_reference: int = 1
     held_out_images: int | None = None
     libraries: ClassVar[tuple[str, ...]] = ()
-    better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
+    better: ClassVar[Mapping[str, Way]] = {}
 
     def __init__(self) -> None:
         self._reduce: dict[str, Reduce] = {}

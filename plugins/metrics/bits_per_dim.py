@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ...core import Cond, ImageStreams, Metric, ScoredModel, bind, bits_per_dim
+from ...core import Cond, ImageStreams, Metric, ScoredModel, Way, bind, bits_per_dim
 
 
 class BitsPerDim(Metric):
@@ -36,7 +36,7 @@ class BitsPerDim(Metric):
     """
 
     needs = frozenset({"held_out", "model"})
-    better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {"bits_per_dim": "lower"}
+    better: ClassVar[Mapping[str, Way]] = {"bits_per_dim": "lower"}
 
     def __init__(
         self,

@@ -7,11 +7,11 @@ Source: Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generati
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge
 
-from ...core import FeatureExtractor, FeatureRows
+from ...core import FeatureExtractor, FeatureRows, Way
 from ...core.neighbours import in_balls, nearest
 from ...files.progress import Progress
 
@@ -29,7 +29,7 @@ class DensityCoverage(FeatureRows):
         k: Which neighbour a ball reaches to; the paper's is 5.
     """
 
-    better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {"": "higher"}
+    better: ClassVar[Mapping[str, Way]] = {"": "higher"}
 
     def __init__(self, *, features: FeatureExtractor, layer: str | None = None, k: Annotated[int, Ge(1)] = 5) -> None:
         super().__init__(features, layer, least=k + 1)

@@ -14,7 +14,7 @@ import torch
 from scipy.linalg.blas import dsyrk
 from torch import Tensor
 
-from ...core import DataSpec, FeatureExtractor, FeatureMetric, Statistics
+from ...core import DataSpec, FeatureExtractor, FeatureMetric, Statistics, Way
 from ._root_trace import root_trace
 
 Moments = tuple[Tensor, Tensor]
@@ -30,7 +30,7 @@ class Frechet(FeatureMetric):
 
     needs = frozenset({"reference"})
     least_reference = 2
-    better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {"": "lower"}
+    better: ClassVar[Mapping[str, Way]] = {"": "lower"}
 
     def __init__(self, *, features: FeatureExtractor, layer: str | None = None) -> None:
         super().__init__(features, layer)

@@ -6,14 +6,14 @@ the mean KL divergence of p(y|x) from p(y), over 10 splits. The order is torch-f
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ...core import DataSpec, FeatureExtractor, FeatureMetric
+from ...core import DataSpec, FeatureExtractor, FeatureMetric, Way
 from ..features.inception import Inception
 
 SEED = 2020  # of the order; torch-fidelity's
@@ -33,7 +33,7 @@ class InceptionScore(FeatureMetric):
         splits: Parts of the images, of which each has a score.
     """
 
-    better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {"inception_score": "higher"}
+    better: ClassVar[Mapping[str, Way]] = {"inception_score": "higher"}
 
     def __init__(
         self,

@@ -7,14 +7,14 @@ features: only that is a KID. Cost: 3 subset_size^2 D multiply-adds a subset.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ...core import FeatureExtractor, FeatureRows
+from ...core import FeatureExtractor, FeatureRows, Way
 from ...files.progress import Progress
 
 SEED = 2020  # of the subsets; torch-fidelity's, so that values compare
@@ -33,7 +33,7 @@ class Kernel(FeatureRows):
         subset_size: Images in each; fewer where there are fewer.
     """
 
-    better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {"": "lower"}
+    better: ClassVar[Mapping[str, Way]] = {"": "lower"}
 
     def __init__(
         self,

@@ -10,13 +10,13 @@ pairs are in it, at the cost of one pass of the network an image: LPIPS is the s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
-from ...core import DataSpec, Metric, Pixels
+from ...core import DataSpec, Metric, Pixels, Way
 from ._lpips import TRUNKS, VERSION, Embedding, Net, resized
 
 AT_ONCE = 2**25  # numbers of vectors that are worked on at a time: 128 MiB, and twice that in float64
@@ -39,7 +39,7 @@ class LpipsDiversity(Metric):
     """
 
     libraries = ("lpips", "torchvision")
-    better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {"lpips_diversity": "higher"}
+    better: ClassVar[Mapping[str, Way]] = {"lpips_diversity": "higher"}
 
     def __init__(
         self,

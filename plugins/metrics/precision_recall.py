@@ -7,11 +7,11 @@ Source: Kynkäänniemi et al. 2019, "Improved Precision and Recall Metric for As
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge
 
-from ...core import FeatureExtractor, FeatureRows
+from ...core import FeatureExtractor, FeatureRows, Way
 from ...core.neighbours import in_balls, nearest
 from ...files.progress import Progress
 
@@ -28,7 +28,7 @@ class PrecisionRecall(FeatureRows):
         k: Which neighbour a ball reaches to; the paper's is 3.
     """
 
-    better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {"": "higher"}
+    better: ClassVar[Mapping[str, Way]] = {"": "higher"}
 
     def __init__(self, *, features: FeatureExtractor, layer: str | None = None, k: Annotated[int, Ge(1)] = 3) -> None:
         super().__init__(features, layer, least=k + 1)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
-from ...core import Metric
-
-Way = Literal["lower", "higher"]
+from ...core import Metric, Way
 
 
 def ways(metrics: Mapping[str, Metric]) -> dict[str, Way]:

@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ...core import DataSpec, ScoredModel, Statistics
+from ...core import DataSpec, ScoredModel, Statistics, Way
 from ...registry import UserError
 from ..console import TaskProgress, log
 from ..world import World
 from .against import Against
-from .better import Way, ways
+from .better import ways
 from .checks import check_extractors, check_metrics
 from .passes import Named, OnShown, Pass, share_extractors
 from .origins import libraries

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core import Way
 from ...files.writing import write_json, write_text
 from ...registry import UserError
 from ..assemble import Sampling, build_sampling
@@ -15,7 +16,6 @@ from ..conditions import check_guidance
 from ..console import TaskProgress, log
 from ..folder import RunFolder
 from ..world import World
-from .better import Way
 from .evaluation import Evaluation
 from .first_images import FirstImages
 from .origins import libraries, origins

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...core import Way
 from ..tables import table
-from .better import Way, best
+from .better import best
 from .results import Results, is_spread, with_spread
 from .sweep_points import Point
 
