@@ -14,6 +14,10 @@ from safetensors.torch import save_file
 
 from dmf.files.cache import cache_folder
 from dmf.plugins.features._weights import Published, Weights, places, sha256_of, tensors_in, weights_file
+from dmf.plugins.features.classifier import Classifier
+from dmf.plugins.features.fidelity import Fidelity
+from dmf.plugins.features.inception import Inception
+from dmf.plugins.metrics._lpips import Embedding
 
 CONTENT = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -177,6 +181,27 @@ def test_no_pickle_is_executed(tmp_path: Path) -> None:
     assert "UnpicklingError" in unread(tmp_path / "a.pth")
     (tmp_path / "b.pth").write_bytes(pickle.dumps({"a": Evil(done)}, protocol=2))
     unread(tmp_path / "b.pth")
+    assert not done.exists()
+
+
+OPENS: dict[str, Callable[[str, str], object]] = {
+    "inception": lambda file, sha256: Inception(weights=file, sha256=sha256),
+    "vgg16": lambda file, sha256: Fidelity(model="vgg16", weights=file, sha256=sha256),
+    "clip": lambda file, sha256: Fidelity(model="clip-vit-b-32", weights=file, sha256=sha256),
+    "dinov2": lambda file, sha256: Fidelity(model="dinov2-vit-s-14", weights=file, sha256=sha256),
+    "lpips": lambda file, sha256: Embedding("alex", file, sha256),
+    "classifier": lambda file, sha256: Classifier(path=file, architecture="resnet20"),
+    "torchscript": lambda file, sha256: Classifier(path=file),
+}
+
+
+@pytest.mark.parametrize("name", OPENS)
+@pytest.mark.parametrize("old", [False, True], ids=["zip", "old"])
+def test_no_part_that_reads_weights_executes_a_pickle(name: str, old: bool, tmp_path: Path) -> None:
+    done, file = tmp_path / "done", tmp_path / "a.pth"
+    torch.save({"a": Evil(done)}, file, _use_new_zipfile_serialization=not old)
+    with pytest.raises(ValueError):
+        OPENS[name](str(file), hashlib.sha256(file.read_bytes()).hexdigest())
     assert not done.exists()
 
 
