@@ -1,25 +1,29 @@
 """Nearest rows, and balls around rows, of sets that are too large for all pairs of them at once.
 
-Squared distances come from products of blocks, ``|a|^2 + |b|^2 - 2 a.b`` in float32, with the rows moved to their
-common mean. Wherever that cannot decide (which row is the k-th nearest, whether one lies in a ball), the distance is
-computed anew from the difference, in float64: a copy is at distance 0, equal distances are equal, and nothing depends
-on the size of a block. Cost: N M D multiply-adds for N rows against M; memory some blocks.
+Squared distances come from products of blocks, ``|a|^2 + |b|^2 - 2 a.b`` in float32, with the rows moved to the mean
+of the reference. Wherever that cannot decide (which row is the k-th nearest, whether one lies in a ball), the distance
+is computed anew from the difference, in float64: a copy is at distance 0, equal distances are equal, and nothing
+depends on the size of a block. Of tight clusters that are far apart float32 does not even know the candidates for the
+nearest; such rows are compared with all again, by products in float64. Cost: N M D multiply-adds for N rows against M,
+and as many in float64 for the rows in doubt, which are few among ordinary features; memory some blocks.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .arithmetic import exact_float32
+
 QUERIES, ROWS = 1024, 8192  # rows of a block, and rows that it is compared with at a time
 SPARE = 5  # more candidates than neighbours are wanted, from which float64 chooses
 EXACT_NUMBERS = 1 << 22  # of a difference in float64, at a time
-EPS = float(torch.finfo(torch.float32).eps)
 
 Tick = Callable[[int], None]  # is told how many queries are done
 
@@ -36,15 +40,32 @@ class Near(NamedTuple):
     numbers: Tensor
 
 
-class _Points(NamedTuple):
-    """(N, D) rows, their common mean (D,) and squared lengths (N,) from there, float32."""
+@dataclass(frozen=True)
+class _Points:
+    """(N, D) rows as products see them: from ``mean``, (D,) float64, in ``dtype``."""
 
     rows: Tensor
     mean: Tensor
-    lengths: Tensor
+    dtype: torch.dtype = torch.float32
 
     def block(self, start: int, size: int) -> Tensor:
-        return self.rows[start : start + size].to(torch.float32) - self.mean
+        wide = torch.promote_types(self.dtype, self.rows.dtype)  # what is float64 is shortened when it has been moved
+        return (self.rows[start : start + size].to(wide) - self.mean.to(wide)).to(self.dtype)
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """Squared lengths, (N,)."""
+        parts = [self.block(start, ROWS).square().sum(1) for start in range(0, len(self.rows), ROWS)]
+        return torch.cat(parts) if parts else self.mean[:0].to(self.dtype)
+
+    @property
+    def error(self) -> float:
+        """How far a squared distance may err, of the sum of both squared lengths.
+
+        A sum of D products errs by about sqrt(D) roundings, of which each is at most that of the longest part; twice
+        that is what is trusted.
+        """
+        return 2 * (math.sqrt(self.rows.shape[1]) + 4) * torch.finfo(self.dtype).eps
 
 
 def nearest(queries: Tensor, rows: Tensor, k: int, *, others: bool = False, tick: Tick | None = None) -> Near:
@@ -62,16 +83,16 @@ def nearest(queries: Tensor, rows: Tensor, k: int, *, others: bool = False, tick
     """
     if k > len(rows) - others:
         raise ValueError(f"{k} nearest of {len(rows) - others} rows cannot be had; give more rows, or ask for fewer")
-    wide = min(k + SPARE, len(rows) - others)
     mean = _mean(rows)
-    a, b = _points(queries, mean), _points(rows, mean)
+    coarse, fine = _Points(rows, mean), _Points(rows, mean, torch.float64)
     found = []
-    with _plain_float32(rows.device):
+    with exact_float32(rows.device):
         for start in range(0, len(queries), QUERIES):
-            numbers = _candidates(a, b, start, wide, others)
-            found.append(_chosen(queries[start : start + QUERIES], rows, numbers, k))
+            some = queries[start : start + QUERIES]
+            own = torch.arange(start, start + len(some), device=rows.device) if others else None
+            found.append(_nearest(some, own, coarse, fine, k))
             if tick:
-                tick(len(numbers))
+                tick(len(some))
     empty = Near(torch.zeros(0, k, dtype=torch.float64), torch.zeros(0, k, dtype=torch.int64))
     return Near(*map(torch.cat, zip(*found, strict=True))) if found else empty
 
@@ -93,13 +114,13 @@ def in_balls(
         ball holds any of ``a``, (M,) bool; for each of ``b``, whether it lies in any ball around ``a``, (M,) bool.
     """
     mean = _mean(b)
-    x, y = _points(a, mean), _points(b, mean)
+    y = _Points(b, mean)
     count = torch.zeros(len(a), dtype=torch.int64, device=a.device)
     holds = torch.zeros(len(b), dtype=torch.bool, device=a.device)
     lies = None if radius_a is None else holds.clone()
-    with _plain_float32(a.device):
+    with exact_float32(a.device):
         for start in range(0, len(a), QUERIES):
-            for other, squared, doubt in _blocks(x, y, start):
+            for other, squared, doubt in _blocks(a[start : start + QUERIES], y):
                 here, there = slice(start, start + squared.shape[0]), slice(other, other + squared.shape[1])
                 within = _within(squared, doubt, radius_b[there][None], a[here], b[there])
                 count[here] += within.sum(1)
@@ -121,21 +142,75 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64, device=a.device)
 
 
-def _candidates(a: _Points, b: _Points, start: int, wide: int, others: bool) -> Tensor:
-    """Numbers of the ``wide`` rows of ``b`` nearest to each of a block, as float32 sees it: (q, wide)."""
-    best, numbers = torch.zeros(0), torch.zeros(0)
-    for other, squared, _ in _blocks(a, b, start):
-        if others:
-            same = torch.arange(start, start + len(squared), device=squared.device) - other
-            inside = (same >= 0) & (same < squared.shape[1])
-            squared[inside.nonzero()[:, 0], same[inside]] = math.inf
-        values, places = squared.topk(min(wide, squared.shape[1]), largest=False)
-        places = places + other
-        if other:
-            values, places = torch.cat([best, values], 1), torch.cat([numbers, places], 1)
-        best, order = values.topk(min(wide, values.shape[1]), largest=False)
-        numbers = places.gather(1, order)
-    return numbers
+def _nearest(some: Tensor, own: Tensor | None, coarse: _Points, fine: _Points, k: int) -> Near:
+    """The k nearest of a block; ``own``: numbers of rows that are none of theirs. Rows in doubt in float64."""
+    near, left = _by_products(some, own, coarse, k)
+    if len(left):
+        some, own = some[left], None if own is None else own[left]
+        again, still = _by_products(some, own, fine, k)
+        if len(still):  # distances that are all but equal
+            bound, own = again.squared[still, -1], None if own is None else own[still]
+            _put(again, still, _within_reach(some[still], own, fine, bound, k))
+        _put(near, left, again)
+    return near
+
+
+def _put(near: Near, places: Tensor, better: Near) -> None:
+    near.squared[places], near.numbers[places] = better
+
+
+def _by_products(some: Tensor, own: Tensor | None, b: _Points, k: int) -> tuple[Near, Tensor]:
+    """The k nearest by products of ``b``'s type, and the queries of which there may be nearer ones."""
+    all_of_them = len(b.rows) - (own is not None)
+    best = _candidates(some, own, b, min(k + SPARE, all_of_them))
+    near = _chosen(some, b.rows, best.numbers, k)
+    if best.numbers.shape[1] == all_of_them:
+        return near, best.numbers[:0, 0]
+    kth = near.squared[:, -1]
+    lengths = _Points(some, b.mean, b.dtype).lengths.to(torch.float64)
+    # a row that is nearer than the k-th is no longer than the query and the way to it
+    doubt = b.error * (lengths + (lengths.sqrt() + kth.sqrt()).square())
+    sure = (kth == 0) | (best.squared[:, -1] - doubt >= kth)
+    return near, (~sure).nonzero()[:, 0]
+
+
+def _candidates(some: Tensor, own: Tensor | None, b: _Points, wide: int) -> Near:
+    """The ``wide`` rows of ``b`` nearest to each of a block, as its type sees it."""
+    best = Near(some.new_zeros(len(some), 0, dtype=b.dtype), some.new_zeros(len(some), 0, dtype=torch.int64))
+    for other, squared, _ in _blocks(some, b):
+        _leave_out(own, other, squared)
+        best = _merged(best, squared, other, wide)
+    return best
+
+
+def _within_reach(some: Tensor, own: Tensor | None, b: _Points, bound: Tensor, k: int) -> Near:
+    """The k nearest, of which the last is not farther than ``bound``: all that may be so near, by their differences."""
+    best = Near(bound.new_zeros(len(some), 0), some.new_zeros(len(some), 0, dtype=torch.int64))
+    for other, squared, doubt in _blocks(some, b):
+        _leave_out(own, other, squared)
+        i, j = (squared - doubt <= bound[:, None]).nonzero(as_tuple=True)
+        exact = squared.fill_(math.inf)
+        size = max(1, EXACT_NUMBERS // max(1, some.shape[1]))
+        for here, there in zip(torch.split(i, size), torch.split(j, size), strict=True):
+            exact[here, there] = squared_distances(some[here], b.rows[other + there])
+        best = _merged(best, exact, other, k)
+    return _chosen(some, b.rows, best.numbers, k)
+
+
+def _leave_out(own: Tensor | None, other: int, squared: Tensor) -> None:
+    """Put the rows with these numbers infinitely far away, in a block (q, r) that starts at ``other``."""
+    if own is not None:
+        same = own - other
+        inside = (same >= 0) & (same < squared.shape[1])
+        squared[inside.nonzero()[:, 0], same[inside]] = math.inf
+
+
+def _merged(best: Near, squared: Tensor, other: int, wide: int) -> Near:
+    """The nearest of those that are known and of a block that starts at ``other``."""
+    values, places = squared.topk(min(wide, squared.shape[1]), largest=False)
+    values, places = torch.cat([best.squared, values], 1), torch.cat([best.numbers, places + other], 1)
+    values, order = values.topk(min(wide, values.shape[1]), largest=False)
+    return Near(values, places.gather(1, order))
 
 
 def _chosen(queries: Tensor, rows: Tensor, numbers: Tensor, k: int) -> Near:
@@ -152,22 +227,21 @@ def _chosen(queries: Tensor, rows: Tensor, numbers: Tensor, k: int) -> Near:
     return Near(values[:, :k], numbers.gather(1, order)[:, :k])
 
 
-def _blocks(a: _Points, b: _Points, start: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """A block of ``a`` against all of ``b``: where the rows of ``b`` start, squared distances, and how far they err."""
-    x, x_lengths = a.block(start, QUERIES), a.lengths[start : start + QUERIES, None]
-    # a sum of D products errs by about sqrt(D) roundings, of which each is at most that of the longest part
-    roundings = (math.sqrt(a.rows.shape[1]) + 4) * EPS
+def _blocks(some: Tensor, b: _Points) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Some rows against all of ``b``: where the rows of ``b`` start, squared distances, and how far they may err."""
+    a = _Points(some, b.mean, b.dtype)
+    x, x_lengths = a.block(0, len(some)), a.lengths[:, None]
     for other in range(0, len(b.rows), ROWS):
         lengths = x_lengths + b.lengths[other : other + ROWS]  # (q, r)
         squared = torch.addmm(lengths, x, b.block(other, ROWS).T, alpha=-2)
-        yield other, squared, lengths.mul_(roundings)
+        yield other, squared, lengths.mul_(b.error)
 
 
 def _within(squared: Tensor, doubt: Tensor, radius: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Whether distances are at most a radius, (q, r) bool; those that float32 leaves in doubt anew."""
     over = squared - radius.to(torch.float32)  # a radius errs by less than the distance that it once was
     within = over <= 0
-    i, j = (over.abs() <= 2 * doubt).nonzero(as_tuple=True)
+    i, j = (over.abs() <= doubt).nonzero(as_tuple=True)
     size = max(1, EXACT_NUMBERS // max(1, a.shape[1]))
     bounds = radius.expand(squared.shape)
     for here, there in zip(torch.split(i, size), torch.split(j, size), strict=True):
@@ -179,22 +253,4 @@ def _mean(rows: Tensor) -> Tensor:
     total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
     for block in torch.split(rows, ROWS):
         total += block.sum(0, dtype=torch.float64)
-    return (total / max(1, len(rows))).to(torch.float32)
-
-
-def _points(rows: Tensor, mean: Tensor) -> _Points:
-    found = _Points(rows, mean, mean[:0])
-    lengths = [found.block(start, ROWS).square().sum(1) for start in range(0, len(rows), ROWS)]
-    return found._replace(lengths=torch.cat([mean[:0], *lengths]))
-
-
-@contextmanager
-def _plain_float32(device: torch.device) -> Iterator[None]:
-    """Products in float32 as they are written: neither TF32 nor bfloat16, which a training may have asked for."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+    return (total / max(1, len(rows))).to(torch.float32).to(torch.float64)  # the same in all types

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -115,6 +116,75 @@ def test_nearest_rows() -> None:
     assert torch.equal(near.squared, want.values[:, :3]) and torch.equal(near.numbers, want.indices[:, :3])
     with pytest.raises(ValueError, match="60 nearest of 59 rows cannot be had"):
         nearest(b, b, 60, others=True)
+
+
+def clusters(spread: float, dim: int = 64, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Two tight clusters, at +10 and -10: their common mean is in neither."""
+    place = torch.where(torch.arange(2000) < 1000, 10.0, -10.0)[:, None]
+    return (place + spread * torch.randn(2000, dim, generator=torch.Generator().manual_seed(3))).to(dtype)
+
+
+def with_copies(made: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Every tenth of the one is one of the other; and what they are."""
+    numbers = torch.randperm(len(real), generator=torch.Generator().manual_seed(4))[: len(made) // 10]
+    made[::10] = real[numbers]
+    return made, numbers
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.03, 0.01, 0.001, 1e-5])
+def test_tight_clusters_far_apart(spread: float) -> None:
+    """Products in float32 err by more than the distances within a cluster are."""
+    real = clusters(spread)
+    found, want = nearest(real, real, 3, others=True), radii(real, 3)
+    torch.testing.assert_close(found.squared[:, -1], want, rtol=1e-12, atol=0)
+    made, numbers = with_copies(clusters(spread).flip(0) + spread / 3, real)
+    near = nearest(made, real, 2)
+    torch.testing.assert_close(near.squared, distances(made, real).sort(1).values[:, :2], rtol=1e-12, atol=0)
+    assert (near.squared[::10, 0] == 0).all()
+    assert torch.equal(real[near.numbers[::10, 0]], real[numbers])
+
+
+def test_more_equal_distances_than_candidates_and_a_nearer_one() -> None:
+    """Of each query a shell of 60 rows all but equally far, beyond what products in float64 know: differences do."""
+    random = torch.Generator().manual_seed(5)
+    shell = torch.randn(60, 64, generator=random, dtype=torch.float64)
+    shell = shell / shell.norm(dim=1, keepdim=True) * (1 + 1e-7 * torch.rand(60, 1, generator=random))
+    far = torch.full((1, 64), 1e5, dtype=torch.float64)
+    rows = torch.cat([far + shell, -far + shell])
+    queries = torch.cat([far, -far])
+    near, want = nearest(queries, rows, 3), distances(queries, rows).sort(1).values[:, :3]
+    assert torch.equal(near.squared, want)
+    one_image = torch.cat([clusters(0.001)[:50], clusters(0.001)[:1].expand(50, -1)])
+    torch.testing.assert_close(
+        nearest(one_image, one_image, 3, others=True).squared[:, -1], radii(one_image, 3), rtol=1e-12, atol=0
+    )
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.001])
+def test_precision_and_recall_of_tight_clusters(spread: float) -> None:
+    made, real = clusters(spread).flip(0)[:500] + spread / 10, clusters(spread)[::4]
+    assert values(made, real) == by_definition(made, real, 3)
+
+
+def test_float64_rows_are_moved_before_they_are_shortened() -> None:
+    real = clusters(1e-6, 16, torch.float64) + 1e6
+    torch.testing.assert_close(nearest(real, real, 3, others=True).squared[:, -1], radii(real, 3), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("away", [0.0, 3.0])
+def test_ordinary_features_are_compared_once(monkeypatch: pytest.MonkeyPatch, away: float) -> None:
+    """Float64 is for what needs it: it would cost more than all the rest."""
+    seen: list[int] = []
+    known = neighbours._by_products
+
+    def watched(some: Tensor, own: Tensor | None, b: Any, k: int) -> Any:
+        if b.dtype == torch.float64:
+            seen.append(len(some))
+        return known(some, own, b, k)
+
+    monkeypatch.setattr(neighbours, "_by_products", watched)
+    nearest(normal(500, 512, 1, away), normal(3000, 512, 2, away), 3)
+    assert sum(seen) < 10
 
 
 def test_what_it_refuses() -> None:

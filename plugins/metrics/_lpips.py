@@ -7,7 +7,6 @@ pass of the network an image.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import importlib.util
 import warnings
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ...core.arithmetic import exact_float32
 from ..features._weights import Published, sha256_of, tensors_in, weights_file
 
 VERSION = "0.1"  # of the heads; 0.0 had an error in the scale of images
@@ -94,7 +94,7 @@ class Embedding:
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Iterator[Tensor]:
         """The vectors of images x, (B, 3, H, W) in [-1, 1]: (B, D_l) float32 of each layer l in turn."""
-        with _whole_float32(x.device):
+        with exact_float32(x.device):
             layers = self.net(self.scaling(x))
         for (used, root), f in zip(self.heads, layers, strict=True):
             norm = f.square().sum(1, keepdim=True).sqrt()
@@ -149,12 +149,3 @@ def _head(weight: Tensor) -> tuple[Tensor, Tensor]:
     assert (weight >= 0).all(), "a head below 0 makes no distance"
     used = weight.flatten().nonzero().flatten()
     return used, weight[:, used].sqrt()
-
-
-@contextlib.contextmanager
-def _whole_float32(device: torch.device) -> Iterator[None]:
-    """Neither autocast nor TF32: a value is to be the same on every GPU, but for rounding."""
-    cudnn = torch.backends.cudnn
-    settings = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
-    with torch.autocast(device.type, enabled=False), cudnn.flags(**settings, allow_tf32=False):
-        yield
