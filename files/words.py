@@ -26,9 +26,9 @@ def short(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def few(names: Sequence[str]) -> str:
+def few(names: Sequence[str], between: str = ", ") -> str:
     """The first four, in one line."""
-    return ", ".join(map(brief, names[:4])) + (", ..." if len(names) > 4 else "")
+    return between.join([*map(brief, names[:4]), *(["..."] if len(names) > 4 else [])])
 
 
 def a_line_each(lines: Sequence[str]) -> str:

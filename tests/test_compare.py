@@ -76,6 +76,27 @@ def test_points_of_sweeps_are_values_in_other_settings(workdir: Path, dmf_comman
     assert "  steps 5:\n" in out and rows["a"][-1] == "3" and rows["b"][-1] == "4" and "[1]" not in out
 
 
+def test_each_setting_has_the_columns_of_its_values_and_cautions_say_whose_they_are(
+    workdir: Path, dmf_command: Command
+) -> None:
+    few = {name: {**one, "cautions": ["few."]} for name, one in of(results(fid=3.0), images="60").items()}
+    more = {"0.json": few, "1.json": of(results(recall=0.5), steps="7"), "2.json": of(results(fid=4.0), steps="8")}
+    make_run(workdir / "runs/a", metrics=results(fid=10.0), evaluations=more)
+    out = dmf_command("compare", "a")[1].split("in other settings:\n")[1]
+    assert "-" not in out.split("caution:")[0]
+    assert [line.split() for line in out.splitlines()[:8]] == [
+        ["run", "trained", "images", "fid"],
+        ["images", "60:"],
+        ["a", "12", "60", "3"],
+        ["steps", "8:"],
+        ["a", "12", "500", "4"],
+        ["run", "trained", "images", "recall"],
+        ["steps", "7:"],
+        ["a", "12", "500", "0.5"],
+    ]
+    assert "  caution: a, fid (images 60): few.\n" in out
+
+
 def test_results_that_say_little_of_themselves_are_shown(workdir: Path, dmf_command: Command) -> None:
     bare = {"fid": {"value": 1.0, "protocol": {"images": "10", "trained_steps": "many"}}}
     folder = make_run(workdir / "runs/a", evaluations={"0.json": bare, "1.json": {}})

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...files.words import few
 from ..evaluation.results import Results, held_out_told, is_spread, protocol_differences, with_spread
 from .runs import Report, Run
 
@@ -201,12 +202,23 @@ def _values(report: Report, names: set[str]) -> dict[str, Value]:
 
 
 def _board(title: str, runs: Sequence[Run], by_setting: Mapping[str, Values]) -> Board:
-    every = [(k, name, value) for values in by_setting.values() for (k, name), value in values.items()]
-    names = list(dict.fromkeys(name for _, name, _ in every))
+    names = list(dict.fromkeys(name for values in by_setting.values() for _, name in values))
     notes = Notes()
     rows = [row for setting, values in by_setting.items() for row in _rows(setting, values, names, runs, notes)]
-    said = [f"{runs[k].name}: {caution}" for k, _, value in every for caution in value.result.get("cautions", ())]
-    return Board(title, names, rows, notes.texts(), list(dict.fromkeys(said)))
+    return Board(title, names, rows, notes.texts(), list(_cautions(by_setting, runs)))
+
+
+def _cautions(by_setting: Mapping[str, Values], runs: Sequence[Run]) -> Iterator[str]:
+    """Each sentence once for a run, with the values that it is of and their settings."""
+    found: dict[tuple[int, str], tuple[dict[str, None], dict[str, None]]] = {}
+    for setting, values in by_setting.items():
+        for (k, name), value in values.items():
+            for caution in value.result.get("cautions", ()):
+                names, settings = found.setdefault((k, caution), ({}, {}))
+                names[name] = settings[setting] = None
+    for (k, caution), (names, settings) in found.items():
+        where = f" ({few(list(settings), ' / ')})" if any(settings) else ""
+        yield f"{runs[k].name}, {few(list(names))}{where}: {caution}"
 
 
 def _rows(setting: str, values: Values, names: Sequence[str], runs: Sequence[Run], notes: Notes) -> Iterator[Row]:

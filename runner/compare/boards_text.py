@@ -46,20 +46,27 @@ def _line(line: Line) -> list[str]:
 
 
 def _table(board: Board, runs: Sequence[Run]) -> Iterator[str]:
-    """The rows; those of another setting beneath its name."""
-    head = ["run", "trained", "images", *board.names]
-    lines = [f"  {line}" for line in table([head, *(_row(row, runs) for row in board.rows)], left=1)]
-    yield f"  {lines[0]}" if board.rows[0].setting else lines[0]
-    setting = ""
-    for row, line in zip(board.rows, lines[1:], strict=True):
-        if row.setting != setting:
-            setting = row.setting
-            yield f"  {printable(setting)}:"
-        yield f"  {line}" if setting else line
+    """The rows, those of another setting beneath its name; settings with the same values share a head."""
+    by_columns: dict[tuple[int, ...], list[Row]] = {}
+    for setting in dict.fromkeys(row.setting for row in board.rows):
+        rows = [row for row in board.rows if row.setting == setting]
+        there = tuple(i for i in range(len(board.names)) if any(row.cells[i].text for row in rows))
+        by_columns.setdefault(there, []).extend(rows)
+    for columns, rows in by_columns.items():
+        head = ["run", "trained", "images", *(board.names[i] for i in columns)]
+        lines = [f"  {line}" for line in table([head, *(_row(row, columns, runs) for row in rows)], left=1)]
+        yield f"  {lines[0]}" if rows[0].setting else lines[0]
+        setting = ""
+        for row, line in zip(rows, lines[1:], strict=True):
+            if row.setting != setting:
+                setting = row.setting
+                yield f"  {printable(setting)}:"
+            yield f"  {line}" if setting else line
 
 
-def _row(row: Row, runs: Sequence[Run]) -> list[str]:
-    return [short(printable(runs[row.run].name), LONG_NAME), row.trained, row.images, *map(_cell, row.cells)]
+def _row(row: Row, columns: Sequence[int], runs: Sequence[Run]) -> list[str]:
+    cells = [_cell(row.cells[i]) for i in columns]
+    return [short(printable(runs[row.run].name), LONG_NAME), row.trained, row.images, *cells]
 
 
 def _cell(cell: Cell) -> str:
