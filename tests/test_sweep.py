@@ -246,10 +246,26 @@ def test_the_best_becomes_the_runs_own_setting(run: Path, dmf_command: Command) 
     assert not (run / "recipe.2.yaml").exists()
 
 
-def test_a_best_that_there_is_not_is_told_with_those_there_are(run: Path, dmf_command: Command) -> None:
-    code, out, err = dmf_command("evaluate", "tiny", "--sweep", "steps=2,3", "--write-best", "fretchet_digits")
-    assert code == 2 and "did you mean 'frechet_digits'" in err and "kernel_digits" in err
-    assert "steps" in out and (run / "recipe.1.yaml").exists() is False  # the table is not lost
+def test_a_best_that_there_is_not_is_told_after_the_first_point(
+    run: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored, words = counted(monkeypatch), ("evaluate", "tiny", "--sweep", "steps=2,3")
+    for name in ("fretchet_digits", "kernel_digits_sd"):  # the second time the first point is there
+        code, _, err = dmf_command(*words, "--write-best", name)
+        assert code == 2 and "; those that have: frechet_digits, kernel_digits\n" in err
+        assert ("did you mean 'frechet_digits';" in err) == (name == "fretchet_digits")
+    assert len(scored) == 1 and not (run / "recipe.1.yaml").exists()
+    assert dmf_command(*words)[0] == 0 and len(scored) == 2  # what was scored is not lost
+
+
+def test_a_lone_point_has_no_best_and_no_plot(run: Path, dmf_command: Command) -> None:
+    words = ["evaluate", "tiny", "--sweep", "steps=2", "--json", "sweep.json"]
+    code, out, err = dmf_command(*words, "--write-best", "frechet_digits")
+    assert code == 0 and "sweep: 1 point of 90 images" in out and "*" not in out, out + err
+    assert json.loads(Path("sweep.json").read_text())["best"] == {}
+    (home,) = [path for path in (run / "sweeps").iterdir() if path.name != "points"]
+    assert sorted(path.name for path in home.iterdir()) == ["sweep.json", "table.txt"]
+    assert read(run / "recipe.yaml").sampler.steps == 2  # it was asked for
 
 
 def test_points_are_runs_within_the_run(tiny: Path, dmf_command: Command) -> None:

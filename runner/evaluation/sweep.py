@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core import Way
+from ...files.words import counted
 from ...files.writing import write_json, write_text
 from ...registry import UserError
 from ..assemble import Sampling, build_sampling
@@ -80,8 +81,10 @@ def sweep(asked: Asked, folder: RunFolder, evaluation: Evaluation, trained: Trai
     with tracked(folder, evaluation.recipe, world, wanted=asked.track, also=asked.also) as told:
         told.tell()  # parts have a parent
         with TaskProgress("sweep", len(found), len(found) - len(left), shown=world.first) as bar:
+            _check_best(asked, kept)
             for i in left:
                 kept[i] = _score(found[i], places[i], networks, evaluation, asked.repeats)
+                _check_best(asked, kept)  # after the first point at the latest it is known which values there are
                 bar.step()
                 _tell(told, found[i], places[i], kept[i][0], trained.step)
         for i in (i for i in range(len(found)) if i not in left):
@@ -89,6 +92,12 @@ def sweep(asked: Asked, folder: RunFolder, evaluation: Evaluation, trained: Trai
         if world.first:
             better = {name: way for _, ways in kept for name, way in ways.items()}
             _finish(asked, folder, Swept(found, [results for results, _ in kept], better), places, told)
+
+
+def _check_best(asked: Asked, kept: Sequence[Any]) -> None:
+    if asked.write_best is not None:
+        for results, better in (one for one in kept if one is not None):
+            check_best(asked.write_best, results, better)
 
 
 def _sampling(point: Point, networks: Networks, evaluation: Evaluation) -> Sampling:
@@ -123,13 +132,14 @@ def _announce(
     recipe = found[left[0]].recipe
     one_s = call_s(recipe, evaluation, trained, samplings[left[0]])
     taken = in_words(samples_s(calls, recipe, one_s, asked.repeats, world.size))
-    sizes = " x ".join(str(len(values)) for values in axes(asked.words).values())
+    several = [str(len(values)) for values in axes(asked.words).values() if len(values) > 1]
+    sizes = f"{' x '.join(several)} = " if len(several) > 1 else ""
     seeds = f", {asked.repeats} seeds each" if asked.repeats > 1 else ""
     done = f"; {len(found) - len(left)} are done already" if len(left) < len(found) else ""
     besides = ", and those of adaptive samplers as long as they need" if None in calls else ""
     log.info(
-        "sweep: %s = %d points of %s images%s%s; making the samples takes about %s%s, besides the scoring",
-        *(sizes, len(found), f"{recipe.evaluate.images:,}", seeds, done, taken, besides),
+        "sweep: %s%s of %s images%s%s; making the samples takes about %s%s, besides the scoring",
+        *(sizes, counted(len(found), "point"), f"{recipe.evaluate.images:,}", seeds, done, taken, besides),
     )
 
 
@@ -157,18 +167,20 @@ def _tell(told: Tracked, point: Point, place: Kept, results: Results, step: int)
 
 
 def _finish(asked: Asked, folder: RunFolder, swept: Swept, places: Sequence[Kept], told: Tracked) -> None:
-    """Table, plot, JSON; the best into the run."""
+    """Table, JSON, of several points a plot; the best into the run."""
     digest = hashlib.sha256("".join(place.folder.name for place in places).encode()).hexdigest()[:16]
     home = folder.path / "sweeps" / digest
     home.mkdir(parents=True, exist_ok=True)
     write_text(home / "table.txt", swept.table() + "\n")
-    draw(swept, home / "plot.png", f"{folder.path.name}: {' '.join(asked.words)}")
+    if len(swept.points) > 1:
+        draw(swept, home / "plot.png", f"{folder.path.name}: {' '.join(asked.words)}")
     for file in (home / "sweep.json", *([asked.json] if asked.json is not None else [])):
         write_json(file, swept.as_dict())
-    log.info("%s\ntable, plot and values: %s", swept.table(), home)
-    for name in ("table.txt", "plot.png", "sweep.json"):
-        told.file(home / name)
-    if asked.write_best is not None:
-        champion = check_best(asked.write_best, swept)
+    written = [home / name for name in ("table.txt", "plot.png", "sweep.json") if (home / name).exists()]
+    log.info("%s\n%s: %s", swept.table(), ", ".join(path.name for path in written), home)
+    for path in written:
+        told.file(path)
+    champion = None if asked.write_best is None else swept.best(asked.write_best)
+    if champion is not None:
         with held(folder):
             write_best(champion, folder)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ...core import Way
 from ...files.writing import write_text
 from ...registry import Recipe, UserError, differences, read
 from ...registry.recipe_types import plain
@@ -12,22 +14,28 @@ from ...registry.words import did_you_mean
 from ...registry.yaml12 import dump
 from ..console import log
 from ..folder import RunFolder
+from .results import Results
 from .sweep_points import Point
-from .sweep_report import Swept
 
 
-def check_best(name: str, swept: Swept) -> Point:
-    """The best point by a value.
+def check_best(name: str, results: Results, better: Mapping[str, Way]) -> None:
+    """Accept the value by which the best is chosen, as soon as there is a point.
+
+    Args:
+        name: Of the value.
+        results: Of a point.
+        better: Which way its values are better.
 
     Raises:
-        UserError: There is no such value, or it is not better either way.
+        UserError: The point has no such value, or it is not better either way.
     """
-    found = swept.best(name)
-    if found is not None:
-        return found
-    able = ", ".join(one for one in swept.names if one in swept.better) or "none"
-    meant = did_you_mean(name, swept.names)
-    raise UserError(f"--write-best {name}: no value of that name has a best{meant}; those that have: {able}")
+    if name in results and name in better:
+        return
+    able = [one for one in results if one in better]
+    meant = did_you_mean(name, able).removesuffix("?")
+    raise UserError(
+        f"--write-best {name}: no value of that name has a best{meant}; those that have: {', '.join(able) or 'none'}"
+    )
 
 
 def write_best(point: Point, folder: RunFolder) -> None:

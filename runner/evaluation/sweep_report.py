@@ -39,29 +39,34 @@ class Swept:
         """The best point by a value; None where the value is not better either way."""
         if name not in self.better:
             return None
-        found = best({str(i): one[name]["value"] for i, one in enumerate(self.results)}, self.better[name])
+        values = {str(i): one[name]["value"] if name in one else None for i, one in enumerate(self.results)}
+        found = best(values, self.better[name])
         return None if found is None else self.points[int(found)]
+
+    def champions(self) -> dict[str, Point]:
+        """The best point by each value that every point has; of a lone point nothing is said."""
+        found = {name: self.best(name) for name in self.names} if len(self.points) > 1 else {}
+        return {name: point for name, point in found.items() if point is not None}
 
     def table(self) -> str:
         """A line a point, the best by each value marked."""
-        keys, champions = list(self.points[0].settings), {name: self.best(name) for name in self.names}
+        keys, champions = list(self.points[0].settings), self.champions()
         rows = [[*keys, *self.names]]
         for point, results in zip(self.points, self.results, strict=True):
-            marks = {name: MARK if champions[name] is point else "" for name in self.names}
+            marks = {name: MARK if champions.get(name) is point else "" for name in self.names}
             cells = [with_spread(name, results) + marks[name] for name in self.names]
             rows.append([*point.settings.values(), *cells])
         lines = list(table(rows))
-        said = [f"{name} {way}" for name, way in self.better.items() if name in self.names]
+        said = [f"{name} {self.better[name]}" for name in champions]
         return "\n".join([*lines, f"* the best ({', '.join(said)} is better)"] if said else lines)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON: the points with their settings and results, and the best by each value."""
-        champions = {name: self.best(name) for name in self.names}
         return {
             "points": [
                 {"name": point.name, "settings": dict(point.settings), "results": results}
                 for point, results in zip(self.points, self.results, strict=True)
             ],
             "better": {name: way for name, way in self.better.items() if name in self.names},
-            "best": {name: point.name for name, point in champions.items() if point is not None},
+            "best": {name: point.name for name, point in self.champions().items()},
         }
