@@ -65,7 +65,7 @@ def add_walk(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--away-from",
         metavar="RUN",
-        type=_reference,
+        type=network_value,
         help="guide away from another run's network, RUN or RUN@STEP; @STEP is this run earlier; null is this network "
         "without labels; or a mapping as in the recipe",
     )
@@ -84,7 +84,7 @@ def _guidance(text: str) -> str:
     return f"{{name: cfg, scale: [{text}]}}" if NUMBERS.fullmatch(text) else text
 
 
-def _reference(text: str) -> str:
+def network_value(text: str) -> str:
     """The recipe's value for RUN, RUN@STEP or @STEP; null and a mapping are such values."""
     if text == "null" or text.startswith("{"):
         return text

@@ -99,9 +99,9 @@ class During:
             log.info("no evaluation at step %d: %s", step, why)
             return
         try:
-            reference = load_reference(self.recipe, self.model, session.files, step, session.world.device)
+            guide = load_reference(self.recipe, self.model, session.files, step, session.world.device)
             trained = Trained(self.model, network, weights, step)
-            scored = self.evaluation.run(trained, reference, on_shown=self._stopping())
+            scored = self.evaluation.run(trained, guide, on_shown=self._stopping())
         except UserError as error:
             if session.world.size > 1 and (isinstance(error, LocalError) or isinstance(error.__cause__, SamplingError)):
                 raise LocalError(str(error)) from error  # the other ranks do not know of it, and wait for this one

@@ -68,7 +68,7 @@ class Evaluation:
     def run(
         self,
         trained: Trained,
-        reference: ReferenceModel | None,
+        guide: ReferenceModel | None,
         *,
         recipe: Recipe | None = None,
         on_shown: OnShown | None = None,
@@ -78,7 +78,7 @@ class Evaluation:
 
         Args:
             trained: Whose samples.
-            reference: The network to guide away from, if the recipe has one.
+            guide: The network to guide away from, if the recipe has one.
             recipe: With another sampler, seed or number of images than the evaluation's own; None is that.
             on_shown: Gets each batch of samples, on the rank that has it.
             alone: Whether to score the metrics that look at held-out images alone.
@@ -86,7 +86,7 @@ class Evaluation:
         Raises:
             UserError: A metric cannot be had of what was seen, on every rank.
         """
-        given = (recipe or self.recipe, self.dataset, self.source, trained, reference, self.watch)
+        given = (recipe or self.recipe, self.dataset, self.source, trained, guide, self.watch)
         try:
             return self.scoring.score(Generated(*given), model=trained, on_shown=on_shown, alone=alone)
         except NoValue as error:
@@ -97,7 +97,7 @@ class Evaluation:
         first: Results,
         count: int,
         trained: Trained,
-        reference: ReferenceModel | None,
+        guide: ReferenceModel | None,
         *,
         recipe: Recipe | None = None,
     ) -> Results:
@@ -109,7 +109,7 @@ class Evaluation:
             first: Of the first seed, by `run`.
             count: How many.
             trained: Whose samples.
-            reference: The network to guide away from, if the recipe has one.
+            guide: The network to guide away from, if the recipe has one.
             recipe: As of `run`.
 
         Raises:
@@ -119,7 +119,7 @@ class Evaluation:
         runs = {own.evaluate.seed: first}
         for seed in range(own.evaluate.seed + 1, own.evaluate.seed + count):
             seeded = replace(own, evaluate=replace(own.evaluate, seed=seed))
-            runs[seed] = self.run(trained, reference, recipe=seeded, alone=False).results
+            runs[seed] = self.run(trained, guide, recipe=seeded, alone=False).results
         return repeated(runs, once)
 
     def _held_out(self, metrics: Sequence[Named]) -> Real | None:

@@ -44,7 +44,7 @@ def sampler_words(own: SamplerRef, now: SamplerRef) -> list[str]:
         words.append(f"guidance:{guidance_word(now.guidance)}")
     if own.reference != now.reference:
         there = now.reference
-        words.append("reference:none" if there is None else f"reference:{there.run or ''}:{there.step or 'newest'}")
+        words.append("away_from:none" if there is None else f"away_from:{there.run or ''}:{there.step or 'newest'}")
     if own.grid != now.grid:
         words.append(f"grid:{'own' if now.grid is None else called(now.grid)}")
     return words

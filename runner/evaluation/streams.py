@@ -178,7 +178,7 @@ class Generated:
         dataset: Whose conditions.
         source: Gives its images.
         trained: The network.
-        reference: The network to guide away from, if the recipe has one.
+        guide: The network to guide away from, if the recipe has one.
         watch: Called after each sampling step; may raise, to stop.
         paired: Also give the real images whose conditions they are told.
     """
@@ -189,13 +189,13 @@ class Generated:
         dataset: Dataset,
         source: Source,
         trained: Trained,
-        reference: ReferenceModel | None,
+        guide: ReferenceModel | None,
         watch: Watch | None = None,
         *,
         paired: bool = False,
     ) -> None:
         self.recipe, self.dataset, self.source, self.paired = recipe, dataset, source, paired
-        self.trained, self.reference, self.watch = trained, reference, watch
+        self.trained, self.guide, self.watch = trained, guide, watch
         self.evaluations = 0  # of the network, the most that any batch took
 
     @property
@@ -215,7 +215,7 @@ class Generated:
     def batches(self, world: World, batch_size: int) -> Iterator[Shown]:
         """Made as they are asked for: image k of a seed is the same on any number of ranks."""
         seed, model = self.recipe.evaluate.seed, self.trained.model
-        sampling = build_sampling(self.recipe.sampler, model.schedule, self.reference)
+        sampling = build_sampling(self.recipe.sampler, model.schedule, self.guide)
         maker = Generator(model, self.trained.network, sampling, world.device, self.watch)
         whose = image_numbers(seed, len(self.dataset), 0, max(len(self), 1))
         batches = list(shares(len(self), world, batch_size))
@@ -238,7 +238,7 @@ class Generated:
     def protocol(self, role: str) -> dict[str, str]:
         """How they were made; after `batches`, as only then it is known how often the network was asked."""
         labels = f"real distribution of {self.recipe.dataset.name}" if self.spec.classes else "none"
-        return generation(self.recipe, self.trained, self.reference, labels, self.evaluations)
+        return generation(self.recipe, self.trained, self.guide, labels, self.evaluations)
 
     def fingerprint(self) -> str | None:
         """None: they are made anew."""
@@ -250,7 +250,7 @@ class Generated:
 
     def beside(self, real: Stream | None) -> Generated:
         """Sample k with the image whose condition it was told, whatever the reference is."""
-        given = (self.recipe, self.dataset, self.source, self.trained, self.reference, self.watch)
+        given = (self.recipe, self.dataset, self.source, self.trained, self.guide, self.watch)
         return Generated(*given, paired=True)
 
     def _told(self, order: Iterable[Tensor], world: World) -> Iterator[tuple[Tensor | None, Cond]]:

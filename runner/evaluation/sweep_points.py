@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import math
 import re
@@ -9,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...registry import Recipe, UserError, read
+from ..commands.flags import SAMPLER_KEYS, network_value
 from ..folder import RunFolder
 
 KEYS = {
-    "sampler": "sampler.name",
-    "steps": "sampler.steps",
-    "guidance": "sampler.guidance",
-    "reference": "sampler.reference",
+    **{key: of for key, of in SAMPLER_KEYS.items() if key != "device"},
     "grid": "sampler.grid",
     "weights": "evaluate.weights",
 }
@@ -84,12 +83,17 @@ def points(words: Sequence[str], folder: RunFolder, overrides: Sequence[str]) ->
 
 
 def _point(settings: Mapping[str, str], folder: RunFolder, overrides: Sequence[str]) -> Point:
-    words = [f"{KEYS.get(key, key)}={value}" for key, value in settings.items()]
     try:
+        words = [f"{KEYS.get(key, key)}={_value(key, value)}" for key, value in settings.items()]
         return Point(settings, read(folder.recipe, [*overrides, *words]))
-    except UserError as error:
+    except (UserError, argparse.ArgumentTypeError) as error:
         name = " ".join(_word(key, value) for key, value in settings.items())
         raise UserError(f"--sweep: {name} is not possible:\n{error}") from error
+
+
+def _value(key: str, text: str) -> str:
+    """As the recipe has it."""
+    return network_value(text) if key == "away_from" else text
 
 
 def _word(key: str, value: str) -> str:
