@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ... import __version__
+from ...core.arithmetic import shortened
 from ...registry import PartRef, Recipe
 from ..assemble import ReferenceModel, grid_of, is_unguided
 from ..facts import codec_facts
@@ -58,11 +59,7 @@ def computed(device: torch.device) -> dict[str, str]:
 
 def arithmetic(device: torch.device) -> dict[str, str]:
     """In what networks compute here: scoring is done in float32, which a GPU may be allowed to shorten to TF32."""
-    where = {
-        "convolutions": torch.backends.cudnn.allow_tf32,
-        "matrix products": torch.backends.cuda.matmul.allow_tf32,
-    }
-    short = [name for name, allowed in where.items() if allowed and device.type == "cuda"]
+    short = shortened(device) if device.type == "cuda" else []
     return {"arithmetic": f"float32, TF32 in {' and '.join(short)}" if short else "float32"}
 
 
