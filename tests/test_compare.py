@@ -37,8 +37,8 @@ def table(out: str, title: str) -> dict[str, list[str]]:
 def test_values_of_another_protocol_are_marked_with_what_differs(two: Path, dmf_command: Command) -> None:
     code, out, err = dmf_command("compare", "a", "b")
     assert code == 0, err
-    assert table(out, "as in the recipe")["a"] == ["12", "500", "10 ± 0.5"]
-    assert table(out, "as in the recipe")["b"] == ["12", "500", "20 ± 0.7 [1]"]
+    assert table(out, "as trained")["a"] == ["12", "500", "10 ± 0.5"]
+    assert table(out, "as trained")["b"] == ["12", "500", "20 ± 0.7 [1]"]
     assert "[1] not to be compared with a: steps: 20 / 5\n" in out
 
 
@@ -54,14 +54,14 @@ def test_values_of_one_protocol_stand_beside_each_other_unmarked(two: Path, dmf_
 def test_the_newest_of_several_values_of_one_setting_counts(workdir: Path, dmf_command: Command) -> None:
     later = of(results(fid=3.0), trained_steps="20")
     make_run(workdir / "runs/a", metrics=results(fid=10.0), evaluations={"0.json": later})
-    assert table(dmf_command("compare", "a")[1], "as in the recipe")["a"] == ["20", "500", "3"]
+    assert table(dmf_command("compare", "a")[1], "as trained")["a"] == ["20", "500", "3"]
 
 
 def test_another_reference_is_another_setting(workdir: Path, dmf_command: Command) -> None:
     other = of(results(fid=3.0), reference="mnist, 10 images")
     make_run(workdir / "runs/a", metrics=results(fid=10.0), evaluations={"0.json": other})
     out = dmf_command("compare", "a")[1]
-    assert table(out, "as in the recipe")["a"][-1] == "10"
+    assert table(out, "as trained")["a"][-1] == "10"
     assert "reference mnist, 10 images:" in out and table(out, "in other settings")["a"][-1] == "3"
 
 
@@ -118,7 +118,7 @@ def test_runs_of_other_data_are_marked(workdir: Path, dmf_command: Command) -> N
 def test_metrics_chooses_values_by_their_names_or_beginnings(workdir: Path, dmf_command: Command) -> None:
     make_run(workdir / "runs/a", metrics=results(fid=1.0, kid=2.0, frechet_digits=3.0))
     out = dmf_command("compare", "a", "--metrics", "kid,frechet")[1]
-    assert table(out, "as in the recipe")["run"] == ["trained", "images", "kid", "frechet_digits"]
+    assert table(out, "as trained")["run"] == ["trained", "images", "kid", "frechet_digits"]
     code, _, err = dmf_command("compare", "a", "--metrics", "frichet_digits")
     assert code == 2 and "did you mean 'frechet_digits'?" in err and "frechet_digits, kid" in err.replace("fid, ", "")
 
@@ -182,7 +182,7 @@ def test_broken_files_are_named_and_the_rest_is_shown(
     (folder / name).write_text(text, encoding="utf-8")
     code, out, err = dmf_command("compare", "a", "b", "--html", "c.html")
     assert code == 0 and f"warning: a: {said}" in err
-    assert table(out, "as in the recipe")["b"][-1] == "2"
+    assert table(out, "as trained")["b"][-1] == "2"
     assert f"a: {said.split(':')[0]}" in Path("c.html").read_text(encoding="utf-8")
 
 

@@ -1,8 +1,8 @@
 """Values of several runs beside each other; those of another protocol than the first one's are marked, with the reason.
 
 Evaluations are laid together by their setting: images, sampler, steps, guidance and what else a command may change. A
-run's own setting is that of its recipe: the first board has each run in its own, the second what `dmf evaluate` and its
-sweeps measured in others, with every run that was measured so, and marks within each setting.
+run's own setting is that in which `dmf run` measured it: the first board has each run in its own, the second what
+`dmf evaluate` and its sweeps measured in others, with every run that was measured so, and marks within each setting.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..evaluation.results import Results, held_out_told, is_spread, protocol_dif
 from .runs import Report, Run
 
 SETTING = ("images", "sampler", "steps", "grid", "guidance", "weights", "seed")  # of a protocol
-OWN = "as in the recipe"
+OWN = "as trained"
 HASH = re.compile(r"\b[0-9a-f]{32,}\b")  # of which few digits are enough
 Setting = tuple[tuple[str, str], ...]
 
@@ -72,7 +72,7 @@ class Row(NamedTuple):
     """A run's values.
 
     Attributes:
-        setting: In which they were measured; empty for that of the recipe.
+        setting: In which they were measured; empty for each run's own.
         run: Its number.
         trained: Steps behind the network that was measured.
         images: How many were made.
@@ -146,17 +146,17 @@ def titles(runs: Sequence[Run]) -> dict[Path, str]:
 
 
 def _title(setting: Setting, runs: Sequence[Run]) -> str:
-    """What is other than in the first run that was measured as its recipe says."""
+    """What is other than in the first run that was measured when it was trained."""
     first = next(((run.name, own) for run in runs if (own := _own(run)) is not None), None)
     if first is None:
         return "; ".join(" ".join(pair) for pair in setting)
     base = dict(_setting(first[1], first[1]))
     other = "; ".join(f"{key} {value}" for key, value in setting if base.get(key) != value)
-    return other or f"as in the recipe of {first[0]}"
+    return other or f"as {first[0]} when it was trained"
 
 
 def _own(run: Run) -> Report | None:
-    """The evaluation that its recipe asks for."""
+    """The evaluation of `dmf run`; the recipe may say another setting since, by a sweep's best."""
     return next((report for report in run.reports if report.own and report.results), None)
 
 
@@ -180,7 +180,7 @@ def _sorted(runs: Sequence[Run], names: set[str]) -> tuple[Values, dict[Setting,
 
 
 def _setting(report: Report, recipe: Report | None) -> Setting:
-    """What a command may set; the reference only where it is not that of the recipe's own evaluation."""
+    """What a command may set; the reference only where it is not that of the run's own evaluation."""
     protocol = _protocol(report)
     own = protocol if recipe is None else _protocol(recipe)
     keys = [*SETTING, *(["reference"] if protocol.get("reference") != own.get("reference") else [])]
