@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -22,12 +23,17 @@ def lines(path: Path) -> int:
     return path.read_text().count("\n") if path.exists() else 0
 
 
+def wait_for(there: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    """Wait until something is there, which the process makes; at most two minutes, and not longer than it lives."""
+    until = time.monotonic() + 120
+    while not there() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+
+
 def kill_in_training(process: "subprocess.Popen[str]", run: Path, moment: random.Random) -> bool:
     """Wait until it trains, then a random moment, then kill the whole group; False if it was done before."""
     before = lines(run / "history.jsonl")
-    until = time.monotonic() + 120
-    while lines(run / "history.jsonl") <= before and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: lines(run / "history.jsonl") > before, process)
     time.sleep(moment.uniform(0, 0.2))
     if process.poll() is not None:
         return False

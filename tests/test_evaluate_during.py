@@ -7,20 +7,25 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import FULL
 from mlflow_kit import Look
-from process_kit import kill_tree, lines, start
+from process_kit import kill_tree, lines, start, wait_for
 from safetensors.torch import load_file
 
+from dmf.files.cache import cache_folder
 from dmf.registry import HookCaller, hookimpl, read
 from dmf.registry.hooks import RunInfo
+from dmf.runner import pace
 from dmf.runner.evaluation.during import During, is_due
 
 Command = Callable[..., tuple[int, str, str]]
 METRICS = "[{name: frechet, features: digits}, {name: kernel, features: digits, subsets: 5, subset_size: 50}]"
 EVERY = f"evaluate={{metrics: {METRICS}, during: {{every: 70, images: 90}}}}"
+KILLS, KILLED_STEPS = (3, 60) if FULL else (1, 30)
 STEPS = [3, 6, 9, 12]  # of 24 images: the first that have seen 70, 140, 210, 280
 
 
@@ -176,16 +181,18 @@ def test_hooks_hear_of_it_and_may_stop_by_its_values(
 def test_its_time_is_in_no_figure_of_the_training(
     tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = During.__call__
+    """By a clock on which each evaluation takes an hour."""
+    whole, hours = During.__call__, []
 
     def slow(self: During, *given: Any) -> None:
-        time.sleep(0.6)
+        hours.append(3600.0)
         whole(self, *given)
 
     monkeypatch.setattr(During, "__call__", slow)
+    monkeypatch.setattr(pace, "time", SimpleNamespace(perf_counter=lambda: time.perf_counter() + sum(hours)))
     dmf_command("train", tiny, EVERY, "log.every=1")
     history = [json.loads(line)["values"] for line in Path("runs/tiny/history.jsonl").read_text().splitlines()]
-    assert max(point["step_ms"] for point in history) < 500
+    assert len(hours) == len(STEPS) and max(point["step_ms"] for point in history) < 1000 * 600
 
 
 def test_a_metric_that_fails_costs_no_training(
@@ -235,33 +242,25 @@ def test_its_settings_do_not_make_a_finished_run_score_again(tiny: Path, dmf_com
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_killed_at_random_moments_each_point_comes_once(tiny: Path, ranks: int) -> None:
+@pytest.mark.parametrize("ranks", [1, 2] if FULL else [1])
+def test_killed_at_random_moments_each_point_comes_once(tiny: Path, dmf_command: Command, ranks: int) -> None:
     """Also in MLflow, on a real store."""
-    words = [
-        "run",
-        tiny,
-        EVERY.replace("70", "140"),
-        "train.steps=60",
-        "checkpoint.every=7",
-        "hooks=[{name: mlflow, system_metrics: false}]",
-    ]
+    words = ["run", tiny, EVERY.replace("70", "140"), f"train.steps={KILLED_STEPS}", "checkpoint.every=7"]
     words += ["--ranks", ranks] if ranks > 1 else []
+    tracked = [*words, "hooks=[{name: mlflow, system_metrics: false}]"]
     moment, run = random.Random(ranks), Path("runs/tiny")
-    for _ in range(3):
-        process, before = start(*words), lines(run / "evaluations.jsonl")
-        until = time.monotonic() + 120
-        while lines(run / "evaluations.jsonl") <= before and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.01)
+    for _ in range(KILLS):
+        process, before = start(*tracked), lines(run / "evaluations.jsonl")
+        wait_for(lambda before=before: lines(run / "evaluations.jsonl") > before, process)
         time.sleep(moment.uniform(0, 0.5))
         assert process.poll() is None, "it finished before it could be killed: take more steps"
         kill_tree(process.pid)
         process.communicate()
-    for name in ("tiny", "straight"):
-        process = start(*words, f"name={name}")
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, out + err
-    assert values("tiny") == values("straight") and weights("tiny", 60) == weights("straight", 60)
+    for again in (tracked, [*words, "name=straight"]):
+        code, out, err = dmf_command(*again)
+        assert code == 0, out + err
+    assert values("tiny") == values("straight")
+    assert weights("tiny", KILLED_STEPS) == weights("straight", KILLED_STEPS)
     look = Look(f"sqlite:///{Path('mlflow.db').resolve()}")
     run_id = json.loads((run / "mlflow.json").read_text())["run_id"]
     expected = [(step, found_["frechet_digits_n90"]) for step, found_ in values("straight")]
@@ -270,12 +269,10 @@ def test_killed_at_random_moments_each_point_comes_once(tiny: Path, ranks: int) 
 
 @pytest.mark.slow
 def test_several_ranks_stop_together_in_the_middle_of_it(tiny: Path) -> None:
-    evaluate = f"evaluate={{metrics: {METRICS}, batch_size: 8, during: {{every: 70, images: 2000}}}}"
-    words = ["train", tiny, evaluate, "sampler.steps=30", "--ranks", 2]
-    process, until = start(*words), time.monotonic() + 120
-    while not Path("runs/tiny/history.jsonl").exists() and time.monotonic() < until:
-        time.sleep(0.01)
-    time.sleep(3.0)  # the reference is read by then, and most of the samples are to come
+    evaluate = f"evaluate={{metrics: {METRICS}, batch_size: 8, during: {{every: 70, images: 20000}}}}"
+    process = start("train", tiny, evaluate, "--ranks", 2)
+    # once the reference is read it is kept, and then minutes of samples are to come
+    wait_for(lambda: any(cache_folder("reference").rglob("*")), process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=180)
     assert process.returncode == 130 and "Traceback" not in err, out + err

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch_fidelity
+from conftest import FULL
 from inception_kit import Random, random_inception_fixture
 from inception_kit import tiny_inception_fixture as tiny_inception_fixture
 from torch import Tensor
@@ -24,7 +25,8 @@ from dmf.registry import UserError, build
 from dmf.testing import check_metric
 
 random_inception = random_inception_fixture
-SPLITS, SUBSETS, SUBSET_SIZE = 3, 20, 10
+COUNT = 16 if FULL else 8  # each is 299 x 299 for the networks
+SPLITS, SUBSETS, SUBSET_SIZE = 3, 20, 5
 LAYERS = ("2048", "logits_unbiased", "spatial", "64")
 Features = dict[str, Tensor]
 
@@ -42,7 +44,7 @@ class Images(Dataset[Tensor]):
         return self.images[i]
 
 
-def painted(seed: int, low: int, high: int, count: int = 16) -> Tensor:
+def painted(seed: int, low: int, high: int, count: int = COUNT) -> Tensor:
     """Soft patches of colours between two, uint8 (count, 3, 24, 20)."""
     random = torch.Generator().manual_seed(seed)
     patches = torch.rand(count, 3, 4, 4, generator=random)
@@ -96,7 +98,7 @@ def ours(weights: Random, name: str, made: Features, real: Features, **options: 
     """A metric's values, of features that come in uneven batches, as from the runner."""
     metric: FeatureMetric = build("metric", name, features=weights.features, **options)
     for images, f, is_real in ((REAL, real, True), (MADE, made, False)):
-        for rows in torch.split(torch.arange(len(images)), 7):
+        for rows in torch.split(torch.arange(len(images)), 5):
             cut = {layer: one[rows] for layer, one in f.items()}
             metric.update(images[rows], real=is_real, index=rows, features=cut)
     values = metric.compute()
@@ -132,7 +134,7 @@ def test_kernel_is_its_kid(random_inception: Random, made: Features, real: Featu
 
 
 def test_precision_and_recall_are_its(random_inception: Random, made: Features, real: Features) -> None:
-    near = {"2048": torch.cat([made["2048"][:5] * 1.01, real["2048"][5:]])}
+    near = {"2048": torch.cat([made["2048"][: COUNT // 3] * 1.01, real["2048"][COUNT // 3 :]])}
     want = prc_features_to_metric(made["2048"], near["2048"], prc_neighborhood=3)
     found = ours(random_inception, "precision_recall", made, near, k=3)
     assert found == pytest.approx([want["precision"], want["recall"]], rel=1e-6) and 0 < found[0] < 1
@@ -171,8 +173,8 @@ def test_they_are_frechet_and_kernel_on_inception(
 ) -> None:
     own, other = metric(), build("metric", like, features="inception", layer=layer)
     for one in (own, other):
-        one.update(REAL, real=True, index=torch.arange(16))
-        one.update(MADE, index=torch.arange(16))
+        one.update(REAL, real=True, index=torch.arange(COUNT))
+        one.update(MADE, index=torch.arange(COUNT))
     values = own.compute()
     assert list(values) == names and list(values.values()) == list(other.compute().values())
     assert own.protocol() == other.protocol() and own.protocol()["layer"] == layer
@@ -194,8 +196,10 @@ def test_other_weights_or_features_are_no_fid(random_inception: Random, name: st
 
 def test_kid_says_that_it_is_of_fewer_images_than_its_subsets_have(tiny_inception: Path) -> None:
     spec = DataSpec((3, 8, 8))
-    few, enough = KID().cautions(spec, 999), KID().cautions(spec, 1000)
+    few, enough = KID().cautions(spec, 999, 1000), KID().cautions(spec, 1000, None)
     assert any("999" in one and "1000" in one for one in few) and len(few) == len(enough) + 1
+    (said,) = KID().cautions(spec, 5000, 998)
+    assert "998 images of the reference" in said
 
 
 def test_a_user_without_weights_is_told_before_training(
