@@ -48,7 +48,7 @@ def test_a_value_that_some_seeds_lack_says_so_and_one_of_no_seed_has_no_spread()
     assert list(found) == ["a", "bits", "b", "c"] and found["a"]["values"] == [1, 2, 3]
     assert found["bits"] == bits
     assert found["b"]["values"] == [5, 7] and found["b"]["protocol"]["seed"] == "5, 6"
-    assert found["b"]["cautions"] == ["b is of 2 of 3 seeds: the images of seed 4 gave no such value"]
+    assert found["b"]["cautions"] == ["b is of 2 of 3 seeds: the images of seed 4 gave none"]
     assert found["c"]["value"] == 1 and "sd" not in found["c"] and found["c"]["protocol"]["seed"] == "5"
     assert "1 of 3 seeds" in found["c"]["cautions"][0] and "seed 4, 6" in found["c"]["cautions"][0]
     jsonschema.validate(found, schema())

@@ -53,9 +53,7 @@ def parts(folder: Path, images: int = 20) -> tuple[Recipe, Dataset, Trained]:
     return recipe, dataset, load_trained(build_model(recipe, dataset.spec), RunFolder(folder), "ema")
 
 
-def test_the_protocol_has_the_codec_the_code_and_the_arithmetic(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_protocol_has_the_codec_the_code_and_the_arithmetic(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pixels, "facts", lambda self: {"weights": "abc"})
     monkeypatch.setattr(Calls, "libraries", ("numpy",))
     protocol = scoring(folder, Calls()).results["calls"]["protocol"]

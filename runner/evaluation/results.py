@@ -14,7 +14,7 @@ from ..tables import table as columns
 Results = dict[str, dict[str, Any]]
 SD = "_sd"  # what ends the name of a value that is the spread of the one without it
 SUBJECT = ("trained_steps", "generated", "generated.fingerprint")  # of the protocol: what is compared, not how
-ROUNDING = ("version.torch", "version.torchvision")  # of the protocol: versions that, as a rule, change the last bits alone
+ROUNDING = ("version.torch", "version.torchvision")  # of the protocol: as a rule they change last bits alone
 
 
 def schema() -> dict[str, Any]:
@@ -62,7 +62,7 @@ def _over_seeds(name: str, runs: Mapping[int, Results]) -> dict[str, Any]:
     cautions = list(dict.fromkeys(said for each in found.values() for said in each.get("cautions", ())))
     if lacking := [str(seed) for seed in runs if seed not in found]:
         cautions.append(
-            f"{name} is of {len(found)} of {len(runs)} seeds: the images of seed {', '.join(lacking)} gave no such value"
+            f"{name} is of {len(found)} of {len(runs)} seeds: the images of seed {', '.join(lacking)} gave none"
         )
     told = {"cautions": cautions} if cautions else {}
     return {**one, "value": statistics.fmean(values), **several, "protocol": protocol, **told}

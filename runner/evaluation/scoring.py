@@ -16,8 +16,8 @@ from ..world import World
 from .against import Against
 from .better import ways
 from .checks import check_extractors, check_metrics
-from .passes import Named, OnShown, Pass, share_extractors
 from .origins import libraries
+from .passes import Named, OnShown, Pass, share_extractors
 from .protocol import computed, of_model
 from .results import Results
 from .streams import Stream, shares
@@ -116,7 +116,7 @@ class Scoring:
             made: The generated images.
             model: What made them, for metrics that ask for it.
             on_shown: Gets each batch of them, on the rank that has it.
-            alone: False leaves out the metrics that look at held-out images alone, as where only the samples are others.
+            alone: False leaves out the metrics that look at held-out images alone, which other samples do not change.
 
         Raises:
             UserError: A metric cannot be had of what was seen, on every rank.
