@@ -8,12 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import FULL
 
 from dmf.plugins.hooks import mlflow_store
 from dmf.plugins.hooks.mlflow import MLflow
 from dmf.plugins.hooks.mlflow_store import Store, create_database, locate, masked
-
-FULL = bool(os.environ.get("DMF_FULL"))
 
 RIVALS = """
 import os, sys

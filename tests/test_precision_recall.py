@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import FULL
 from neighbours_kit import Given, distances, fed, normal, radii
 from torch import Tensor
 from torch_fidelity.metric_prc import prc_features_to_metric
@@ -15,7 +16,6 @@ from dmf.core import DataSpec, neighbours
 from dmf.core.neighbours import in_balls, nearest
 from dmf.plugins.metrics.precision_recall import PrecisionRecall
 
-FULL = bool(os.environ.get("DMF_FULL"))
 SPEC = DataSpec((1, 8, 8))
 
 

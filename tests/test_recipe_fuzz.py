@@ -1,14 +1,14 @@
 """Whatever stands in a file, reading it gives a recipe or a `RecipeError`, never anything else."""
 
-import os
 import random
 from pathlib import Path
 
 import pytest
+from conftest import FULL
 
 from dmf.registry import Recipe, RecipeError, read
 
-ROUNDS = 30_000 if os.environ.get("DMF_FULL") == "1" else 3_000
+ROUNDS = 30_000 if FULL else 3_000
 TEXT = """\
 # a recipe with everything in it that can be mangled
 name: digits-dit
