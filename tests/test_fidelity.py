@@ -145,7 +145,7 @@ def cubic(x: float) -> float:
     return (a + 2) * x**3 - (a + 3) * x**2 + 1 if x <= 1 else a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
 
 
-def test_dinov2_as_features(tmp_path: Path) -> None:
+def test_dinov2_as_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "dinov2.pth"
     torch.save(small_dinov2(), file)
     features = made("dinov2-vit-s-14", file)
@@ -157,6 +157,11 @@ def test_dinov2_as_features(tmp_path: Path) -> None:
     assert torch.equal(*(features(one, ("dinov2",))["dinov2"] for one in (grey, grey.repeat(1, 3, 1, 1))))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(features(IMAGES, ("dinov2",))["dinov2"], found)
+    known, of_tuples = torch.tensor, []
+    with monkeypatch.context() as patched:  # mean and deviation are on the device, and not copied there for each batch
+        patched.setattr(torch, "tensor", lambda x, **how: of_tuples.append(isinstance(x, tuple)) or known(x, **how))
+        assert torch.equal(features(IMAGES, ("dinov2",))["dinov2"], found)
+    assert True not in of_tuples
     features.check(DataSpec((1, 8, 8)))
     with pytest.raises(ValueError, match="1 or 3 channels"):
         features.check(DataSpec((4, 8, 8)))

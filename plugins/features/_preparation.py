@@ -49,8 +49,10 @@ class Preparation:
         if self.size is not None and images.shape[2:] != (self.size, self.size):
             x = interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 255)
         x = x.expand(-1, self.channels, -1, -1)
-        if self.mean is None or self.std is None:
-            return x.round().to(torch.uint8)
+        return x.round().to(torch.uint8) if self.mean is None else self.normalised(x)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Float32 images (B, channels, H, W) in [0, 255], less the mean, over the standard deviation."""
         mean, std = self._moments_on(x.device)
         return (x - mean) / std
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from ...core import DataSpec, FeatureExtractor
 from ._dinov2 import DINOv2
 from ._exact import exactly, moved
+from ._preparation import Preparation
 from ._rgb import check_rgb, rgb
 from ._weights import Published, Weights, tensors_in, weights_file
 
@@ -63,7 +65,7 @@ VGG16 = Published(
     528,
 )
 SIDE = 224
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, in [0, 1]
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of its pixels, in [0, 1]
 
 
 class Network(NamedTuple):
@@ -189,7 +191,7 @@ def _clip(model: Model, weights: Weights) -> Network:
 
 def _dinov2(model: Model, weights: Weights) -> Network:
     module = DINOv2(tensors_in(weights))
-    return Network(module, {"dinov2": module.width}, SIDE, _prepared)
+    return Network(module, {"dinov2": module.width}, SIDE, partial(_prepared, Preparation(3, SIDE, *IMAGENET)))
 
 
 def _theirs(module: Any, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
@@ -197,11 +199,10 @@ def _theirs(module: Any, images: Tensor, layers: Sequence[str]) -> dict[str, Ten
     return dict(zip(layers, module(images), strict=True))
 
 
-def _prepared(module: Any, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+def _prepared(prepare: Preparation, module: Any, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
     """Resized and normalised as torch-fidelity does it for DINOv2."""
     from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
     x = interpolate_bilinear_2d_like_tensorflow1x(images.to(torch.float32), size=(SIDE, SIDE), align_corners=False)
-    mean, std = (255 * torch.tensor(one, device=x.device)[:, None, None] for one in (MEAN, STD))
-    token = module((x - mean) / std)
+    token = module(prepare.normalised(x))
     return dict.fromkeys(layers, token)
