@@ -111,7 +111,7 @@ def measure(
             except ValueError as error:
                 raise UserError(f"likelihood: {error}") from error
             bar.step(len(images))
-    numbers = stream.origin(metric.bits_index).tolist()
+    which = stream.origin(metric.bits_index).tolist()
     rows = (metric.bits.tolist(), metric.errors.tolist())
     protocol = {
         **metric.protocol(),
@@ -119,4 +119,4 @@ def measure(
         **stream.protocol(split),
         **of_model(trained),
     }
-    return Result(numbers, *rows, metric.compute(), protocol)
+    return Result(which, *rows, metric.compute(), protocol)
