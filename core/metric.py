@@ -53,6 +53,7 @@ class Metric(ABC):
             all of them.
         libraries: Distributions, besides torch, whose code its values come of; their versions go into the protocol.
         better: Which way values are better, by their names or what names begin with; the longest that fits counts.
+            What only says something about a value is better neither way: names on ``_sd``, ``_error``, ``_classes``.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -131,7 +132,8 @@ class Metric(ABC):
 
     def __copy__(self: Self) -> Self:
         new = type(self).__new__(type(self))
-        new.__dict__.update(self.__dict__, _batches={key: list(held) for key, held in self._batches.items()})
+        new.__dict__.update(self.__dict__, _reduce=dict(self._reduce), _first=dict(self._first))
+        new._batches = {key: list(held) for key, held in self._batches.items()}
         for name, how in self._reduce.items():
             if how != "cat":  # a metric may add to these in place
                 new.__dict__[name] = self.__dict__[name].clone()
@@ -174,12 +176,13 @@ class Metric(ABC):
         """
         return None
 
-    def cautions(self, spec: DataSpec, images: int) -> list[str]:
+    def cautions(self, spec: DataSpec, images: int, reference: int | None) -> list[str]:
         """What a reader of the values should know that is no reason to refuse, in sentences; said beside the values.
 
         Args:
             spec: Of the images, in pixels.
             images: How many are generated.
+            reference: How many the reference has; None where there is none, or it does not say.
         """
         return []
 

@@ -145,8 +145,8 @@ def check_reference_key(metric: Metric) -> None:
 def check_cautions(metric: Metric) -> None:
     """What a reader should know is said in sentences."""
     spec, count = accepted(metric)
-    for images in (count, 100 * count):
-        said = metric.cautions(spec, images)
+    for images, reference in ((count, None), (count, 1), (100 * count, 100 * count)):
+        said = metric.cautions(spec, images, reference)
         fine = isinstance(said, list) and all(isinstance(one, str) and " " in one.strip() for one in said)
         require(fine, f"{called(metric)}: cautions() is to give sentences; got {said!r} of {images} images")
 

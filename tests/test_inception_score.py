@@ -85,8 +85,8 @@ def test_fewer_images_than_splits() -> None:
 
 def test_small_splits_are_told() -> None:
     metric = InceptionScore(features=DigitFeatures())
-    (said,) = metric.cautions(SPEC, 49_999)
-    assert "4999 in each split" in said and not metric.cautions(SPEC, 50_000)
+    (said,) = metric.cautions(SPEC, 49_999, None)
+    assert "4999 in each split" in said and not metric.cautions(SPEC, 50_000, 9)
 
 
 def test_names(tiny_inception: Path) -> None:
@@ -97,6 +97,19 @@ def test_names(tiny_inception: Path) -> None:
     assert metric.layer == "logits_unbiased" and metric.protocol()["features"] == "inception"
     of_digits = InceptionScore(features=DigitFeatures())
     assert of_digits.layer == "logits" and of_digits.protocol()["splits"].startswith("10")
+
+
+@pytest.mark.parametrize("layer", ["2048", "logits", "64"])
+def test_of_another_layer_it_has_another_name(tiny_inception: Path, layer: str) -> None:
+    metric = InceptionScore(layer=layer, splits=2)
+    metric.update(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), index=torch.arange(4))
+    assert list(metric.compute()) == [f"inception_score_inception_{layer}", f"inception_score_inception_{layer}_sd"]
+
+
+def test_a_layer_that_is_no_logits_is_named() -> None:
+    metric = InceptionScore(features=DigitFeatures(), layer="features", splits=2)
+    metric.update(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), index=torch.arange(4))
+    assert list(metric.compute())[0] == "inception_score_digits_features"
 
 
 def test_features_without_logits_need_a_layer() -> None:

@@ -82,7 +82,7 @@ def test_resized_images(shape: tuple[int, ...], side: int, files: dict[str, Path
     x = theirs_resized(images / 127.5 - 1, [side, side], antialias=True).expand(-1, 3, -1, -1)
     assert seen(metric, images)["lpips_diversity"] == pytest.approx(by_pairs("alex", files["alex"], x)[0], rel=1e-5)
     assert metric.protocol()["resize"] == f"{side}x{side}, bilinear, antialiased"
-    enlarged = "enlarged" in " ".join(metric.cautions(DataSpec(shape), 1000))
+    enlarged = "enlarged" in " ".join(metric.cautions(DataSpec(shape), 1000, None))
     assert enlarged == (side > min(shape[1:]))
 
 
@@ -104,8 +104,8 @@ def test_a_class_of_one_image_is_left_out_and_counted(files: dict[str, Path]) ->
 
 def test_few_images_of_many_classes_are_cautioned(files: dict[str, Path]) -> None:
     metric = LpipsDiversity(**options_of(files["alex"]))
-    assert not metric.cautions(SPEC, 30) and not metric.cautions(DataSpec((3, 32, 32)), 3)
-    assert "left out of lpips_diversity_within" in metric.cautions(SPEC, 29)[0]
+    assert not metric.cautions(SPEC, 30, None) and not metric.cautions(DataSpec((3, 32, 32)), 3, 9)
+    assert "left out of lpips_diversity_within" in metric.cautions(SPEC, 29, None)[0]
 
 
 def test_one_image_again_and_again_has_none(files: dict[str, Path]) -> None:

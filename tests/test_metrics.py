@@ -2,13 +2,13 @@
 
 import copy
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import neighbours_kit
 import pytest
 import torch
+from conftest import FULL
 from neighbours_kit import Given
 from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
@@ -19,6 +19,7 @@ from dmf.plugins.datasets.digits import Digits
 from dmf.plugins.features.digits import DigitFeatures
 from dmf.plugins.metrics.frechet import Frechet, frechet_distance
 from dmf.plugins.metrics.kernel import Kernel, squared_mmd
+from dmf.plugins.metrics.nearest_neighbour import NearestNeighbour
 
 DIGITS = DataSpec((1, 8, 8), tuple("0123456789"))
 
@@ -318,17 +319,42 @@ def test_many_rows_take_time_for_each_batch_alone() -> None:
     """50,000 batches of one: joined at each, they would be copied 1.25 billion times."""
     metric: Any = make(Kernel)
     row, index = torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64)
-    count = 50_000 if os.environ.get("DMF_FULL") else 10_000
+    count = 50_000 if FULL else 10_000
     for _ in range(count):
         metric.append("made", row, index)
     assert len(metric._batches["made"]) == count and len(metric.made) == count
 
 
+def test_sums_are_added_to_whatever_the_layout_of_what_is_held() -> None:
+    f, held = (torch.randn(rows, 16, generator=torch.Generator().manual_seed(rows)) for rows in (9, 16))
+    want = held.double().tril() + (f.double().T @ f.double()).tril()
+    apart = torch.zeros(16, 32, dtype=torch.float64)[:, ::2]
+    for layout in (held.double(), held.T.double().contiguous().T, apart.copy_(held)):
+        metric = Frechet(features=Corner(16))
+        metric.outer = layout  # type: ignore[attr-defined]
+        metric.take(f, real=False, labels=None, index=None)
+        torch.testing.assert_close(metric.outer.tril(), want, rtol=1e-12, atol=1e-12)
+
+
+def test_a_copy_declares_states_of_its_own() -> None:
+    metric = NearestNeighbour()
+    metric.check(DIGITS, 2)
+    for copied in (copy.copy(metric), copy.deepcopy(metric)):
+        copied.check(DataSpec((3, 16, 16)), 2)
+        copied.add_state("more", torch.zeros(()), "sum")
+        assert "more" not in metric.states()
+    metric.update(torch.zeros(2, *DIGITS.shape, dtype=torch.uint8))
+    assert metric.shown.shape == (2, *DIGITS.shape)
+
+
 def test_frechet_says_that_images_are_few() -> None:
     metric = Frechet(features=Corner(16))
     metric.check(DIGITS, 2)
-    assert metric.cautions(DIGITS, 17) == []
-    (sentence,) = metric.cautions(DIGITS, 16)
+    assert metric.cautions(DIGITS, 17, 17) == metric.cautions(DIGITS, 17, None) == []
+    assert len(metric.cautions(DIGITS, 16, 16)) == 2
+    (sentence,) = metric.cautions(DIGITS, 17, 16)
+    assert "the reference's 16 images are not more than the 16 features of `corner`" in sentence
+    (sentence,) = metric.cautions(DIGITS, 16, 17)
     assert "16 images are not more than the 16 features of `corner`" in sentence
     with pytest.raises(ValueError, match=r"at least 2 images; got 1: write evaluate.images: 2 or more"):
         metric.check(DIGITS, 1)

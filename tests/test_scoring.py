@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from scoring_kit import ALONE, Counting, images, scored, stream
+from scoring_kit import ALONE, SPEC, Counting, images, scored, stream
 from torch import Tensor
 
-from dmf.core import DataSpec, FeatureMetric, Metric, Statistics
+from dmf.core import DataSpec, FeatureMetric, InMemory, Metric, Statistics
 from dmf.plugins.metrics.frechet import Frechet
 from dmf.plugins.metrics.kernel import Kernel
 from dmf.registry import UserError
 from dmf.runner.evaluation import Named, Scoring
+from dmf.runner.evaluation.better import ways
 from dmf.runner.evaluation.streams import Shown
 
 
@@ -175,6 +176,29 @@ def test_held_out_images_stand_beside_where_nothing_else_is_needed() -> None:
     assert found["kernel_counting"]["held_out"] == {"value": other, "images": 30}
 
 
+def test_held_out_images_may_have_more_classes_than_generated_ones(caplog: pytest.LogCaptureFixture) -> None:
+    class ByClass(Metric):
+        def check(self, spec: DataSpec, images: int) -> None:
+            if len(spec.classes) == 2:
+                raise ValueError("not of two classes")
+            self.add_state("n", torch.zeros(len(spec.classes), dtype=torch.int64), "sum")
+
+        def update(self, images: Tensor, *, labels: Tensor | None = None, **given: Any) -> None:
+            assert labels is not None
+            self.n: Tensor = self.n.index_add(0, labels, torch.ones_like(labels))
+
+        def compute(self) -> dict[str, float]:
+            return {"most": float(self.n.max())}
+
+    one = DataSpec(SPEC.shape, ("a",))
+    made, out = InMemory(one, images(9, 1).images, {"class": torch.zeros(9, dtype=torch.int64)}), images(30, 3)
+    found = scored({"m": ByClass()}, made, held_out=out).results["most"]
+    assert found["value"] == 9 and found["held_out"] == {"value": 10, "images": 30}
+    two = InMemory(DataSpec(SPEC.shape, ("a", "b")), out.images, {"class": out.cond["class"] % 2})
+    assert "held_out" not in scored({"m": ByClass()}, made, held_out=two).results["most"]
+    assert "no value of the held-out images: m: not of two classes" in caplog.text
+
+
 def test_a_metric_of_held_out_images_alone_sees_those_that_it_wants() -> None:
     few, all_of_them = Seeing({"held_out"}, "few", 7), Seeing({"held_out"}, "all")
     made, out = images(40, 1), images(30, 3)
@@ -218,14 +242,33 @@ def test_the_protocol_is_of_what_the_metric_looks_at() -> None:
 
 def test_cautions_are_logged_once_and_stand_in_the_results(caplog: pytest.LogCaptureFixture) -> None:
     class Careful(Seeing):
-        def cautions(self, spec: DataSpec, images: int) -> list[str]:
-            return [f"{images} are few"]
+        def cautions(self, spec: DataSpec, images: int, reference: int | None) -> list[str]:
+            return [f"{images} beside {reference} are few"]
 
-    scoring = Scoring([Named("m", Careful(name="a")), Named("n", Seeing(name="b"))], ALONE, 16)
+    metrics = [Named("m", Careful(name="a")), Named("n", Seeing(name="b"))]
+    few, none = Scoring(metrics, ALONE, 16, reference=stream(images(7, 5))), Scoring(metrics, ALONE, 16)
     with caplog.at_level(logging.WARNING):
-        found = [scoring.score(stream(images(4, seed))) for seed in (0, 1)][1]
-    assert found.cautions == ["4 are few"] == found.results["a"]["cautions"] and "cautions" not in found.results["b"]
-    assert caplog.text.count("m: 4 are few") == 1
+        found = [few.score(stream(images(4, seed))) for seed in (0, 1)][1]
+    said = "4 beside 7 are few"
+    assert found.cautions == [said] == found.results["a"]["cautions"] and "cautions" not in found.results["b"]
+    assert caplog.text.count(f"m: {said}") == 1
+    assert none.score(stream(images(4, 0))).cautions == ["4 beside None are few"]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_reference_of_few_images_is_a_caution_too(kept: bool) -> None:
+    made_of = Statistics(torch.zeros(5).double(), torch.eye(5).double(), 5, {}, "ref.npz")
+    real = made_of if kept else stream(images(5, 2))
+    found = Scoring([Named("f", Frechet(features=Counting()))], ALONE, 16, reference=real).score(stream(images(40, 1)))
+    assert sum("the reference's 5 images are not more than the 5 features" in one for one in found.cautions) == 1
+
+
+def test_what_is_said_about_a_value_is_not_better_either_way() -> None:
+    class Bits(Seeing):
+        better = {"bits": "lower", "": "higher"}  # noqa: RUF012 - as a class fact is written
+
+    about = ["bits_error", "bits_estimate_error", "seen_classes", "seen_sd"]
+    assert ways({name: Bits() for name in ("bits", "seen", *about)}) == {"bits": "lower", "seen": "higher"}
 
 
 def test_pictures_can_show_images_of_the_reference() -> None:

@@ -410,7 +410,7 @@ class Changing(Sums):
 
 
 class Shouting(Brightness):
-    def cautions(self, spec: DataSpec, images: int) -> list[str]:
+    def cautions(self, spec: DataSpec, images: int, reference: int | None) -> list[str]:
         return ["few"]
 
 

@@ -48,14 +48,16 @@ class Frechet(FeatureMetric):
         if images < 2:
             raise ValueError(f"needs at least 2 images; got {images}: write evaluate.images: 2 or more")
 
-    def cautions(self, spec: DataSpec, images: int) -> list[str]:
-        """Fewer images than features."""
-        found = super().cautions(spec, images)
-        if images <= self.dim:
-            found.append(
-                f"{images} images are not more than the {self.dim} features of `{self.feature_name}`: their covariance"
-                " is singular, and the distance mostly bias: compare it at this number of images only, or take `kernel`"
-            )
+    def cautions(self, spec: DataSpec, images: int, reference: int | None) -> list[str]:
+        """Fewer images than features, on either side."""
+        found = super().cautions(spec, images, reference)
+        for side, count in (("", images), ("the reference's ", reference)):
+            if count is not None and count <= self.dim:
+                found.append(
+                    f"{side}{count} images are not more than the {self.dim} features of `{self.feature_name}`: their"
+                    " covariance is singular, and the distance mostly bias: compare it at this number of images only,"
+                    " or take `kernel`"
+                )
         return found
 
     def reset(self) -> None:
@@ -123,8 +125,7 @@ def _added(outer: Tensor, f: Tensor) -> Tensor:
     if outer.device.type != "cpu":
         return outer.addmm_(f.T, f)
     # one triangle is half of the work; BLAS reads columns first, so that what it calls the upper one is our lower one
-    dsyrk(1.0, f.numpy().T, 1.0, outer.numpy().T, overwrite_c=1)
-    return outer
+    return torch.from_numpy(dsyrk(1.0, f.numpy().T, 1.0, outer.numpy().T, overwrite_c=1).T)
 
 
 def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> float:

@@ -18,6 +18,7 @@ from ..features.inception import Inception
 
 SEED = 2020  # of the order; torch-fidelity's
 LAYERS = ("logits_unbiased", "logits")  # the first of them that the extractor has
+PAPERS = ("inception", "logits_unbiased")  # whose score has the plain name
 SPLIT_IMAGES = 5000  # in each split of the papers' 50,000 images
 
 
@@ -57,9 +58,9 @@ class InceptionScore(FeatureMetric):
                 f"evaluate.images: {self.splits} or more, or splits: {images}"
             )
 
-    def cautions(self, spec: DataSpec, images: int) -> list[str]:
+    def cautions(self, spec: DataSpec, images: int, reference: int | None) -> list[str]:
         """Splits that are smaller than the papers'."""
-        found, each = super().cautions(spec, images), images // self.splits
+        found, each = super().cautions(spec, images, reference), images // self.splits
         if each < SPLIT_IMAGES:
             found.append(
                 f"inception_score of {images} images has {each} in each split, and the papers' {SPLIT_IMAGES:,}: with "
@@ -77,7 +78,7 @@ class InceptionScore(FeatureMetric):
             self.append("logits", f, index)
 
     def compute(self) -> dict[str, float]:
-        """``inception_score`` and ``inception_score_sd``, with the extractor's name after it where it is another."""
+        """``inception_score`` and ``inception_score_sd``, with extractor and layer after it where they are others."""
         n = len(self.logits)
         if n < self.splits:
             raise ValueError(f"inception_score needs an image in each of its {self.splits} splits; got {n}")
@@ -85,7 +86,11 @@ class InceptionScore(FeatureMetric):
         ends = [i * n // self.splits for i in range(self.splits + 1)]
         scores = [score(self.logits[order[start:end]]) for start, end in pairwise(ends)]
         values = torch.stack(scores)
-        name = "inception_score" if self.features.name == "inception" else f"inception_score_{self.features.name}"
+        name = "inception_score"
+        if (self.features.name, self.layer) != PAPERS:
+            # logits are what it reads: where they are the layer that it takes by itself, they need no name
+            own = self.features.name != PAPERS[0] and self.layer in LAYERS
+            name += f"_{self.features.name}" if own else f"_{self.features.name}_{self.layer}"
         return {name: float(values.mean()), f"{name}_sd": float(values.std(correction=0))}
 
 

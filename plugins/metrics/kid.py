@@ -26,14 +26,15 @@ class KID(Kernel):
     def __init__(self, *, weights: str | None = None) -> None:
         super().__init__(features=Inception(weights=weights), layer=LAYER, subsets=SUBSETS, subset_size=SUBSET_SIZE)
 
-    def cautions(self, spec: DataSpec, images: int) -> list[str]:
-        """Subsets of fewer images than the papers'."""
-        found = super().cautions(spec, images)
-        if images < SUBSET_SIZE:
-            found.append(
-                f"KID is defined on subsets of {SUBSET_SIZE} images; of {images} each subset is all of them, and their "
-                "spread says nothing"
-            )
+    def cautions(self, spec: DataSpec, images: int, reference: int | None) -> list[str]:
+        """Subsets of fewer images than the papers', of either side."""
+        found = super().cautions(spec, images, reference)
+        for side, count in (("", images), (" images of the reference", reference)):
+            if count is not None and count < SUBSET_SIZE:
+                found.append(
+                    f"KID is defined on subsets of {SUBSET_SIZE} images; of {count}{side} each subset has no more, and "
+                    "the spread over subsets says little"
+                )
         return found
 
     def compute(self) -> dict[str, float]:

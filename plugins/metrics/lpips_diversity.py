@@ -105,7 +105,7 @@ class LpipsDiversity(Metric):
                 f"{64 if least < 64 else least}, which enlarges them, or take another net ({others})"
             )
 
-    def cautions(self, spec: DataSpec, images: int) -> list[str]:
+    def cautions(self, spec: DataSpec, images: int, reference: int | None) -> list[str]:
         """Classes that are met in few images; other weights than LPIPS has; images that are enlarged."""
         said = []
         if self.within and images < 10 * len(spec.classes):

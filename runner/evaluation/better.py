@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from ...core import Metric, Way
 
+ABOUT = ("_sd", "_error", "_classes")  # how names end of what only says something about a value
+
 
 def ways(metrics: Mapping[str, Metric]) -> dict[str, Way]:
     """Which way each value is better; one that is not better either way is left out.
@@ -33,4 +35,4 @@ def best(values: Mapping[str, float | None], way: Way) -> str | None:
 def _way(metric: Metric, name: str) -> Way | None:
     """That of the longest beginning that fits."""
     fitting = [start for start in metric.better if name.startswith(start)]
-    return metric.better[max(fitting, key=len)] if fitting and not name.endswith("_sd") else None
+    return metric.better[max(fitting, key=len)] if fitting and not name.endswith(ABOUT) else None

@@ -159,7 +159,9 @@ class Scoring:
     def _cautions(self, one: Named, made: Stream) -> list[str]:
         """What a metric wants said; the log says each sentence once."""
         alone = self._chosen(one) if "held_out" in one.metric.needs else made
-        said = one.metric.cautions(alone.spec, len(alone))
+        against = self.reference
+        count = against.images if isinstance(against, Statistics) else None if against is None else len(against)
+        said = one.metric.cautions(alone.spec, len(alone), count)
         said += self.against.cautions() if "reference" in one.metric.needs else []
         for sentence in said:
             if sentence not in self._said:
@@ -200,12 +202,28 @@ class Scoring:
         """The held-out images in place of generated ones, for scale."""
         if self.held_out is None or not self.beside:
             return Found()
-        seen = _copies(self.beside)
+        seen = self._beside(self.held_out)
         Pass(seen, self.world).run(self.held_out, self.batch_size, real=False, done=done)
         found = values_of(seen, self.world)
         for error in found.errors:
             log.warning("no value of the held-out images: %s", error)
         return found
+
+    def _beside(self, held_out: Stream) -> list[Named]:
+        """Copies of the metrics that score them; where their classes are others, prepared for those."""
+        seen = _copies(self.beside)
+        if held_out.spec == self._accepted[0][0]:
+            return seen
+        for one in list(seen):
+            if one.metric.needs:  # what it has seen of the reference would be lost
+                continue
+            try:
+                one.metric.check(held_out.spec, len(held_out))
+                one.metric.to(self.world.device)
+            except ValueError as error:
+                log.warning("no value of the held-out images: %s: %s", one.name, error)
+                seen.remove(one)
+        return seen
 
     def _alone(self, model: ScoredModel | None, done: Done) -> Found:
         """The metrics that look at held-out images alone."""
