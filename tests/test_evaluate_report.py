@@ -15,7 +15,7 @@ import torch
 
 from dmf.core import Metric
 from dmf.runner.evaluation import table
-from dmf.runner.evaluation.report import digest
+from dmf.runner.evaluation.report import digest, with_kept
 from dmf.runner.evaluation.results import protocol_differences, repeated, schema
 
 Command = Callable[..., tuple[int, str, str]]
@@ -114,6 +114,8 @@ def test_a_run_keeps_its_reports_apart_by_protocol(tiny: Path, dmf_command: Comm
     assert code == 0 and "held-out real" in out, err
     a, home = read("a.json"), Path("runs/tiny/evaluation")
     assert a["frechet_digits"]["value"] == own["frechet_digits"]["value"]  # the same settings, the same images
+    assert dmf_command("evaluate", "tiny", "--no-held-out", "--json", "n.json", "--no-track")[0] == 0
+    assert "held_out" not in read("n.json")["frechet_digits"]  # and does not take it from the report that is there
     assert read(home / f"{digest(a)}.json") == a and (home / f"{digest(a)}-grid.png").exists()
     assert dmf_command("evaluate", "tiny", "--steps", 2, "--json", "b.json", "--pictures", "look")[0] == 0
     b = read("b.json")
@@ -121,6 +123,16 @@ def test_a_run_keeps_its_reports_apart_by_protocol(tiny: Path, dmf_command: Comm
     assert read("runs/tiny/metrics.json") == own
     told = protocol_differences(a["frechet_digits"]["protocol"], b["frechet_digits"]["protocol"])
     assert "steps: 3 / 2" in told and all(one.startswith(("steps", "evaluations")) for one in told)
+
+
+def test_what_a_report_knows_of_held_out_images_is_kept(tmp_path: Path) -> None:
+    held, file = {"held_out": {"value": 1.0, "images": 300}}, tmp_path / "r.json"
+    assert with_kept({"fid": result(2.0)}, file) == {"fid": result(2.0)}
+    file.write_text(json.dumps({"fid": result(3.0, **held), "kid": result(3.0, 4, **held), "bits": result(1.0)}))
+    new = {"fid": result(2.0), "kid": result(2.0), "bits": result(1.0)}
+    assert with_kept(new, file) == {**new, "fid": result(2.0, **held)}
+    file.write_text("[1]")
+    assert with_kept(new, file) == new
 
 
 def test_repeats_are_the_single_seeds(tiny: Path, dmf_command: Command) -> None:

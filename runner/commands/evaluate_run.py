@@ -18,7 +18,7 @@ from ..console import log
 from ..evaluation import Evaluation, Results, Trained, table
 from ..evaluation.first_images import scored_with_grid, told_as
 from ..evaluation.reference_file import check_written, write_reference
-from ..evaluation.report import digest, write_pictures
+from ..evaluation.report import digest, with_kept, write_pictures
 from ..evaluation.saving import saving
 from ..evaluation.sets import called, open_reference
 from ..evaluation.streams import Real
@@ -112,8 +112,9 @@ def _report(
     home, name = folder.path / "evaluation", digest(results)
     home.mkdir(exist_ok=True)
     files: list[Path] = [home / f"{name}.json", *([args.json] if args.json is not None else [])]
-    for file in files:
-        write_json(file, results)
+    write_json(files[0], with_kept(results, files[0]))
+    if args.json is not None:
+        write_json(args.json, results)
     place, before = (args.pictures, "") if args.pictures is not None else (home, f"{name}-")
     written = write_pictures(pictures, place, before)
     log.info("%s\nvalues and protocols: %s", table(results), ", ".join(map(str, files)))

@@ -21,6 +21,22 @@ def digest(results: Results) -> str:
     return hashlib.sha256(json.dumps(protocols, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
+def with_kept(results: Results, file: Path) -> Results:
+    """The results, with what a report in the file knows of held-out images and they do not, of equal protocols.
+
+    Args:
+        results: Of an evaluation that may have left those images out.
+        file: Where the report of another may lie, which would be replaced.
+    """
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        old = {name: one["held_out"] for name, one in kept.items() if "held_out" in one}
+        equal = [name for name in old if name in results and kept[name]["protocol"] == results[name]["protocol"]]
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):  # there is none, or none of ours
+        return results
+    return {name: {**({"held_out": old[name]} if name in equal else {}), **one} for name, one in results.items()}
+
+
 def write_pictures(pictures: Mapping[str, Tensor], folder: Path, before: str = "") -> dict[str, Path]:
     """Write pictures as PNG; where each is.
 
