@@ -22,6 +22,14 @@ def real_data(folder: str) -> str:
     return root
 
 
+def real_file(name: str) -> str:
+    """The path of a file in the folder named in DMF_TEST_DATA; without it the test is skipped."""
+    root = os.environ.get("DMF_TEST_DATA")
+    if not root or not (Path(root) / name).is_file():
+        pytest.skip(f"needs the folder named in DMF_TEST_DATA, with the file {name} in it")
+    return str(Path(root) / name)
+
+
 @pytest.fixture(name="no_network")
 def no_network_fixture(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> NoReturn:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import FULL
-from data_kit import real_data
+from data_kit import real_data, real_file
 from PIL import Image
 from registry_kit import Install
 from registry_kit import install_fixture as install_fixture
@@ -89,7 +89,7 @@ class Bytes(nn.Module):
 def test_the_real_network_reads_the_real_test_set() -> None:
     """91.73 % of it; the paper's table 6 has 91.25 % for ResNet-20."""
     root = real_data("cifar-10-batches-py")
-    network = Classifier(path=f"{root}/{RESNET20}", architecture="resnet20", sha256="12fca82f")
+    network = Classifier(path=real_file(RESNET20), architecture="resnet20", sha256="12fca82f")
     images, cond = CIFAR10(split="test", root=root, download=False).tensors()
     count = 10_000 if FULL else 1000
     read = [network(part, ["logits"])["logits"].argmax(1) for part in torch.split(images[:count], 250)]

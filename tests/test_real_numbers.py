@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import FULL
-from data_kit import real_data
+from data_kit import real_data, real_file
 from torch import Tensor
 
 from dmf.core import FeatureExtractor, Metric
@@ -38,7 +38,7 @@ def test_noise_leads_away_step_by_step(name: str) -> None:
     Grey images go through the network of colours as three channels, resized to its 32 pixels.
     """
     root = real_data(FOLDERS[name])
-    file = f"{real_data('cifar-10-batches-py')}/cifar10_resnet20-12fca82f.th"
+    file = real_file("cifar10_resnet20-12fca82f.th")
     network = build("features", "classifier", path=file, architecture="resnet20", size=32, called="resnet20")
     train, _ = build("dataset", name, root=root, download=False).tensors()
     test, _ = build("dataset", name, root=root, download=False, split="test").tensors()
