@@ -69,6 +69,27 @@ def test_pictures_beyond_memory_are_decoded_when_they_are_asked_for(workdir: Pat
     assert few.fingerprint() == all_of_it.fingerprint()
 
 
+def test_grey_pictures_take_a_third_of_the_memory(workdir: Path) -> None:
+    from dmf.runner.evaluation.pictures import Pictures
+
+    write(workdir / "grey", pixels(5, 4, 7))
+    held = Pictures(workdir / "grey", memory_bytes=5 * 4 * 7).tensors()
+    assert held is not None and torch.equal(held[0], torch.from_numpy(pixels(5, 4, 7)).permute(0, 3, 1, 2))
+    assert Pictures(workdir / "grey", memory_bytes=5 * 4 * 7 - 1).tensors() is None
+
+
+@pytest.mark.parametrize("place", [0, 2, 5])
+def test_a_coloured_picture_among_grey_ones_in_memory(workdir: Path, place: int) -> None:
+    from dmf.runner.evaluation.pictures import Pictures
+
+    folder = write(workdir / "set", pixels(6, 4, 7))
+    Image.fromarray(pixels(1, 4, 7, 3)[0]).save(folder / f"{place}.png")
+    found, read = Pictures(folder, memory_bytes=6 * 4 * 7 * 3), Pictures(folder, memory_bytes=6 * 4 * 7 * 3 - 1)
+    held = found.tensors()
+    assert held is not None and held[0].shape == (6, 3, 4, 7) and read.tensors() is None
+    assert torch.equal(held[0], read.rows(range(6))[0]) and found.fingerprint() == read.fingerprint()
+
+
 def test_labels_come_from_arr_1_and_from_folders(workdir: Path) -> None:
     np.savez("l.npz", arr_0=pixels(4), arr_1=np.array([2, 0, 1, 2], dtype=np.uint8))
     assert opened("l.npz").conditions()["class"].tolist() == [2, 0, 1, 2]  # type: ignore[index]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,6 +24,7 @@ from ...files.words import a_line_each, counted, few, printable
 from ...registry import UserError
 
 OnError = Literal["raise", "skip"]
+Plane: TypeAlias = npt.NDArray[np.uint8]
 GREY = frozenset(("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"))  # Pillow's modes without colour
 MEMORY_BYTES = 2**31  # of pixels, up to which they are kept
 log = logging.getLogger("dmf")
@@ -57,9 +61,10 @@ class Pictures(Dataset):
         self._collection = collection.chosen(
             good, None if labelled is None else [labelled[i] for i in good], collection.classes
         )
-        channels = 1 if all(seen[i].grey for i in good) else 3
+        grey = [i for i in good if seen[i].grey]
+        channels = 1 if len(grey) == len(good) else 3
         self.spec = DataSpec((channels, *reversed(seen[good[0]].size)), collection.classes)
-        self._images = pixels.of(good, channels)
+        self._images = pixels.of(good, grey)
         self._digests = [seen[i].digest for i in good]
 
     def __len__(self) -> int:
@@ -118,12 +123,12 @@ class _Seen(NamedTuple):
 
 
 class _Pixels:
-    """Room for what is decoded, in colour, as long as it is not too much."""
+    """Room for what is decoded, as long as it is not too much: one plane, and two more once a picture has colour."""
 
     def __init__(self, collection: Collection, memory_bytes: int) -> None:
-        self.collection, self.size = collection, _first_size(collection)
-        shape = (len(collection.entries), self.size[1], self.size[0], 3)
-        self.room = np.empty(shape, np.uint8) if np.prod(shape, dtype=np.int64) <= memory_bytes else None
+        self.collection, self.size, self.memory_bytes = collection, _first_size(collection), memory_bytes
+        self._lock = threading.Lock()
+        self._planes: list[Plane] | None = []
 
     def look(self, i: int) -> _Seen:
         """Decode picture i into its row."""
@@ -133,17 +138,31 @@ class _Pixels:
         except BadFile as error:
             return _Seen(error.reason)
         pixels, grey = np.asarray(found.picture), found.mode in GREY
-        if self.room is not None and found.size == self.size:
-            self.room[i] = pixels
         own = pixels[..., :1] if grey else pixels
+        if found.size == self.size:
+            for channel, plane in enumerate(self._room(own.shape[2])):
+                plane[i] = own[..., channel]
         return _Seen("", found.size, grey, hashlib.sha256(own.tobytes()).digest())
 
-    def of(self, good: Sequence[int], channels: int) -> Tensor | None:
-        """The pictures that can be used, uint8 (n, C, H, W); None where they were too much."""
-        if self.room is None:
+    def of(self, good: Sequence[int], grey: Sequence[int]) -> Tensor | None:
+        """The pictures that can be used, ``grey`` of them without colour, uint8 (n, C, H, W); None: too much."""
+        if self._planes is None:
             return None
-        kept = self.room if len(good) == len(self.room) else self.room[good]
-        return torch.from_numpy(kept[..., :channels]).permute(0, 3, 1, 2).contiguous()
+        for plane in self._planes[1:]:
+            plane[grey] = self._planes[0][grey]
+        whole = len(good) == len(self.collection.entries)
+        return torch.stack([torch.from_numpy(plane if whole else plane[good]) for plane in self._planes], dim=1)
+
+    def _room(self, channels: int) -> list[Plane]:
+        """So many planes, (N, H, W) each; none where all of them are too much."""
+        shape = (len(self.collection.entries), *reversed(self.size))
+        with self._lock:
+            missing = 0 if self._planes is None else channels - len(self._planes)
+            if self._planes is None or channels * math.prod(shape) > self.memory_bytes:
+                self._planes = None
+                return []
+            self._planes += [np.empty(shape, np.uint8) for _ in range(missing)]
+            return self._planes[:channels]
 
 
 def _first_size(collection: Collection) -> tuple[int, int]:
