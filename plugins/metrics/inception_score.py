@@ -86,12 +86,16 @@ class InceptionScore(FeatureMetric):
         ends = [i * n // self.splits for i in range(self.splits + 1)]
         scores = [score(self.logits[order[start:end]]) for start, end in pairwise(ends)]
         values = torch.stack(scores)
-        name = "inception_score"
-        if (self.features.name, self.layer) != PAPERS:
-            # logits are what it reads: where they are the layer that it takes by itself, they need no name
-            own = self.features.name != PAPERS[0] and self.layer in LAYERS
-            name += f"_{self.features.name}" if own else f"_{self.features.name}_{self.layer}"
+        name = self._name()
         return {name: float(values.mean()), f"{name}_sd": float(values.std(correction=0))}
+
+    def _name(self) -> str:
+        """The layer is in it where it is not the one that is taken by itself."""
+        if (self.features.name, self.layer) == PAPERS:
+            return "inception_score"
+        taken = next((layer for layer in LAYERS if layer in self.features.layers), None)
+        about = self.features.name if self.layer == taken else f"{self.features.name}_{self.layer}"
+        return f"inception_score_{about}"
 
 
 def score(logits: Tensor) -> Tensor:
