@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms.functional import resize as theirs_resized
 
 from dmf.core import DataSpec
+from dmf.plugins.features.fidelity import VGG16
 from dmf.plugins.metrics import _lpips, lpips_diversity
 from dmf.plugins.metrics.lpips_diversity import LpipsDiversity
 from dmf.registry import build
@@ -203,6 +204,14 @@ def test_weights_of_another_network_or_none(files: dict[str, Path], tmp_path: Pa
         LpipsDiversity(net="vgg", weights=str(files["alex"]))
     with pytest.raises(ValueError, match="cannot be read"):
         LpipsDiversity(weights=str(tmp_path / "none.pth"))
+
+
+def test_vgg16_is_one_file_for_all_who_look_through_it(tmp_path: Path) -> None:
+    assert _lpips.TRUNKS["vgg"].published is VGG16 and len(VGG16.sha256) == 64
+    wrong = tmp_path / "vgg16-397923af.pth"
+    wrong.write_bytes(b"other")
+    with pytest.raises(ValueError, match=VGG16.sha256):
+        LpipsDiversity(net="vgg", weights=str(wrong))
 
 
 def test_the_published_weights_give_the_plain_name(random_trunks: dict[str, Path]) -> None:

@@ -21,6 +21,7 @@ from torch.nn.functional import interpolate
 
 from ...core.arithmetic import exact_float32
 from ..features._weights import Published, sha256_of, tensors_in, weights_file
+from ..features.fidelity import VGG16
 
 VERSION = "0.1"  # of the heads; 0.0 had an error in the scale of images
 EPS = 1e-10  # the package's, beside a norm
@@ -46,7 +47,7 @@ def _torchvision(title: str, name: str, sha256: str, mib: int) -> Published:
 
 TRUNKS: dict[Net, Trunk] = {
     "alex": Trunk(_torchvision("AlexNet", "alexnet-owt-7be5be79.pth", "7be5be79", 233), 31),
-    "vgg": Trunk(_torchvision("VGG-16", "vgg16-397923af.pth", "397923af", 528), 16),
+    "vgg": Trunk(VGG16, 16),
     "squeeze": Trunk(_torchvision("SqueezeNet 1.1", "squeezenet1_1-b8a52dc0.pth", "b8a52dc0", 5), 17),
 }
 
