@@ -80,19 +80,21 @@ def test_each_setting_has_the_columns_of_its_values_and_cautions_say_whose_they_
     workdir: Path, dmf_command: Command
 ) -> None:
     few = {name: {**one, "cautions": ["few."]} for name, one in of(results(fid=3.0), images="60").items()}
+    few = {**of(results(nearest=1.0), images="16"), **few}  # which looks at the first ones alone
     more = {"0.json": few, "1.json": of(results(recall=0.5), steps="7"), "2.json": of(results(fid=4.0), steps="8")}
     make_run(workdir / "runs/a", metrics=results(fid=10.0), evaluations=more)
     out = dmf_command("compare", "a")[1].split("in other settings:\n")[1]
     assert "-" not in out.split("caution:")[0]
-    assert [line.split() for line in out.splitlines()[:8]] == [
-        ["run", "trained", "images", "fid"],
+    assert [line.split() for line in out.splitlines()[:9]] == [
+        ["run", "trained", "images", "nearest", "fid"],
         ["images", "60:"],
-        ["a", "12", "60", "3"],
-        ["steps", "8:"],
-        ["a", "12", "500", "4"],
+        ["a", "12", "60", "1", "3"],
         ["run", "trained", "images", "recall"],
         ["steps", "7:"],
         ["a", "12", "500", "0.5"],
+        ["run", "trained", "images", "fid"],
+        ["steps", "8:"],
+        ["a", "12", "500", "4"],
     ]
     assert "  caution: a, fid (images 60): few.\n" in out
 

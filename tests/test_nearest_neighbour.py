@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from neighbours_kit import Given, distances
+from scoring_kit import Counting, images, scored
 from torch import Tensor
 
 from dmf.core import DataSpec, FeatureMetric
@@ -21,9 +22,9 @@ def pictures(n: int, seed: int) -> Tensor:
 
 def seen(metric: FeatureMetric, made: Tensor, real: Tensor, rank: int = 0, ranks: int = 1) -> Any:
     metric.check(SPEC, len(made))
-    for images, side in ((real, True), (made, False)):
-        for index in torch.split(torch.arange(rank, len(images), ranks), 7):
-            metric.update(images[index], real=side, index=index)
+    for shown, side in ((real, True), (made, False)):
+        for index in torch.split(torch.arange(rank, len(shown), ranks), 7):
+            metric.update(shown[index], real=side, index=index)
     return metric
 
 
@@ -150,3 +151,10 @@ def test_asked_again_it_keeps_what_it_has_seen() -> None:
 def test_pixels_are_not_worth_a_cache() -> None:
     assert NearestNeighbour().reference_key() == {}
     assert NearestNeighbour(features=Given(3)).reference_key()["states"] == "rows of nearest_neighbour"
+
+
+def test_its_values_are_of_the_images_that_it_looks_at() -> None:
+    few, every = NearestNeighbour(images=7, k=2), NearestNeighbour(images=90, k=2, features=Counting())
+    found = scored({"few": few, "all": every}, images(40, 1), images(50, 2)).results
+    assert found["nearest_pixels_median"]["protocol"]["images"] == "7"
+    assert found["nearest_counting_median"]["protocol"]["images"] == "40"

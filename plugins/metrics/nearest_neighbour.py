@@ -69,8 +69,10 @@ class NearestNeighbour(FeatureMetric):
         self.add_state("shown", torch.zeros(0, *shape, dtype=torch.uint8), "cat")
 
     def protocol(self) -> dict[str, str]:
-        """The features' own, and how many samples."""
-        return {**super().protocol(), "samples": f"the first {self.images}"}
+        """The features' own, and how many samples; once some were seen, so many as its values are of."""
+        seen = self.count("made")
+        images = {"images": str(seen)} if seen else {}
+        return {**super().protocol(), "samples": f"the first {self.images}", **images}
 
     def reference_key(self) -> dict[str, str]:
         """The features' alone; pixels, which are the images over again, are not kept."""

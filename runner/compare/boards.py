@@ -8,7 +8,7 @@ run's own setting is that in which `dmf run` measured it: the first board has ea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -188,8 +188,12 @@ def _setting(report: Report, recipe: Report | None) -> Setting:
 
 
 def _protocol(report: Report) -> Mapping[str, str]:
-    found: Mapping[str, str] = next(iter(report.results.values()))["protocol"]
-    return found
+    return _whole(one["protocol"] for one in report.results.values())
+
+
+def _whole(protocols: Iterable[Mapping[str, str]]) -> Mapping[str, str]:
+    """That of a value of all the images that were made; a metric may look at fewer of them, or at none."""
+    return max(protocols, key=lambda one: ("sampler" in one, int(one["images"]) if one["images"].isdecimal() else 0))
 
 
 def _values(report: Report, names: set[str]) -> dict[str, Value]:
@@ -228,7 +232,8 @@ def _rows(setting: str, values: Values, names: Sequence[str], runs: Sequence[Run
         some = [values[k, name].result["protocol"] for name in names if (k, name) in values]
         if some:
             cells = [_cell(values, k, first.get(name, k), name, runs, notes) for name in names]
-            yield Row(setting, k, some[0].get("trained_steps", "-"), some[0]["images"], cells)
+            whole = _whole(some)
+            yield Row(setting, k, whole.get("trained_steps", "-"), whole["images"], cells)
 
 
 def _cell(values: Values, k: int, first: int, name: str, runs: Sequence[Run], notes: Notes) -> Cell:

@@ -238,7 +238,8 @@ class Scoring:
         for name, (value, place) in found.values.items() if self.world.first else ():
             one = self.seeing[place]
             against = self.against.protocol() if "reference" in one.metric.needs else {}
-            protocol = {**self._measured(one, found.protocols[place]), "images": str(len(made)), **against}
+            # a metric that looks at fewer says so
+            protocol = {"images": str(len(made)), **self._measured(one, found.protocols[place]), **against}
             protocol |= made.protocol("generated")
             results[name] = _result(value, protocol, cautions[self.metrics.index(one)])
             if self._scale is not None and self.held_out is not None and name in self._scale.values:
