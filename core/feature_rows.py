@@ -38,7 +38,7 @@ class FeatureRows(FeatureMetric):
         super().check(spec, images)
         least = self.least_reference
         if images < least:
-            raise ValueError(f"needs at least {least} images; got {images}: write evaluate.images: {least} or more")
+            raise ValueError(f"needs at least {least} images; got {images}: give {least} or more")
 
     def reference_key(self) -> dict[str, str]:
         """The features' alone: all metrics that keep the rows of an extractor keep the same."""

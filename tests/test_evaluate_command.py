@@ -39,8 +39,9 @@ def test_the_batch_size_does_not_matter(tiny: Path, dmf_command: Command) -> Non
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "nothing to score"),
-        (["--images", "90"], "nothing to score"),
+        ([], "nothing to score: the number of images is 0 and the list of metrics is empty; give"),
+        (["--images", "90"], "nothing to score: the list of metrics is empty; give"),
+        (["--images", "0", "--metrics", METRICS], "nothing to score: the number of images is 0; give"),
         (["--images", "90", "--metrics", "[{name: frechet, features: inception}]"], "inception"),
         (["--images", "90", "--metrics", "[frechet]"], "features"),
         (

@@ -356,7 +356,7 @@ def test_frechet_says_that_images_are_few() -> None:
     assert "the reference's 16 images are not more than the 16 features of `corner`" in sentence
     (sentence,) = metric.cautions(DIGITS, 16, 17)
     assert "16 images are not more than the 16 features of `corner`" in sentence
-    with pytest.raises(ValueError, match=r"at least 2 images; got 1: write evaluate.images: 2 or more"):
+    with pytest.raises(ValueError, match=r"at least 2 images; got 1: give 2 or more"):
         metric.check(DIGITS, 1)
     metric.update(pictures(1, 0))
     with pytest.raises(ValueError, match="at least 2 images on either side; got 1 generated"):

@@ -190,7 +190,7 @@ def test_ordinary_features_are_compared_once(monkeypatch: pytest.MonkeyPatch, aw
 def test_what_it_refuses() -> None:
     metric = PrecisionRecall(features=Given(4), k=3)
     assert metric.least_reference == 4
-    with pytest.raises(ValueError, match=r"at least 4 images; got 3: write evaluate.images: 4 or more"):
+    with pytest.raises(ValueError, match=r"at least 4 images; got 3: give 4 or more"):
         metric.check(SPEC, 3)
     with pytest.raises(ValueError, match="at least 4 images on either side; got 5 generated, 3 reference"):
         fed(metric, normal(5, 4, 1), normal(3, 4, 2)).compute()

@@ -46,7 +46,7 @@ class Frechet(FeatureMetric):
         """At least two images, of the kind that these features read."""
         super().check(spec, images)
         if images < 2:
-            raise ValueError(f"needs at least 2 images; got {images}: write evaluate.images: 2 or more")
+            raise ValueError(f"needs at least 2 images; got {images}: give 2 or more")
 
     def cautions(self, spec: DataSpec, images: int, reference: int | None) -> list[str]:
         """Fewer images than features, on either side."""

@@ -58,7 +58,7 @@ class NearestNeighbour(FeatureMetric):
         """One image at least, of the kind that these features read."""
         super().check(spec, images)
         if images < 1:
-            raise ValueError(f"needs at least 1 image; got {images}: write evaluate.images: 1 or more")
+            raise ValueError(f"needs at least 1 image; got {images}: give 1 or more")
         if tuple(self._first["shown"].shape[1:]) != tuple(spec.shape):  # only now is it known what rows look like
             self._declare(tuple(spec.shape))
 

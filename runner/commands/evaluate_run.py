@@ -38,7 +38,12 @@ def score_run(args: argparse.Namespace) -> int:
     folder = find_run(args.run, args.runs)
     recipe = read(folder.recipe, recipe_overrides(args))
     if not wants_scores(recipe):
-        raise UserError("nothing to score: give --images N and --metrics LIST, or put them in the recipe")
+        wanted = recipe.evaluate
+        none = [*([] if wanted.images else ["the number of images is 0"])]
+        none += [] if wanted.metrics else ["the list of metrics is empty"]
+        raise UserError(
+            f"nothing to score: {' and '.join(none)}; give --images N and --metrics LIST, or put them in the recipe"
+        )
     if args.weights is not None:
         weights_of(args.weights, recipe)
     return on_ranks(recipe.device, partial(_score, args, folder, recipe))
