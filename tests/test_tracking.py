@@ -74,6 +74,27 @@ def test_values_go_to_the_runs_own_run_under_names_of_their_settings(
     assert ("grid", 12) in look.images(after.info.run_id)
 
 
+def test_an_option_of_a_metric_is_behind_its_own_values_alone(look: Look, tiny: Path, dmf_command: Command) -> None:
+    assert dmf_command("train", tiny, EVALUATE, HOOK)[0] == 0
+    near = "{name: nearest_neighbour, images: %d%s}"
+    more = [near % (9, ""), near % (8, ", features: digits"), "{name: bits_per_dim, images: 4, steps: 2}"]
+    for metrics in ("[{name: frechet, features: digits}]", f"[{{name: frechet, features: digits}}, {', '.join(more)}]"):
+        value(dmf_command, "--steps", 2, "--metrics", metrics)
+    (run,) = look.runs()
+    found = {key.removeprefix("eval/") for key in run.data.metrics if key.startswith("eval/")}
+    pixels = "steps:2 nearest_neighbour.images:9"
+    digits = "steps:2 nearest_neighbour.features:digits nearest_neighbour.images:8"
+    ends = ("median", "least", "copies")
+    expected = {"frechet_digits steps:2", *(f"nearest_pixels_{end} {pixels}" for end in ends)}
+    expected |= {f"nearest_digits_{end} {digits}" for end in ends}
+    assert {name for name in found if not name.startswith("bits_per_dim")} == expected
+    assert "bits_per_dim steps:2 bits_per_dim.images:4 bits_per_dim.steps:2" in found
+    assert len(look.points(run.info.run_id, "eval/frechet_digits steps:2")) == 1
+    pictures = {name for name, _ in look.images(run.info.run_id) if name.startswith("nearest")}
+    assert pictures == {f"nearest_pixels {pixels}".replace(":", "_"), f"nearest_digits {digits}".replace(":", "_")}
+    assert ("evaluation_grid steps_2", 12) in look.images(run.info.run_id)
+
+
 def test_a_store_that_is_down_gets_them_later(look: Look, tiny: Path, dmf_command: Command, workdir: Path) -> None:
     assert dmf_command("run", tiny, EVALUATE, HOOK)[0] == 0
     (workdir / "mlflow.db").rename(workdir / "away")
@@ -194,7 +215,9 @@ def test_a_curve_of_scores_while_training_has_no_other_values(
     (name,) = evaluated(look)
     assert evaluated(look)[name] == [(12, one)]
     if said == " kernel":
-        assert name == "eval/frechet_digits_n60 kernel.subsets:5 kernel.subset_size:50"
+        (run,) = look.runs()
+        assert name == "eval/frechet_digits_n60"
+        assert "eval/kernel_digits_n60 kernel.subsets:5 kernel.subset_size:50" in run.data.metrics
     else:
         assert name == f"eval/frechet_digits_n60{said}"
 
@@ -211,8 +234,7 @@ def test_a_curve_of_scores_while_training_has_no_other_values(
         (["sampler.guidance={name: interval, of: 3}"], ["guidance:interval"]),
         (["sampler.reference={run: other, step: 5}"], ["away_from:other:5"]),
         (["schedule.shift=3"], ["schedule.shift:3.0"]),
-        (["evaluate.metrics=[{name: kernel, features: digits, subsets: 7}]"], ["kernel.subsets:7"]),
-        (["evaluate.metrics=[{name: kernel, features: digits}]"], []),
+        (["evaluate.metrics=[{name: kernel, features: digits, subsets: 7}]"], []),
     ],
 )
 def test_words_name_what_values_depend_on_and_nothing_else(words: list[str], said: list[str]) -> None:

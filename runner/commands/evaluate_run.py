@@ -67,7 +67,8 @@ def _score(args: argparse.Namespace, folder: RunFolder, recipe: Recipe, world: W
         if kept is not None:
             log.info("images: %s", kept.finish())
     results = evaluation.over_seeds(first, args.repeats or 1, trained, guide)
-    with tracked(folder, recipe, world, wanted=not args.no_track, also=_also(args)) as told:
+    wanted, gave = not args.no_track, evaluation.scoring.gave
+    with tracked(folder, recipe, world, wanted=wanted, also=_also(args), gave=gave) as told:
         if world.first:
             _report(args, folder, trained.step, results, pictures, told)
             if args.write_reference is not None:

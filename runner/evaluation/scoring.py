@@ -61,6 +61,8 @@ class Scoring:
 
     Attributes:
         once: Names of the values of held-out images alone, known after the first `score`: they depend on no sample.
+        gave: Of each value, and on rank 0 of each picture, the place among ``metrics`` of the one that gave it, by name;
+            known after the first `score`.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Scoring:
         self._accepted: list[tuple[DataSpec, int, bool]] = []
         self._said: set[str] = set()
         self.once: frozenset[str] = frozenset()
+        self.gave: dict[str, int] = {}
 
     def check(self, spec: DataSpec, name: str, images: int, *, model: bool) -> None:
         """Accept what is to be scored, before the long work.
@@ -137,6 +140,8 @@ class Scoring:
             held_out = self._alone(given, bar.step) if alone else Found()
         if alone:
             self.once = frozenset(held_out.values)
+        for some, among in ((found, self.seeing), (held_out, self.alone)):
+            self.gave |= {name: self.metrics.index(among[place]) for name, place in some.places().items()}
         results = self._results(made, found, cautions) | self._results_alone(held_out, model, cautions)
         said = list(dict.fromkeys(sentence for each in cautions for sentence in each))
         gave = {name: self.seeing[place].metric for name, (_, place) in found.values.items()}

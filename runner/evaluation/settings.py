@@ -19,7 +19,7 @@ def numbered(results: Results, images: int) -> Results:
 
 
 def settings(own: Recipe, now: Recipe) -> list[str]:
-    """What differs, all but the number of images: ``["ddim", "steps:50", "guidance:1.5", "raw"]``.
+    """What differs for all values, all but the number of images: ``["ddim", "steps:50", "guidance:1.5", "raw"]``.
 
     Args:
         own: The run's recipe.
@@ -32,7 +32,7 @@ def settings(own: Recipe, now: Recipe) -> list[str]:
         words.append(f"seed:{now.evaluate.seed}")
     lines = [line.partition(": ") for line in differences(own, now)]
     words += [f"{key}:{change.rpartition(' -> ')[2]}" for key, _, change in lines if key.split(".")[0] in OTHER_KEYS]
-    return words + _metric_words(own, now)
+    return words
 
 
 def sampler_words(own: SamplerRef, now: SamplerRef) -> list[str]:
@@ -63,16 +63,18 @@ def _part_words(kind: str, own: PartRef, now: PartRef) -> list[str]:
     return words + [f"{key}:{value}" for key, value in now.options.items() if known.get(key) != value]
 
 
-def _metric_words(own: Recipe, now: Recipe) -> list[str]:
-    """Options of metrics that are other than the run's own, or than the defaults where it has no such metric."""
-    words: list[str] = []
-    for ref in now.evaluate.metrics:
-        if ref in own.evaluate.metrics:
-            continue
-        named = [one for one in own.evaluate.metrics if one.name == ref.name]
-        known = named[0].options if named else defaults("metric", ref.name)
-        words += [f"{ref.name}.{key}:{v}" for key, v in ref.options.items() if key in known and known[key] != v]
-    return list(dict.fromkeys(words))
+def metric_words(own: Recipe, ref: PartRef) -> list[str]:
+    """What differs for the values of a metric alone: ``["kernel.subsets:50"]``.
+
+    Args:
+        own: The run's recipe; where it has no such metric, its defaults count.
+        ref: The metric that is scored with.
+    """
+    if ref in own.evaluate.metrics:
+        return []
+    named = [one for one in own.evaluate.metrics if one.name == ref.name]
+    known = named[0].options if named else defaults("metric", ref.name)
+    return [f"{ref.name}.{key}:{v}" for key, v in ref.options.items() if key in known and known[key] != v]
 
 
 def defaults(kind: str, name: str) -> dict[str, Any]:

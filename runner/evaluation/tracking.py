@@ -23,7 +23,7 @@ from ..folder import RunFolder
 from ..world import World
 from .during import recipe_during
 from .results import Results
-from .settings import numbered, settings
+from .settings import metric_words, numbered, settings
 from .sweep_best import first_recipe
 
 PATIENCE_S = 10.0  # for another evaluation of the run, which tells its values too
@@ -59,6 +59,7 @@ class Tracked:
         run: What hooks see of it.
         hooks: Its hooks; None tells nobody.
         suffix: What the names of values and pictures end with.
+        suffixes: What some end with instead, by name.
         images: How many images are scored, where that is not what the run's own recipe says.
         home: The run's folder; None for a part of a run.
     """
@@ -70,20 +71,23 @@ class Tracked:
         suffix: str = "",
         images: int | None = None,
         home: RunFolder | None = None,
+        suffixes: Mapping[str, str] | None = None,
     ) -> None:
         self.run, self.hooks, self.suffix, self.images, self.home = run, hooks, suffix, images, home
+        self.suffixes = suffixes or {}
         self._scores: list[tuple[int, Results]] = []
         self._pictures: list[tuple[str, Tensor]] = []
         self._files: list[Path] = []
 
     def metrics(self, step: int, results: Results) -> None:
         """Values of the weights of ``step``."""
-        some = results if self.images is None else numbered(results, self.images)
-        self._scores.append((step, {f"{name}{self.suffix}": result for name, result in some.items()}))
+        names = results if self.images is None else numbered(results, self.images)
+        told = zip(names, results.items(), strict=True)
+        self._scores.append((step, {f"{name}{self._end(plain)}": result for name, (plain, result) in told}))
 
     def picture(self, name: str, image: Tensor) -> None:
         """A picture, uint8 (C, H, W)."""
-        self._pictures.append((f"{name}{self.suffix}", image))
+        self._pictures.append((f"{name}{self._end(name)}", image))
 
     def file(self, path: Path) -> None:
         """A finished file."""
@@ -127,6 +131,9 @@ class Tracked:
                     return
             self._tell(self.run, self.hooks)
 
+    def _end(self, name: str) -> str:
+        return self.suffixes.get(name, self.suffix)
+
     def _tell(self, run: Told, hooks: HookCaller) -> None:
         step = run.start_step
         hooks.call("dmf_run_started", run=run)
@@ -142,7 +149,13 @@ class Tracked:
 
 @contextlib.contextmanager
 def tracked(
-    folder: RunFolder, recipe: Recipe, world: World, *, wanted: bool = True, also: Sequence[str] = ()
+    folder: RunFolder,
+    recipe: Recipe,
+    world: World,
+    *,
+    wanted: bool = True,
+    also: Sequence[str] = (),
+    gave: Mapping[str, int] | None = None,
 ) -> Iterator[Tracked]:
     """What an evaluation tells the trackers of the run: at the end of the block, unless it ends in an error.
 
@@ -152,24 +165,32 @@ def tracked(
         world: The ranks; the first one tells.
         wanted: Whether to tell at all.
         also: Further words for the names of values, such as another reference's.
+        gave: Which of the recipe's metrics a value or a picture is of, by name: that one's options go into its name.
 
     Raises:
         UserError: A hook that cannot be.
     """
-    found = world.first_only(lambda: _collector(folder, recipe, also) if wanted and recipe.hooks else None)
+    found = world.first_only(lambda: _collector(folder, recipe, also, gave or {}) if wanted and recipe.hooks else None)
     collector = found or Tracked(None, None)
     yield collector
     collector.tell()
 
 
-def _collector(folder: RunFolder, recipe: Recipe, also: Sequence[str]) -> Tracked:
+def _collector(folder: RunFolder, recipe: Recipe, also: Sequence[str], gave: Mapping[str, int]) -> Tracked:
     own, saved = first_recipe(folder), checkpoint.newest(folder.checkpoints, groups=())
     run = Told(own.name, folder.path, own, read_json(folder.facts) or {}, saved.step if saved else 0)
     hooks = HookCaller([part("hook", ref) for ref in recipe.hooks], log.warning)
     images = recipe.evaluate.images
     number = None if images == own.evaluate.images else images
-    words = " ".join([*settings(_of_that_curve(own, number), recipe), *also])
-    return Tracked(run, hooks, f" {words}" if words else "", number, folder)
+    curve = _of_that_curve(own, number)
+    of_all = settings(curve, recipe)
+    of_each = [_suffix([*of_all, *metric_words(curve, ref), *also]) for ref in recipe.evaluate.metrics]
+    suffixes = {name: of_each[place] for name, place in gave.items()}
+    return Tracked(run, hooks, _suffix([*of_all, *also]), number, folder, suffixes)
+
+
+def _suffix(words: Sequence[str]) -> str:
+    return "".join(f" {word}" for word in words)
 
 
 def _of_that_curve(own: Recipe, number: int | None) -> Recipe:

@@ -29,14 +29,20 @@ class Found:
     Attributes:
         values: By the value's name, with the place of its metric among those that were asked; on every rank.
         pictures: uint8 (C, H, W) by name; on rank 0, elsewhere empty.
+        drawn: The place of the metric of each picture.
         protocols: What each metric says must be equal for its values to be compared, by its place; on rank 0.
         errors: Why a metric gave nothing, a sentence each; on every rank.
     """
 
     values: dict[str, tuple[float, int]] = field(default_factory=dict)
     pictures: dict[str, Tensor] = field(default_factory=dict)
+    drawn: dict[str, int] = field(default_factory=dict)
     protocols: dict[int, dict[str, str]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+
+    def places(self) -> dict[str, int]:
+        """The place of the metric that gave it, of each picture and value."""
+        return {**self.drawn, **{name: place for name, (_, place) in self.values.items()}}
 
     def all(self) -> Found:
         """Itself.
@@ -69,7 +75,9 @@ def values_of(metrics: Sequence[Named], world: World, real: Real | None = None) 
             found.protocols[place] = whole.protocol()
             try:
                 values = _finite(whole.compute())
-                found.pictures.update(whole.pictures(real) if real else {})
+                pictures = whole.pictures(real) if real else {}
+                found.pictures.update(pictures)
+                found.drawn.update(dict.fromkeys(pictures, place))
             except (ValueError, LinAlgError) as trouble:
                 error = f"{name}: {trouble}"
         error, values = world.tell((error, values))
