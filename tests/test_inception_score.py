@@ -77,7 +77,7 @@ def test_real_images_do_not_count() -> None:
 def test_fewer_images_than_splits() -> None:
     metric = InceptionScore(features=DigitFeatures())
     metric.check(SPEC, 10)
-    with pytest.raises(ValueError, match=r"evaluate.images: 10 or more, or splits: 9"):
+    with pytest.raises(ValueError, match=r"give 10 or more, or write splits: 9"):
         metric.check(SPEC, 9)
     with pytest.raises(ValueError, match="an image in each of its 10 splits; got 0"):
         metric.compute()

@@ -54,8 +54,8 @@ class InceptionScore(FeatureMetric):
         super().check(spec, images)
         if images < self.splits:
             raise ValueError(
-                f"inception_score needs an image in each of its {self.splits} splits; got {images}: write "
-                f"evaluate.images: {self.splits} or more, or splits: {images}"
+                f"inception_score needs an image in each of its {self.splits} splits; got {images}: give "
+                f"{self.splits} or more, or write splits: {images}"
             )
 
     def cautions(self, spec: DataSpec, images: int, reference: int | None) -> list[str]:

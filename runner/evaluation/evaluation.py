@@ -14,7 +14,7 @@ from ..world import World
 from .passes import Named, OnShown
 from .results import Results, repeated
 from .scoring import Scored, Scoring
-from .streams import Generated, Real, Stream
+from .streams import Generated, Real, Stream, called_held_out
 from .trained import Trained
 from .values import NoValue
 
@@ -129,4 +129,4 @@ class Evaluation:
         if dataset is None:
             return None
         source = source_of(dataset, self.world.device, self.recipe.loading)
-        return Real(dataset, source, f"held-out images of {self.recipe.dataset.name}", self.recipe.evaluate.seed)
+        return Real(dataset, source, called_held_out(self.recipe.dataset.name), self.recipe.evaluate.seed)
