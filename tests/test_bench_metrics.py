@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from conftest import FULL
 
 from dmf.registry import build
 from dmf.runner.bench import metrics as contests
@@ -59,7 +62,15 @@ def test_features_are_the_same_each_time_and_of_two_sides() -> None:
 
 
 @pytest.mark.slow
-def test_the_command(dmf_command: Command, workdir: Path) -> None:
+def test_the_command(dmf_command: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each metric has a process of its own; in small counts the first alone, as their start is all that takes time."""
+    whole, started = contests.ProcessPoolExecutor, []
+
+    def pool(count: int, context: Any) -> Executor:
+        started.append(count)
+        return whole(count, context) if FULL or len(started) == 1 else ThreadPoolExecutor(count)
+
+    monkeypatch.setattr(contests, "ProcessPoolExecutor", pool)
     words = ["--only", "memory", "--rows", 600, "--dim", 8, "--repeats", 1, "--device", "cpu", "--json", "f.json"]
     code, out, err = dmf_command("bench", "metrics", *words)
     assert code == 0, err

@@ -87,9 +87,7 @@ def test_curves_are_where_their_values_are(workdir: Path, dmf_command: Command, 
     assert browser.value(f"Math.abs({line}.getBoundingClientRect().right - {plot}.getBoundingClientRect().right)") < 3
 
 
-def test_ten_runs_of_100_000_points_are_a_small_page_that_is_there_at_once(
-    workdir: Path, dmf_command: Command, browser: Browser
-) -> None:
+def test_ten_runs_of_100_000_points_are_a_small_page(workdir: Path, dmf_command: Command, browser: Browser) -> None:
     random = np.random.default_rng(0)
     names = [f"run{k}" for k in range(10)]
     make_run(workdir / "runs/run0", losses=random.normal(1.0, 0.1, 100_000).tolist())
@@ -97,8 +95,6 @@ def test_ten_runs_of_100_000_points_are_a_small_page_that_is_there_at_once(
         make_run(workdir / "runs" / name, metrics=results(fid=1.0))
         (workdir / "runs" / name / "history.jsonl").write_bytes((workdir / "runs/run0/history.jsonl").read_bytes())
     assert dmf_command("compare", *names, "--html", "c.html")[0] == 0
-    assert Path("c.html").stat().st_size < 2.5e6
+    assert Path("c.html").stat().st_size < 0.65e6  # 0.6 MB in docs/compare.md
     browser.open(workdir / "c.html")
-    took_ms = browser.value("performance.timing.loadEventEnd - performance.timing.navigationStart")
-    assert took_ms < 3000
     assert browser.value("document.querySelectorAll('.band').length") >= 10

@@ -2,15 +2,15 @@
 
 import json
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import FULL
 from PIL import Image
-from torch.multiprocessing.spawn import spawn
+from scoring_kit import on_ranks
 
 from dmf.core import DataSpec
 from dmf.plugins.datasets.image_folder import ImageFolder
@@ -18,7 +18,7 @@ from dmf.registry import UserError
 from dmf.runner.evaluation.first_images import FirstImages
 from dmf.runner.evaluation.saving import saving
 from dmf.runner.evaluation.streams import Shown, shares
-from dmf.runner.world import LocalError, World, join, leave
+from dmf.runner.world import LocalError, World
 
 Command = Callable[..., tuple[int, str, str]]
 ALONE = World(0, 1, torch.device("cpu"))
@@ -56,28 +56,22 @@ def check(folder: Path, arrays: Path) -> None:
         assert np.array_equal(held["arr_0"], wanted) and held["arr_1"].tolist() == [i % 3 for i in range(COUNT)]
 
 
-def worker(rank: int, port: int, folder: str) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE="3")
-    world, home = join("cpu"), Path(folder)
+def saved_on(world: World, home: Path) -> None:
     save(home / "set", world)
     sheet = save(home / "set.npz", world)
-    assert (sheet is None) == (rank > 0)
+    assert (sheet is None) == (not world.first)
     if sheet is not None:
         torch.save(sheet, home / "sheet.pt")
     with pytest.raises(UserError, match="not mixed"):  # on every rank
         save(home / "set", world)
-    leave()
 
 
-def test_one_rank_and_three_keep_the_same(workdir: Path) -> None:
+def test_one_rank_and_several_keep_the_same(workdir: Path) -> None:
     alone = save(workdir / "set", ALONE)
     save(workdir / "set.npz", ALONE)
     check(workdir / "set", workdir / "set.npz")
     (workdir / "ranks").mkdir()
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    spawn(worker, (port, str(workdir / "ranks")), nprocs=3)  # type: ignore[no-untyped-call]
+    on_ranks(3 if FULL else 2, saved_on, workdir / "ranks")
     check(workdir / "ranks/set", workdir / "ranks/set.npz")
     assert alone is not None and torch.equal(torch.load(workdir / "ranks/sheet.pt"), alone)
 
