@@ -224,7 +224,8 @@ def stopping(session: Session) -> Watch:
 
 def score(session: Session, evaluation: Evaluation, trained: Trained) -> None:
     """Evaluate, write ``metrics.json``, tell the hooks, show the table."""
-    results, pictures = scored_with_grid(evaluation, trained, reference_of(session, trained.model, trained.step))
+    scored = scored_with_grid(evaluation, trained, reference_of(session, trained.model, trained.step))
+    results, pictures = scored.results, scored.pictures
     if session.world.first:
         write_json(session.files.metrics, results)
         session.hooks.call("dmf_metrics", run=session, step=trained.step, results=results)

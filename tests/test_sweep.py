@@ -16,6 +16,7 @@ from dmf.core import Metric
 from dmf.registry import UserError, read
 from dmf.runner.evaluation import Evaluation, sweep_plot
 from dmf.runner.evaluation.better import best, ways
+from dmf.runner.evaluation.streams import Generated
 from dmf.runner.evaluation.sweep_points import Point, axes
 from dmf.runner.evaluation.sweep_report import Swept
 
@@ -199,6 +200,16 @@ def test_a_point_whose_file_is_damaged_is_scored_anew(
         code, out, err = dmf_command(*words)
         assert code == 0 and len(scored) == 1 and "is damaged" in out + err, out + err
         assert json.loads(kept.read_bytes())["results"] == json.loads(whole)["results"]
+
+
+def test_metrics_of_held_out_images_alone_make_no_sample(
+    run: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(Generated, "batches", lambda self, *given: made.append(len(self)) or iter(()))
+    metrics = "[{name: bits_per_dim, images: 4, steps: 2}]"
+    code, out, err = dmf_command("evaluate", "tiny", "--metrics", metrics, "--sweep", "weights=ema,raw")
+    assert code == 0 and made == [] and not list(run.glob("sweeps/points/*/grid.png")), out + err
 
 
 def test_repeats_are_seeds_of_each_point(run: Path, dmf_command: Command) -> None:

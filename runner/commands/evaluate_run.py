@@ -63,14 +63,14 @@ def _score(args: argparse.Namespace, folder: RunFolder, recipe: Recipe, world: W
         if args.save_images is not None:
             images, spec = recipe.evaluate.images, evaluation.dataset.spec
             kept = stack.enter_context(saving(args.save_images, images, spec, world))
-        first, pictures = scored_with_grid(evaluation, trained, guide, [] if kept is None else [kept.take])
+        first = scored_with_grid(evaluation, trained, guide, [] if kept is None else [kept.take])
         if kept is not None:
             log.info("images: %s", kept.finish())
-    results = evaluation.over_seeds(first, args.repeats or 1, trained, guide)
+    results = evaluation.over_seeds(first.results, args.repeats or 1, trained, guide)
     wanted, gave = not args.no_track, evaluation.scoring.gave
     with tracked(folder, recipe, world, wanted=wanted, also=_also(args), gave=gave) as told:
         if world.first:
-            _report(args, folder, trained.step, results, pictures, told)
+            _report(args, folder, trained.step, results, first.pictures, told)
             if args.write_reference is not None:
                 write_reference(args.write_reference, evaluation.scoring)
                 log.info("statistics of the reference: %s", args.write_reference)

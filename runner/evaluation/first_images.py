@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from ...core import DataSpec
 from ...files.sheets import labelled_sheet
+from ...registry import Recipe
 from ..world import World
-from .results import Results
 from .saving import Labels
+from .scoring import Scored
 from .streams import Shown
 from .trained import Trained
 
@@ -83,7 +85,8 @@ def scored_with_grid(
     trained: Trained,
     guide: ReferenceModel | None,
     takers: Sequence[Callable[[Shown], None]] = (),
-) -> tuple[Results, dict[str, Tensor]]:
+    recipe: Recipe | None = None,
+) -> Scored:
     """Score a network; the pictures are the metrics' and, as ``grid``, the first samples.
 
     Args:
@@ -91,13 +94,14 @@ def scored_with_grid(
         trained: The network.
         guide: The network to guide away from, if there is one.
         takers: What else gets each batch of samples.
+        recipe: With another sampler or seed than the evaluation's own; None is that.
     """
     first = FirstImages(evaluation.dataset.spec, evaluation.world)
     # metrics of held-out images alone need no sample, and then none is made for the sheet's sake
     takers = [first.take, *takers] if evaluation.scoring.seeing or takers else []
-    scored = evaluation.run(trained, guide, on_shown=each_of(takers) if takers else None)
+    scored = evaluation.run(trained, guide, recipe=recipe, on_shown=each_of(takers) if takers else None)
     sheet = first.sheet() if takers else None
-    return scored.results, scored.pictures | ({} if sheet is None else {GRID: sheet})
+    return replace(scored, pictures=scored.pictures | ({} if sheet is None else {GRID: sheet}))
 
 
 def told_as(name: str) -> str:

@@ -18,7 +18,7 @@ from ..console import TaskProgress, log
 from ..folder import RunFolder
 from ..world import World
 from .evaluation import Evaluation
-from .first_images import FirstImages
+from .first_images import GRID, scored_with_grid
 from .origins import libraries, origins
 from .protocol import computed
 from .results import Results
@@ -148,12 +148,11 @@ def _score(
 ) -> tuple[Results, dict[str, Way]]:
     """Score a point, and keep what came of it."""
     recipe, guide = point.recipe, networks.guide(point.recipe)
-    first, trained = FirstImages(evaluation.dataset.spec, networks.world), networks.of(recipe)
-    scored = evaluation.run(trained, guide, recipe=recipe, on_shown=first.take)
+    trained = networks.of(recipe)
+    scored = scored_with_grid(evaluation, trained, guide, recipe=recipe)
     results = evaluation.over_seeds(scored.results, repeats, trained, guide, recipe=recipe)
-    sheet = first.sheet()
     if networks.world.first:
-        place.write(point, results, scored.better, sheet)
+        place.write(point, results, scored.better, scored.pictures.get(GRID))
         log.info("%s: %s", point.name, ", ".join(f"{name} {one['value']:.4g}" for name, one in results.items()))
     return results, scored.better
 
