@@ -61,8 +61,8 @@ class Scoring:
 
     Attributes:
         once: Names of the values of held-out images alone, known after the first `score`: they depend on no sample.
-        gave: Of each value, and on rank 0 of each picture, the place among ``metrics`` of the one that gave it, by name;
-            known after the first `score`.
+        gave: Of each value, and on rank 0 of each picture, the place among ``metrics`` of the one that gave it, by its
+            name; known after the first `score`.
     """
 
     def __init__(
