@@ -12,9 +12,9 @@ import numpy as np
 from ...files.listing import ENDINGS
 from ...files.words import counted, printable, told_size
 from ..tables import table
+from .bars import bars
 from .inspect import FLAT, Findings
 from .look import Look
-from .bars import bars
 
 SIDES = (16, 32, 64, 128, 256, 512, 1024, 2048)
 EXAMPLES = 5

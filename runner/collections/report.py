@@ -12,10 +12,10 @@ from ...files.prepared import IMAGES, MANIFEST, SAMPLES
 from ...files.words import counted, few, told_size
 from ...registry import UserError
 from ...registry.yaml12 import written
+from .bars import bars
 from .manifest import Record, records
 from .one_picture import OTHER, SMALL, UNUSABLE, Options
 from .prepare import CONFLICT, DUPLICATE, Prepared
-from .bars import bars
 
 log = logging.getLogger("dmf")
 EXAMPLES = 3  # of each reason
