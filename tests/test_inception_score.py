@@ -109,7 +109,7 @@ def test_of_another_layer_it_has_another_name(tiny_inception: Path, layer: str) 
 def test_a_layer_that_is_no_logits_is_named() -> None:
     metric = InceptionScore(features=DigitFeatures(), layer="features", splits=2)
     metric.update(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), index=torch.arange(4))
-    assert list(metric.compute())[0] == "inception_score_digits_features"
+    assert next(iter(metric.compute())) == "inception_score_digits_features"
 
 
 def test_features_without_logits_need_a_layer() -> None:
