@@ -99,7 +99,7 @@ def place_of(words: str) -> Path | None:
             raise UserError(f"{words} is a data set and a path that is there; write ./{words} or {{name: {words}}}")
         return None
     if not there:
-        like = did_you_mean(words, names) if "/" not in words else ""
+        like = did_you_mean(words, names).removesuffix("?") if "/" not in words else ""
         raise UserError(f"{printable(words)} is not there, and no data set has that name{like}; give {KINDS}")
     if path.is_file() and path.suffix.lower() in SUFFIXES | NOT_READ:
         raise UserError(f"{printable(words)} is one picture; give {KINDS}")
