@@ -22,7 +22,7 @@ def root_trace(cov1: Tensor, cov2: Tensor) -> Tensor:
     """
     m = _factor(cov1).T @ _factor(cov2)  # (r1, r2)
     values = torch.linalg.eigvalsh(m @ m.T if len(m) <= m.shape[1] else m.T @ m).clamp(min=0)
-    trace = values.sqrt().sum()
+    trace: Tensor = values.sqrt().sum()
     if _rounding(values) > SEEN * trace:
         trace = torch.linalg.svdvals(m).sum()
     return trace
