@@ -40,6 +40,12 @@ class RunFolder:
         self.log = path / "log.txt"
         self._lock: TextIO | None = None
 
+    @property
+    def recipe_as_trained(self) -> Path:
+        """The recipe as it was before the best setting of a sweep was written into it."""
+        first = self.path / "recipe.1.yaml"
+        return first if first.exists() else self.recipe
+
     def hold(self) -> None:
         """Make the folder, and be its only writer until the process ends, however it ends.
 

@@ -24,9 +24,9 @@ from .console import TaskProgress, log
 from .evaluation import Evaluation, Trained, table
 from .evaluation.during import During
 from .evaluation.first_images import scored_with_grid, told_as
+from .evaluation.trained import load_trained
 from .facts import check_codec, run_facts
 from .feed import Feed, source_of
-from .folder import RunFolder
 from .generate import Generator
 from .latents.plan import training_feed
 from .reference import check_reference, load_reference, not_yet, reference_digest
@@ -34,7 +34,6 @@ from .session import Session
 from .summary import network_summary
 from .train import Trainer
 from .training_images import show_data
-from .weights import find_weights
 
 PHASES = ("train", "sample", "evaluate")
 
@@ -143,18 +142,6 @@ def train(session: Session, model: Model, feed: Feed, during: During | None) -> 
     trainer.run()
     if during is not None and session.files.evaluations.exists():
         session.wrote(session.files.evaluations)
-
-
-def load_trained(model: Model, folder: RunFolder, weights: str) -> Trained:
-    """The newest weights of a run, ``ema`` or ``raw``, put into the model's backbone.
-
-    Raises:
-        UserError: There are none, or the model's codec is not the one that they were trained through.
-    """
-    check_codec(model.codec, folder)
-    found = find_weights(folder, weights)
-    model.backbone.load_state_dict(found.read())
-    return Trained(model, model.backbone.eval(), found.kind, found.step)
 
 
 def draw_preview(session: Session, model: Model, network: nn.Module, step: int) -> None:

@@ -205,7 +205,9 @@ def test_noise_of_another_shape_is_refused_before_anything_is_loaded(
         notes = opened.metadata()
     tensors = load_file("n.safetensors")
     save_file({**tensors, "x": tensors["x"].repeat(1, 3, 1, 1)}, "colour.safetensors", notes)
-    monkeypatch.setattr("dmf.runner.pipeline.load_trained", lambda *given: pytest.fail("a network was loaded"))
+    monkeypatch.setattr(
+        "dmf.runner.evaluation.trained.load_trained", lambda *given: pytest.fail("a network was loaded")
+    )
     code, _, err = dmf_command("sample", "tiny", "--runs", runs, "--noise", "colour.safetensors")
     assert code == 2 and "holds noise of 3 x 8 x 8, and this run makes 1 x 8 x 8" in err
 

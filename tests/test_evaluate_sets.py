@@ -14,8 +14,8 @@ from PIL import Image
 
 from dmf.core import Dataset, Statistics
 from dmf.registry import UserError
-from dmf.runner.evaluation.arrays import read_statistics, write_statistics
-from dmf.runner.evaluation.sets import called, open_reference, open_set
+from dmf.runner.image_sets.arrays import read_statistics, write_statistics
+from dmf.runner.image_sets.named import called, open_reference, open_set
 from dmf.runner.world import World
 
 Command = Callable[..., tuple[int, str, str]]
@@ -61,7 +61,7 @@ def test_folder_zip_and_arrays_are_the_same_images(workdir: Path, channels: int)
 
 
 def test_pictures_beyond_memory_are_decoded_when_they_are_asked_for(workdir: Path) -> None:
-    from dmf.runner.evaluation.pictures import Pictures
+    from dmf.runner.image_sets.folder import Pictures
 
     images = pixels(5, 4, 7, 3)
     few, all_of_it = (Pictures(write(workdir / name, images), memory_bytes=n) for name, n in (("a", 0), ("b", 2**20)))
@@ -70,7 +70,7 @@ def test_pictures_beyond_memory_are_decoded_when_they_are_asked_for(workdir: Pat
 
 
 def test_grey_pictures_take_a_third_of_the_memory(workdir: Path) -> None:
-    from dmf.runner.evaluation.pictures import Pictures
+    from dmf.runner.image_sets.folder import Pictures
 
     write(workdir / "grey", pixels(5, 4, 7))
     held = Pictures(workdir / "grey", memory_bytes=5 * 4 * 7).tensors()
@@ -80,7 +80,7 @@ def test_grey_pictures_take_a_third_of_the_memory(workdir: Path) -> None:
 
 @pytest.mark.parametrize("place", [0, 2, 5])
 def test_a_coloured_picture_among_grey_ones_in_memory(workdir: Path, place: int) -> None:
-    from dmf.runner.evaluation.pictures import Pictures
+    from dmf.runner.image_sets.folder import Pictures
 
     folder = write(workdir / "set", pixels(6, 4, 7))
     Image.fromarray(pixels(1, 4, 7, 3)[0]).save(folder / f"{place}.png")

@@ -17,9 +17,9 @@ from dmf.registry import Recipe, UserError, read
 from dmf.runner.assemble import build_dataset, build_model
 from dmf.runner.evaluation import Evaluation, Named, Scoring, Trained
 from dmf.runner.evaluation.streams import Generated, Real
+from dmf.runner.evaluation.trained import load_trained
 from dmf.runner.feed import source_of
 from dmf.runner.folder import RunFolder
-from dmf.runner.pipeline import load_trained
 from dmf.runner.world import World
 
 Command = Callable[..., tuple[int, str, str]]

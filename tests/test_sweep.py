@@ -14,11 +14,12 @@ from PIL import Image
 
 from dmf.core import Metric
 from dmf.registry import UserError, read
-from dmf.runner.evaluation import Evaluation, sweep_plot
+from dmf.runner.evaluation import Evaluation
 from dmf.runner.evaluation.better import best, ways
 from dmf.runner.evaluation.streams import Generated
-from dmf.runner.evaluation.sweep_points import Point, axes
-from dmf.runner.evaluation.sweep_report import Swept
+from dmf.runner.sweeps import plot as sweep_plot
+from dmf.runner.sweeps.points import Point, axes
+from dmf.runner.sweeps.report import Swept
 
 Command = Callable[..., tuple[int, str, str]]
 METRICS = "[{name: frechet, features: digits}, {name: kernel, features: digits, subsets: 5, subset_size: 50}]"

@@ -6,9 +6,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from dmf.registry import read
-from dmf.runner.evaluation import sweep_plot
-from dmf.runner.evaluation.sweep_points import Point
-from dmf.runner.evaluation.sweep_report import Swept
+from dmf.runner.sweeps import plot as sweep_plot
+from dmf.runner.sweeps.points import Point
+from dmf.runner.sweeps.report import Swept
 
 
 @pytest.mark.parametrize("names", [["fid"], ["fid", "recall"]])

@@ -63,8 +63,8 @@ class InceptionScore(FeatureMetric):
         found, each = super().cautions(spec, images, reference), images // self.splits
         if each < SPLIT_IMAGES:
             found.append(
-                f"inception_score of {images} images has {each} in each split, and the papers' {SPLIT_IMAGES:,}: with "
-                "fewer it is smaller"
+                f"{images} images are {each} in each split, and the papers have {SPLIT_IMAGES:,}: with fewer the score is"
+                " smaller"
             )
         return found
 

@@ -47,9 +47,9 @@ def execute(args: argparse.Namespace) -> int:
     from ..conditions import check_guidance, conditions
     from ..console import start_console
     from ..encoding import Encoded, encode_images, save_encoded
+    from ..evaluation.trained import load_trained
     from ..generate import Generator
     from ..picture_files import read_images
-    from ..pipeline import load_trained
     from ..reference import load_reference
     from ..world import join
     from .run_folder import find_run, spec_of, weights_of

@@ -20,12 +20,13 @@ from ..evaluation.first_images import scored_with_grid, told_as
 from ..evaluation.reference_file import check_written, write_reference
 from ..evaluation.report import digest, with_kept, write_pictures
 from ..evaluation.saving import saving
-from ..evaluation.sets import called, open_reference
 from ..evaluation.streams import Real
 from ..evaluation.tracking import Tracked, tracked
+from ..evaluation.trained import load_trained
 from ..feed import source_of
 from ..folder import RunFolder
-from ..pipeline import load_trained, wants_scores
+from ..image_sets.named import called, open_reference
+from ..pipeline import wants_scores
 from ..reference import load_reference
 from ..world import World
 from .evaluate import recipe_overrides
@@ -52,7 +53,7 @@ def score_run(args: argparse.Namespace) -> int:
 def _score(args: argparse.Namespace, folder: RunFolder, recipe: Recipe, world: World) -> None:
     evaluation, trained, guide = _prepared(args, folder, recipe, world)
     if args.sweep is not None:
-        from ..evaluation.sweep import Asked, sweep
+        from ..sweeps.sweep import Asked, sweep
 
         track, best, file = not args.no_track, args.write_best, args.json
         asked = Asked(args.sweep, recipe_overrides(args), args.repeats or 1, best, file, track, _also(args))

@@ -21,9 +21,9 @@ from ..evaluation.checks import check_needs
 from ..evaluation.first_images import FirstImages
 from ..evaluation.reference_file import check_written, write_reference
 from ..evaluation.report import write_pictures
-from ..evaluation.sets import called, check_same, check_words, open_reference, open_set
 from ..evaluation.streams import Real
 from ..feed import source_of
+from ..image_sets.named import called, check_same, check_words, open_reference, open_set
 from ..world import World
 from .evaluate import DEFAULT_METRICS, metrics_list
 from .on_ranks import on_ranks

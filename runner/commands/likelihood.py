@@ -52,8 +52,8 @@ def execute(args: argparse.Namespace) -> int:
     from ..assemble import build_dataset, build_model
     from ..console import start_console
     from ..evaluation.streams import called_held_out
+    from ..evaluation.trained import load_trained
     from ..likelihood import Integral, measure
-    from ..pipeline import load_trained
     from ..world import join
     from .run_folder import find_run, weights_of
 

@@ -49,8 +49,8 @@ def execute(args: argparse.Namespace) -> int:
     from ..assemble import build_model, build_sampling, part
     from ..conditions import check_guidance, conditions
     from ..console import TaskProgress, start_console
+    from ..evaluation.trained import load_trained
     from ..generate import Generator
-    from ..pipeline import load_trained
     from ..reference import load_reference
     from ..world import join
     from .run_folder import find_run, spec_of, weights_of

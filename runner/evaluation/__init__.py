@@ -1,4 +1,12 @@
-"""Scoring images: of a trained run, or any set of them beside any other."""
+"""Scoring images: of a trained run, or any set of them beside any other.
+
+`scoring` is the heart: `streams` of images pass (`passes`) through every metric, ranks are joined (`reduce`) and values
+taken (`values`); `against` has the reference's side, `reference_cache` keeps it, `origins` says whose code made it, and
+`checks` tells before the work what cannot be. `evaluation` is that of a recipe, of a `trained` network; `during` the
+one while it trains. `protocol` is stamped on `results`, of which `better` knows the better way; `report` writes them,
+`reference_file` the reference's statistics, `saving` the images, `first_images` a sheet of the first. `tracking` tells
+the hooks of the run, under names that `settings` makes.
+"""
 
 from .evaluation import Evaluation
 from .results import Results, table

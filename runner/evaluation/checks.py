@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from ...core import DataSpec, Metric, Statistics
 from ...core.features import probe
 from ...registry import UserError
+from ..image_sets.named import check_same
 from .origins import libraries
 from .passes import Named, layers_of
-from .sets import check_same
 from .streams import Stream
 
 WAYS = {

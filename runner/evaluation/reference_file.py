@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...core import FeatureMetric, Metric, Statistics
 from ...registry import UserError
-from .arrays import write_statistics
+from ..image_sets.arrays import write_statistics
 from .passes import Named
 from .scoring import Scoring
 

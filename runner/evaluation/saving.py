@@ -20,8 +20,8 @@ from ...files.threads import cores
 from ...files.words import counted, printable
 from ...files.writing import aside, write_json
 from ...registry import UserError
+from ..image_sets.arrays import write_images
 from ..world import LocalError, World
-from .arrays import write_images
 from .streams import Shown
 
 AHEAD = 4  # batches that wait to be written, before who makes them has to

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...files.writing import read_json, write_text
-from ...registry import HookCaller, Recipe, UserError
+from ...registry import HookCaller, Recipe, UserError, read
 from ...registry.hooks import Task
 from .. import checkpoint
 from ..assemble import part
@@ -24,7 +24,6 @@ from ..world import World
 from .during import recipe_during
 from .results import Results
 from .settings import metric_words, numbered, settings
-from .sweep_best import first_recipe
 
 PATIENCE_S = 10.0  # for another evaluation of the run, which tells its values too
 
@@ -177,7 +176,7 @@ def tracked(
 
 
 def _collector(folder: RunFolder, recipe: Recipe, also: Sequence[str], gave: Mapping[str, int]) -> Tracked:
-    own, saved = first_recipe(folder), checkpoint.newest(folder.checkpoints, groups=())
+    own, saved = read(folder.recipe_as_trained), checkpoint.newest(folder.checkpoints, groups=())
     run = Told(own.name, folder.path, own, read_json(folder.facts) or {}, saved.step if saved else 0)
     hooks = HookCaller([part("hook", ref) for ref in recipe.hooks], log.warning)
     images = recipe.evaluate.images

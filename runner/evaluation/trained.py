@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from ..assemble import Model
+from ..facts import check_codec
+from ..folder import RunFolder
+from ..weights import find_weights
 
 
 @dataclass(frozen=True)
@@ -24,3 +27,15 @@ class Trained:
     network: torch.nn.Module
     weights: str
     step: int
+
+
+def load_trained(model: Model, folder: RunFolder, weights: str) -> Trained:
+    """The newest weights of a run, ``ema`` or ``raw``, put into the model's backbone.
+
+    Raises:
+        UserError: There are none, or the model's codec is not the one that they were trained through.
+    """
+    check_codec(model.codec, folder)
+    found = find_weights(folder, weights)
+    model.backbone.load_state_dict(found.read())
+    return Trained(model, model.backbone.eval(), found.kind, found.step)

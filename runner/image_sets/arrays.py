@@ -23,7 +23,7 @@ from ...core import DataSpec, InMemory, Statistics
 from ...files.words import printable
 from ...files.writing import written_whole
 from ...registry import UserError
-from .pictures import pixels_digest
+from .folder import pixels_digest
 
 IMAGES, LABELS, MU, SIGMA, TOLD = "arr_0", "arr_1", "mu", "sigma", "dmf"
 MOST_CLASSES = 10**6

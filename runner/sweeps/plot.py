@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .results import spread_of
-from .sweep_points import Point
-from .sweep_report import Swept
+from ..evaluation.results import spread_of
+from .points import Point
+from .report import Swept
 
 PANEL_IN = (5.0, 3.6)  # width, height
 COLUMNS = 3

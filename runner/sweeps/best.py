@@ -13,9 +13,9 @@ from ...registry.recipe_types import plain
 from ...registry.words import did_you_mean
 from ...registry.yaml12 import dump
 from ..console import log
+from ..evaluation.results import Results
 from ..folder import RunFolder
-from .results import Results
-from .sweep_points import Point
+from .points import Point
 
 
 def check_best(name: str, results: Results, better: Mapping[str, Way]) -> None:
@@ -65,12 +65,6 @@ def write_best(point: Point, folder: RunFolder) -> None:
 def _with(old: Recipe, point: Point) -> Recipe:
     evaluate = replace(old.evaluate, weights=point.recipe.evaluate.weights)
     return replace(old, sampler=point.recipe.sampler, evaluate=evaluate)
-
-
-def first_recipe(folder: RunFolder) -> Recipe:
-    """The recipe before any best setting was written: whose values have plain names."""
-    first = folder.path / "recipe.1.yaml"
-    return read(first if first.exists() else folder.recipe)
 
 
 def _free(folder: RunFolder) -> Path:

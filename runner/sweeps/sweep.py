@@ -15,22 +15,22 @@ from ...registry import UserError
 from ..assemble import Sampling, build_sampling
 from ..conditions import check_guidance
 from ..console import TaskProgress, log
+from ..evaluation.evaluation import Evaluation
+from ..evaluation.first_images import GRID, scored_with_grid
+from ..evaluation.origins import libraries, origins
+from ..evaluation.protocol import computed
+from ..evaluation.results import Results
+from ..evaluation.tracking import Tracked, held, tracked
+from ..evaluation.trained import Trained
 from ..folder import RunFolder
 from ..world import World
-from .evaluation import Evaluation
-from .first_images import GRID, scored_with_grid
-from .origins import libraries, origins
-from .protocol import computed
-from .results import Results
-from .sweep_best import check_best, write_best
-from .sweep_kept import Kept, place_of
-from .sweep_networks import Networks
-from .sweep_plot import draw
-from .sweep_points import Point, axes, points
-from .sweep_report import Swept
-from .sweep_time import call_s, in_words, network_calls, samples_s
-from .tracking import Tracked, held, tracked
-from .trained import Trained
+from .best import check_best, write_best
+from .cost import call_s, in_words, network_calls, samples_s
+from .kept import Kept, place_of
+from .networks import Networks
+from .plot import draw
+from .points import Point, axes, points
+from .report import Swept
 
 
 @dataclass(frozen=True)

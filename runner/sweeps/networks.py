@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from ...registry import Recipe
 from ..assemble import Model, ReferenceModel, is_unguided
+from ..evaluation.trained import Trained, load_trained
 from ..folder import RunFolder
-from ..pipeline import load_trained
 from ..reference import load_reference
 from ..world import World
-from .trained import Trained
 
 
 class Networks:

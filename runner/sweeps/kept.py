@@ -16,11 +16,11 @@ from ...files.sheets import save_png
 from ...files.writing import read_json, write_json
 from ...registry import Recipe
 from ..console import log
+from ..evaluation.results import Results
 from ..folder import RunFolder
 from ..reference import reference_digest
 from ..weights import find_weights
-from .results import Results
-from .sweep_points import Point
+from .points import Point
 
 DIGITS = 16
 

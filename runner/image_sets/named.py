@@ -17,7 +17,7 @@ from ...registry.yaml12 import parse_value
 from ..assemble import part
 from ..world import World
 from .arrays import IMAGES, Arrays, names_in, read_statistics
-from .pictures import OnError, Pictures
+from .folder import OnError, Pictures
 
 KINDS = "a folder or a zip of pictures, an .npz file, or a data set by its name"
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core import Way
+from ..evaluation.better import best
+from ..evaluation.results import Results, is_spread, with_spread
 from ..tables import table
-from .better import best
-from .results import Results, is_spread, with_spread
-from .sweep_points import Point
+from .points import Point
 
 MARK = " *"
 

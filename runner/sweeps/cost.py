@@ -9,10 +9,10 @@ import torch
 
 from ...registry import Recipe
 from ..assemble import Sampling, is_unguided
+from ..evaluation.evaluation import Evaluation
+from ..evaluation.trained import Trained
 from ..feed import image_numbers
 from ..generate import Generator
-from .evaluation import Evaluation
-from .trained import Trained
 
 
 def network_calls(recipe: Recipe, sampling: Sampling) -> int | None:

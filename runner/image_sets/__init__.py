@@ -1,0 +1,4 @@
+"""Sets of images to be scored that no run made.
+
+`named` finds what a command line names: `folder` has picture files as they are, `arrays` the field's ``.npz`` files.
+"""
