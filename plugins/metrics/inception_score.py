@@ -63,8 +63,8 @@ class InceptionScore(FeatureMetric):
         found, each = super().cautions(spec, images, reference), images // self.splits
         if each < SPLIT_IMAGES:
             found.append(
-                f"{images} images are {each} in each split, and the papers have {SPLIT_IMAGES:,}: with fewer the score is"
-                " smaller"
+                f"{images} images are {each} in each split, and the papers have {SPLIT_IMAGES:,}: with fewer the score"
+                " is smaller"
             )
         return found
 
