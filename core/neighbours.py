@@ -24,6 +24,7 @@ from .arithmetic import exact_float32
 QUERIES, ROWS = 1024, 8192  # rows of a block, and rows that it is compared with at a time
 SPARE = 5  # more candidates than neighbours are wanted, from which float64 chooses
 EXACT_NUMBERS = 1 << 22  # of a difference in float64, at a time
+FEW = 1 / 64  # of a block's pairs; as many differences take as long as the products of all of them in float64
 
 Tick = Callable[[int], None]  # is told how many queries are done
 
@@ -114,19 +115,21 @@ def in_balls(
         ball holds any of ``a``, (M,) bool; for each of ``b``, whether it lies in any ball around ``a``, (M,) bool.
     """
     mean = _mean(b)
-    y = _Points(b, mean)
+    coarse, fine = _Points(b, mean), _Points(b, mean, torch.float64)
     count = torch.zeros(len(a), dtype=torch.int64, device=a.device)
     holds = torch.zeros(len(b), dtype=torch.bool, device=a.device)
     lies = None if radius_a is None else holds.clone()
     with exact_float32(a.device):
         for start in range(0, len(a), QUERIES):
-            for other, squared, doubt in _blocks(a[start : start + QUERIES], y):
-                here, there = slice(start, start + squared.shape[0]), slice(other, other + squared.shape[1])
-                within = _within(squared, doubt, radius_b[there][None], a[here], b[there])
+            some = a[start : start + QUERIES]
+            for other in range(0, len(b), ROWS):
+                pairs = _Pairs(some, coarse, fine, other)
+                here, there = slice(start, start + len(some)), slice(other, other + pairs.squared.shape[1])
+                within = pairs.within(radius_b[there][None])
                 count[here] += within.sum(1)
                 holds[there] |= within.any(0)
                 if radius_a is not None and lies is not None:
-                    lies[there] |= _within(squared, doubt, radius_a[here][:, None], a[here], b[there]).any(0)
+                    lies[there] |= pairs.within(radius_a[here][:, None]).any(0)
             if tick:
                 tick(min(QUERIES, len(a) - start))
     return count, holds, lies
@@ -230,23 +233,46 @@ def _chosen(queries: Tensor, rows: Tensor, numbers: Tensor, k: int) -> Near:
 def _blocks(some: Tensor, b: _Points) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Some rows against all of ``b``: where the rows of ``b`` start, squared distances, and how far they may err."""
     a = _Points(some, b.mean, b.dtype)
-    x, x_lengths = a.block(0, len(some)), a.lengths[:, None]
     for other in range(0, len(b.rows), ROWS):
-        lengths = x_lengths + b.lengths[other : other + ROWS]  # (q, r)
-        squared = torch.addmm(lengths, x, b.block(other, ROWS).T, alpha=-2)
-        yield other, squared, lengths.mul_(b.error)
+        yield other, *_products(a, b, other)
 
 
-def _within(squared: Tensor, doubt: Tensor, radius: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Whether distances are at most a radius, (q, r) bool; those that float32 leaves in doubt anew."""
-    over = squared - radius.to(torch.float32)  # a radius errs by less than the distance that it once was
-    within = over <= 0
-    i, j = (over.abs() <= doubt).nonzero(as_tuple=True)
-    size = max(1, EXACT_NUMBERS // max(1, a.shape[1]))
-    bounds = radius.expand(squared.shape)
-    for here, there in zip(torch.split(i, size), torch.split(j, size), strict=True):
-        within[here, there] = squared_distances(a[here], b[there]) <= bounds[here, there]
-    return within
+def _products(a: _Points, b: _Points, other: int) -> tuple[Tensor, Tensor]:
+    """Squared distances, (q, r), to the rows of ``b`` from ``other`` on, and how far they may err."""
+    lengths = a.lengths[:, None] + b.lengths[other : other + ROWS]
+    squared = torch.addmm(lengths, a.block(0, len(a.rows)), b.block(other, ROWS).T, alpha=-2)
+    return squared, lengths.mul_(b.error)
+
+
+class _Pairs:
+    """Some rows against those of another set from ``other`` on.
+
+    Args:
+        some: (q, D).
+        coarse: The other set in float32.
+        fine: The same in float64, asked where float32 leaves more than a few pairs in doubt.
+        other: Where its rows begin.
+    """
+
+    def __init__(self, some: Tensor, coarse: _Points, fine: _Points, other: int) -> None:
+        self.some, self.fine, self.other = some, fine, other
+        self.squared, self.doubt = _products(_Points(some, coarse.mean), coarse, other)
+
+    def within(self, radius: Tensor) -> Tensor:
+        """Whether distances are at most a squared radius, (q, r) bool; those in doubt by their differences."""
+        over = self.squared - radius.to(self.squared.dtype)  # it errs by less than the distance that it once was
+        unsure = over.abs() <= self.doubt
+        if self.squared.dtype != torch.float64 and int(unsure.sum()) > FEW * unsure.numel():
+            a = _Points(self.some, self.fine.mean, torch.float64)
+            self.squared, self.doubt = _products(a, self.fine, self.other)
+            return self.within(radius)
+        within, bounds = over <= 0, radius.expand(over.shape)
+        i, j = unsure.nonzero(as_tuple=True)
+        size = max(1, EXACT_NUMBERS // max(1, self.some.shape[1]))
+        for here, there in zip(torch.split(i, size), torch.split(j, size), strict=True):
+            exact = squared_distances(self.some[here], self.fine.rows[self.other + there])
+            within[here, there] = exact <= bounds[here, there]
+        return within
 
 
 def _mean(rows: Tensor) -> Tensor:

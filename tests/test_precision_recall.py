@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from dmf.core import DataSpec, neighbours
-from dmf.core.neighbours import in_balls, nearest
+from dmf.core.neighbours import in_balls, nearest, squared_distances
 from dmf.plugins.metrics.precision_recall import PrecisionRecall
 
 SPEC = DataSpec((1, 8, 8))
@@ -185,6 +185,23 @@ def test_ordinary_features_are_compared_once(monkeypatch: pytest.MonkeyPatch, aw
     monkeypatch.setattr(neighbours, "_by_products", watched)
     nearest(normal(500, 512, 1, away), normal(3000, 512, 2, away), 3)
     assert sum(seen) < 10
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-3, 1e-5])
+def test_of_tight_clusters_few_pairs_are_measured_one_by_one(spread: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, real = clusters(spread).flip(0) + spread / 3, clusters(spread)
+    ball = nearest(real, real, 3, others=True).squared[:, -1]
+    want = (distances(made, real) <= ball[None]).sum(1)
+    measured = []
+
+    def counted(a: Tensor, b: Tensor) -> Tensor:
+        measured.append(len(a))
+        return squared_distances(a, b)
+
+    monkeypatch.setattr(neighbours, "squared_distances", counted)
+    count, _, _ = in_balls(made, real, None, ball)
+    assert torch.equal(count, want)
+    assert sum(measured) <= len(made) * len(real) / 64
 
 
 def test_what_it_refuses() -> None:
