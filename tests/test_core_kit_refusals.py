@@ -10,6 +10,7 @@ import wrong_hooks
 import wrong_images
 import wrong_networks
 import wrong_scans
+import wrong_scores
 from refusal_kit import Check, Refused, everything, lacking, name_of, refuse
 
 from dmf.testing import CHECKS
@@ -19,6 +20,7 @@ REFUSED: dict[str, Refused] = {
     **wrong_functions.REFUSED,
     **wrong_hooks.REFUSED,
     **wrong_images.REFUSED,
+    **wrong_scores.REFUSED,
     "backbone": [*wrong_networks.BACKBONES, *wrong_gradients.BACKBONES],
     **wrong_scans.REFUSED,
 }
@@ -27,6 +29,7 @@ RIGHT: list[tuple[str, Any]] = [
     *wrong_functions.RIGHT,
     *wrong_hooks.RIGHT,
     *wrong_images.RIGHT,
+    *wrong_scores.RIGHT,
     *wrong_networks.RIGHT,
     *wrong_scans.RIGHT,
 ]
