@@ -255,7 +255,7 @@ def test_kernel_takes_what_there_is() -> None:
     metric.update(pictures(6, 2, low=100), real=True)
     values = metric.compute()  # one subset only: all of them
     assert values["kernel_corner_sd"] == pytest.approx(0, abs=1e-12) and values["kernel_corner"] > 0
-    with pytest.raises(ValueError, match=r"at least 2 images; got 1: write evaluate.images"):
+    with pytest.raises(ValueError, match=r"at least 2 images; got 1: give 2 or more"):
         metric.check(DIGITS, 1)
     metric.reset()
     with pytest.raises(ValueError, match="got 0 generated, 0 reference"):
