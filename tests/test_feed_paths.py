@@ -16,6 +16,7 @@ from dmf.core import Augmentation
 from dmf.registry import UserError, build, read
 from dmf.registry.recipe_types import Loading
 from dmf.runner.evaluation import Evaluation
+from dmf.runner.evaluation.streams import Real
 from dmf.runner.feed import Batch, Feed, Resident, Rows, each, image_numbers, source_of
 from dmf.runner.feed.choice import MOST_WORKERS, auto_workers
 from dmf.runner.feed.host import Host, gather_from
@@ -154,7 +155,8 @@ def test_the_evaluation_reads_from_the_tensors_of_the_training(tiny: Path) -> No
     recipe = read(tiny, ["evaluate.images=100", "evaluate.metrics=[{name: frechet, features: digits}]"])
     data = build("dataset", "digits")
     source = source_of(data, CPU, recipe.loading)
-    assert Evaluation(recipe, data, ALONE, source=source).reference.source is source
+    reference = Evaluation(recipe, data, ALONE, source=source).scoring.reference
+    assert isinstance(reference, Real) and reference.source is source
 
 
 def test_nothing_global_is_drawn_from() -> None:
