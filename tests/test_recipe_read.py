@@ -56,7 +56,7 @@ def test_a_good_recipe_is_filled_in(path: Path) -> None:
     assert recipe.backbone.options["mlp_ratio"] == 4.0 and recipe.prediction == PartRef("flow", {})
     assert (recipe.sampler.name, recipe.sampler.steps, recipe.sampler.grid) == ("heun", 20, None)
     assert recipe.sampler.guidance == PartRef("cfg", {"scale": 2.0})
-    assert recipe.evaluate.metrics[0] == PartRef("frechet", {"features": "digits"})
+    assert recipe.evaluate.metrics[0] == PartRef("frechet", {"features": "digits", "layer": None})
     assert [h.name for h in recipe.hooks] == ["mlflow"] and recipe.hooks[0].options["experiment"] == "dmf"
     assert recipe.train.objective == PartRef("l2", {}) and recipe.codec == PartRef("pixels", {})
 
