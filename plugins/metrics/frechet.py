@@ -78,7 +78,7 @@ class Frechet(FeatureMetric):
         f = f.to(torch.float64)  # (B, D)
         side = "real_" if real else ""
         setattr(self, f"{side}n", getattr(self, f"{side}n") + len(f))
-        setattr(self, f"{side}total", getattr(self, f"{side}total") + f.sum(0))
+        setattr(self, f"{side}total", getattr(self, f"{side}total") + f.T @ f.new_ones(len(f)))
         setattr(self, f"{side}outer", _added(getattr(self, f"{side}outer"), f))
 
     def take_reference(self, statistics: Statistics) -> None:
