@@ -6,17 +6,17 @@ Source: Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generati
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from annotated_types import Ge
 
-from ...core import FeatureExtractor, FeatureRows, Way
+from ...core import FeatureExtractor
 from ...core.neighbours import in_balls, nearest
 from ...files.progress import Progress
+from ._balls import Balls
 
 
-class DensityCoverage(FeatureRows):
+class DensityCoverage(Balls):
     """Density and coverage of features, by balls around the reference's alone.
 
     A ball reaches from a real feature to its k-th nearest other real one. Density counts in how many balls a sample
@@ -29,15 +29,8 @@ class DensityCoverage(FeatureRows):
         k: Which neighbour a ball reaches to; the paper's is 5.
     """
 
-    better: ClassVar[Mapping[str, Way]] = {"": "higher"}
-
     def __init__(self, *, features: FeatureExtractor, layer: str | None = None, k: Annotated[int, Ge(1)] = 5) -> None:
-        super().__init__(features, layer, least=k + 1)
-        self.k = k
-
-    def protocol(self) -> dict[str, str]:
-        """The features' own, and which neighbour."""
-        return {**super().protocol(), "k": str(self.k)}
+        super().__init__(features, layer, k)
 
     def compute(self) -> dict[str, float]:
         """``density_<features>`` and ``coverage_<features>``."""

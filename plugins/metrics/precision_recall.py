@@ -6,17 +6,17 @@ Source: Kynkäänniemi et al. 2019, "Improved Precision and Recall Metric for As
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from annotated_types import Ge
 
-from ...core import FeatureExtractor, FeatureRows, Way
+from ...core import FeatureExtractor
 from ...core.neighbours import in_balls, nearest
 from ...files.progress import Progress
+from ._balls import Balls
 
 
-class PrecisionRecall(FeatureRows):
+class PrecisionRecall(Balls):
     """Precision and recall of features: shares within and of the reference's manifold.
 
     A set's manifold is the union of the balls around its features that reach to each one's k-th nearest other. Both
@@ -28,15 +28,8 @@ class PrecisionRecall(FeatureRows):
         k: Which neighbour a ball reaches to; the paper's is 3.
     """
 
-    better: ClassVar[Mapping[str, Way]] = {"": "higher"}
-
     def __init__(self, *, features: FeatureExtractor, layer: str | None = None, k: Annotated[int, Ge(1)] = 3) -> None:
-        super().__init__(features, layer, least=k + 1)
-        self.k = k
-
-    def protocol(self) -> dict[str, str]:
-        """The features' own, and which neighbour."""
-        return {**super().protocol(), "k": str(self.k)}
+        super().__init__(features, layer, k)
 
     def compute(self) -> dict[str, float]:
         """``precision_<features>`` and ``recall_<features>``."""
