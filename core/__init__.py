@@ -8,11 +8,13 @@ if __name__ != "dmf.core":  # `import core` from the checkout would make a secon
 
 from .activation_checkpointing import checkpoint_activations
 from .augmentation import Augmentation, with_labels
+from .averages import Average
 from .backbone import Backbone
 from .bits import Bits, bits_per_dim
 from .codec import Codec, Pixels
 from .conditioning import Cond, complete, drop, labels_cond, null_cond
 from .dataset import Dataset, InMemory, LeftOut
+from .decays import Decay, Progress
 from .denoiser import Counted, Denoise, Denoiser, bind
 from .densities import Density
 from .editing import inpaint, known_pixels, start_from
@@ -26,10 +28,12 @@ from .level import Level
 from .likelihood import log_density
 from .metric import Metric, ScoredModel, Way
 from .objectives import Attempt, Objective, training_loss
+from .optimizing import MakeOptimizer, WeightGroup
 from .predictions import Coefficients, Prediction
 from .sampler import Context, Sampler, SamplingError, sample
 from .scans import Scan
 from .schedule import NoiseSchedule
+from .spans import Span, images_of
 from .spec import CondSpec, DataSpec, Example
 from .statistics import Statistics
 from .streams import ImageStreams, generator, stream_seed
@@ -39,6 +43,7 @@ from .weightings import LossSpace, Weighting
 __all__ = [
     "Attempt",
     "Augmentation",
+    "Average",
     "Backbone",
     "Bits",
     "Codec",
@@ -49,6 +54,7 @@ __all__ = [
     "Counted",
     "DataSpec",
     "Dataset",
+    "Decay",
     "Denoise",
     "Denoiser",
     "Density",
@@ -63,18 +69,22 @@ __all__ = [
     "LeftOut",
     "Level",
     "LossSpace",
+    "MakeOptimizer",
     "Metric",
     "NoiseSchedule",
     "Objective",
     "Pixels",
     "Prediction",
+    "Progress",
     "Sampler",
     "SamplingError",
     "Scan",
     "ScoredModel",
+    "Span",
     "Statistics",
     "TableSchedule",
     "Way",
+    "WeightGroup",
     "Weighting",
     "bind",
     "bits_per_dim",
@@ -83,6 +93,7 @@ __all__ = [
     "drop",
     "encode",
     "generator",
+    "images_of",
     "inpaint",
     "known_pixels",
     "labels_cond",

@@ -55,6 +55,9 @@ _ALL = (
     Kind("objective", "dmf.objectives"),
     Kind("guidance", "dmf.guidance", "dmf.core:Guidance"),
     Kind("scan", "dmf.scans", "dmf.core:Scan"),
+    Kind("optimizer", "dmf.optimizers"),
+    Kind("decay", "dmf.decays"),
+    Kind("average", "dmf.averages", "dmf.core:Average"),
 )
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 

@@ -51,9 +51,16 @@ def as_mapping(node: Node, schema: Schema) -> Node:
     return node
 
 
+def as_list(node: Node, schema: Schema) -> Node:
+    """One part where several may stand, as the list of it alone."""
+    items = schema.get("items") or {}
+    is_one = isinstance(node.value, (str, dict)) or (is_number(node.value) and items.get("x-part") in NUMBER_MEANS)
+    return Node([node], node.mark) if is_one and "x-part" in items else node
+
+
 def whole(node: Node, schema: Schema) -> Node:
     """The recipe with every default that its schema knows, and every part in its long form."""
-    node = as_mapping(node, schema) if "x-part" in schema else node
+    node = as_mapping(node, schema) if "x-part" in schema else as_list(node, schema)
     if isinstance(node.value, list):
         return Node([whole(item, schema.get("items") or {}) for item in node.value], node.mark)
     below: Mapping[str, Any] = schema.get("properties", {})

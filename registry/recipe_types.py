@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt
 
 from .recipe_parts import PartKind, PartRef, SamplerRef
-from .recipe_values import Count, FolderName, Seed, Share, Whole
+from .recipe_values import Count, FolderName, Seed, Share, Stretch, Whole
 from .yaml12 import dump
 
 
@@ -55,13 +55,13 @@ class Train:
         steps: Optimizer steps in all.
         batch_size: Images a step, over all ranks together.
         lr: Learning rate after the warm-up.
-        warmup: Steps in which the learning rate rises from 0.
+        warmup: Steps in which the learning rate rises from 0; or images, as in `500k images`.
         decay: Course of the learning rate after the warm-up.
-        weight_decay: AdamW's weight decay; a backbone may mark weights that it leaves alone, as `dim` does.
-        betas: AdamW's two decay rates.
+        optimizer: Turns gradients into steps.
         clip: The gradient's norm is clipped to this; null never clips.
         label_dropout: Share of images trained without their label, which guidance needs.
-        ema: Decay a step of the averaged weights; 0 keeps no average.
+        ema: Averages of the weights, of which the first is what samples are made with. A bare number is `fixed` with
+            that decay a step; `[]` keeps none.
         objective: What the error of a prediction is.
         loss_space: The prediction in whose terms the error is taken; null is what the network predicts.
         weighting: How the loss weighs noise levels.
@@ -76,13 +76,12 @@ class Train:
     steps: Count
     batch_size: Count
     lr: Annotated[float, Gt(0)]
-    warmup: Whole = 0
-    decay: Literal["constant", "cosine"] = "constant"
-    weight_decay: Annotated[float, Ge(0)] = 0.0
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    warmup: Stretch = 0
+    decay: Annotated[PartRef, PartKind("decay")] = PartRef("constant")
+    optimizer: Annotated[PartRef, PartKind("optimizer")] = PartRef("adamw")
     clip: Annotated[float, Gt(0)] | None = 1.0
     label_dropout: Share = 0.1
-    ema: Share = 0.999
+    ema: tuple[Annotated[PartRef, PartKind("average")], ...] = (PartRef("fixed"),)
     objective: Annotated[PartRef, PartKind("objective")] = PartRef("l2")
     loss_space: Annotated[PartRef, PartKind("prediction")] | None = None
     weighting: Annotated[PartRef, PartKind("weighting")] = PartRef("uniform")

@@ -4,12 +4,23 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Lt
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 Whole = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(1)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]  # what torch's generators take
 Share = Annotated[float, Ge(0), Lt(1)]
+Stretch = Annotated[  # of training: `core.images_of` reads it
+    int | str,
+    WithJsonSchema(
+        {
+            "type": ["integer", "string"],
+            "minimum": 0,
+            "pattern": r"^\d+(\.\d+)?\s*[kM]? images$",
+            "x-words": "a number of steps of at least 0, or a text as '500k images'",
+        }
+    ),
+]
 FolderName = Annotated[
     str,
     Field(

@@ -16,7 +16,10 @@ from .errors import PartError
 from .kinds import KINDS, Kind
 
 RESERVED = {"sampler": ("name", "steps", "guidance", "reference", "grid")}  # keys beside a part's own options
-NUMBER_MEANS = {"guidance": ("cfg", "scale")}  # a bare number stands for this part with this option
+NUMBER_MEANS = {
+    "guidance": ("cfg", "scale"),
+    "average": ("fixed", "decay"),
+}  # a bare number stands for this part with this option
 _SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 

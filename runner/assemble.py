@@ -177,8 +177,10 @@ def check_parts(recipe: Recipe) -> None:
     build_levels(recipe.sampler, schedule)
     part("guidance", recipe.sampler.guidance)
     check_dropout(recipe.sampler, recipe.train.label_dropout)
-    for kind in ("objective", "weighting", "density"):
+    for kind in ("objective", "weighting", "density", "decay"):
         part(kind, getattr(recipe.train, kind))
+    for average in recipe.train.ema:
+        part("average", average)
     check_latents(recipe)
 
 

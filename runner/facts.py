@@ -103,6 +103,8 @@ def _parts(recipe: Recipe) -> Iterator[tuple[str, str]]:
         "objective": train.objective,
         "weighting": train.weighting,
         "density": train.density,
+        "optimizer": train.optimizer,
+        "decay": train.decay,
         "guidance": recipe.sampler.guidance,
         "grid": grid_of(recipe.sampler),
     }
@@ -110,6 +112,7 @@ def _parts(recipe: Recipe) -> Iterator[tuple[str, str]]:
         *single.items(),
         *([("prediction", train.loss_space)] if train.loss_space else []),
         *(("augmentation", a) for a in recipe.augment),
+        *(("average", a) for a in train.ema),
         *(("metric", m) for m in recipe.evaluate.metrics),
         *(("hook", h) for h in recipe.hooks),
     ]

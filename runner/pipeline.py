@@ -32,7 +32,7 @@ from .latents.plan import training_feed
 from .reference import check_reference, load_reference, not_yet, reference_digest
 from .session import Session
 from .summary import network_summary
-from .train import Trainer
+from .training import Trainer
 from .training_images import show_data
 
 PHASES = ("train", "sample", "evaluate")

@@ -9,7 +9,7 @@ import torch
 
 from ..core import DataSpec, Denoiser
 from ..registry import Recipe, Reference, UserError, read
-from . import checkpoint
+from . import checkpoints
 from .assemble import Model, ReferenceModel, build_model, is_unguided
 from .commands.run_folder import find_run, spec_of
 from .facts import check_codec
@@ -127,7 +127,7 @@ def _check_own_step(reference: Reference, recipe: Recipe, home: RunFolder) -> No
     steps, every, keep = recipe.train.steps, recipe.checkpoint.every, recipe.checkpoint.keep
     if reference.step is None:
         raise UserError(f"{WHERE}: the newest weights of a run cannot guide themselves; write an earlier step")
-    there = checkpoint.steps(home.checkpoints)
+    there = checkpoints.steps(home.checkpoints)
     last = max(steps, *there, 0)
     if reference.step >= last:
         raise UserError(f"{WHERE}: {_not_earlier(reference.step, last)}")

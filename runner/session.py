@@ -14,7 +14,7 @@ from typing import Any
 from ..files.writing import read_json, write_json, write_text
 from ..registry import HookCaller, Recipe, UserError, differences, load, read
 from ..registry.hooks import Task
-from . import checkpoint
+from . import checkpoints
 from .assemble import part
 from .console import log, log_to
 from .evaluation.during import is_due
@@ -71,7 +71,7 @@ class Session:
     def __init__(self, recipe: Recipe, folder: RunFolder, world: World, signals: Signals, same_data: bool) -> None:
         self.recipe, self.files, self.world, self.signals = recipe, folder, world, signals
         self.same_data = same_data
-        self.saved = checkpoint.newest(folder.checkpoints, groups=())
+        self.saved = checkpoints.newest(folder.checkpoints, groups=())
         self.start_step = self.saved.step if self.saved else 0
         self.facts: dict[str, str] = read_json(folder.facts) or {}
         hooks = world.first_only(lambda: [part("hook", ref) for ref in recipe.hooks])
@@ -200,8 +200,8 @@ def _take(folder: RunFolder, recipe: Recipe) -> Recipe | None:
         UserError: The folder is in use, holds a run of another recipe, or no whole checkpoint.
     """
     folder.hold()
-    checkpoint.settle(folder.checkpoints)
-    if not folder.recipe.exists() or checkpoint.newest(folder.checkpoints, groups=()) is None:
+    checkpoints.settle(folder.checkpoints)
+    if not folder.recipe.exists() or checkpoints.newest(folder.checkpoints, groups=()) is None:
         return None
     old = read(folder.recipe)
     _check_same(old, recipe, folder.path)

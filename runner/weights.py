@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..registry import UserError
-from . import checkpoint
+from . import checkpoints
 from .console import log
 from .folder import RunFolder
 
@@ -36,12 +36,12 @@ class Weights:
     @property
     def sha256(self) -> str:
         """Of their file, as the checkpoint's manifest has it."""
-        digests: dict[str, str] = json.loads((self.path / checkpoint.MANIFEST).read_text(encoding="utf-8"))
+        digests: dict[str, str] = json.loads((self.path / checkpoints.MANIFEST).read_text(encoding="utf-8"))
         return digests[f"{self.group}.safetensors"]
 
     def read(self) -> dict[str, Tensor]:
         """The tensors by name."""
-        return dict(checkpoint.load(self.path, (self.group,), verified=True).tensors[self.group])
+        return dict(checkpoints.load(self.path, (self.group,), verified=True).tensors[self.group])
 
 
 def find_weights(folder: RunFolder, kind: str, step: int | None = None) -> Weights:
@@ -57,26 +57,26 @@ def find_weights(folder: RunFolder, kind: str, step: int | None = None) -> Weigh
     """
     saved = _newest(folder) if step is None else _of_step(folder, step)
     if kind == "ema" and not (saved.path / "ema.safetensors").exists():
-        log.info("%s keeps no average of its weights (train.ema is 0): the raw ones are used", folder.path)
+        log.info("%s keeps no average of its weights (train.ema is empty): the raw ones are used", folder.path)
         kind = "raw"
     return Weights(saved.path, kind, saved.step)
 
 
-def _newest(folder: RunFolder) -> checkpoint.Checkpoint:
-    saved = checkpoint.newest(folder.checkpoints, groups=())
+def _newest(folder: RunFolder) -> checkpoints.Checkpoint:
+    saved = checkpoints.newest(folder.checkpoints, groups=())
     if saved is None:
         raise UserError(f"{folder.path} has no checkpoint that can be read; train first: dmf train {folder.recipe}")
     return saved
 
 
-def _of_step(folder: RunFolder, step: int) -> checkpoint.Checkpoint:
-    there = checkpoint.steps(folder.checkpoints)
+def _of_step(folder: RunFolder, step: int) -> checkpoints.Checkpoint:
+    there = checkpoints.steps(folder.checkpoints)
     if step not in there:
         raise UserError(
             f"{folder.path} has no checkpoint of step {step}; it has {', '.join(map(str, there)) or 'none at all'} "
             "(checkpoint.every and checkpoint.keep say which are kept)"
         )
     try:
-        return checkpoint.load(checkpoint.place(folder.checkpoints, step), ())
-    except checkpoint.DamagedCheckpoint as error:
+        return checkpoints.load(checkpoints.place(folder.checkpoints, step), ())
+    except checkpoints.DamagedCheckpoint as error:
         raise UserError(f"{error}; take another step of {', '.join(map(str, there))}") from None

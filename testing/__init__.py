@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .augmentations import AUGMENTATION_CHECKS, check_augmentation
+    from .averages import AVERAGE_CHECKS, check_average
     from .backbones import BACKBONE_CHECKS, check_backbone
     from .claims import Broken
     from .codecs import CODEC_CHECKS, check_codec
     from .contracts import CHECKS, Case, cases, check_part
     from .datasets import DATASET_CHECKS, check_dataset
+    from .decays import DECAY_CHECKS, check_decay
     from .densities import DENSITY_CHECKS, check_density
     from .exact import Gaussian, Mixture
     from .features import FEATURE_CHECKS, check_features
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from .moments import exact_moments
     from .objectives import OBJECTIVE_CHECKS, check_objective
     from .ode import reference_end
+    from .optimizers import OPTIMIZER_CHECKS, check_optimizer
     from .options import OPTION_CHECKS
     from .orders import errors_of, order_of, smooth_grid
     from .predictions import PREDICTION_CHECKS, PREDICTIONS, check_prediction
@@ -63,16 +66,21 @@ _HOME = {
     "scans": ("SCAN_CHECKS", "check_scan"),
     "schedules": ("SCHEDULE_CHECKS", "Arc", "Exploding", "Straight", "check_schedule", "unlike_schedules"),
     "settings": ("Setting",),
+    "averages": ("AVERAGE_CHECKS", "check_average"),
+    "decays": ("DECAY_CHECKS", "check_decay"),
+    "optimizers": ("OPTIMIZER_CHECKS", "check_optimizer"),
     "weightings": ("WEIGHTING_CHECKS", "check_weighting"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "AUGMENTATION_CHECKS",
+    "AVERAGE_CHECKS",
     "BACKBONE_CHECKS",
     "CHECKS",
     "CODEC_CHECKS",
     "DATASET_CHECKS",
+    "DECAY_CHECKS",
     "DENSITY_CHECKS",
     "FEATURE_CHECKS",
     "GRID_CHECKS",
@@ -80,6 +88,7 @@ __all__ = [
     "HOOK_CHECKS",
     "METRIC_CHECKS",
     "OBJECTIVE_CHECKS",
+    "OPTIMIZER_CHECKS",
     "OPTION_CHECKS",
     "PREDICTIONS",
     "PREDICTION_CHECKS",
@@ -99,9 +108,11 @@ __all__ = [
     "cases",
     "check_agreement",
     "check_augmentation",
+    "check_average",
     "check_backbone",
     "check_codec",
     "check_dataset",
+    "check_decay",
     "check_density",
     "check_features",
     "check_grid",
@@ -109,6 +120,7 @@ __all__ = [
     "check_hook",
     "check_metric",
     "check_objective",
+    "check_optimizer",
     "check_part",
     "check_prediction",
     "check_sampler",

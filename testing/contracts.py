@@ -16,10 +16,12 @@ import torch
 from ..registry import load
 from ..registry.errors import PartError
 from .augmentations import AUGMENTATION_CHECKS
+from .averages import AVERAGE_CHECKS
 from .backbones import BACKBONE_CHECKS
 from .claims import cannot
 from .codecs import CODEC_CHECKS
 from .datasets import DATASET_CHECKS
+from .decays import DECAY_CHECKS
 from .densities import DENSITY_CHECKS
 from .features import FEATURE_CHECKS
 from .grids import GRID_CHECKS
@@ -27,6 +29,7 @@ from .guidance import GUIDANCE_CHECKS
 from .hooks import HOOK_CHECKS
 from .metrics import METRIC_CHECKS
 from .objectives import OBJECTIVE_CHECKS
+from .optimizers import OPTIMIZER_CHECKS
 from .options import OPTION_CHECKS, check_builds
 from .predictions import PREDICTION_CHECKS
 from .samplers import SAMPLER_CHECKS
@@ -39,9 +42,11 @@ Check = Callable[[Any], None]
 
 CHECKS: Mapping[str, tuple[Check, ...]] = {
     "augmentation": AUGMENTATION_CHECKS,
+    "average": AVERAGE_CHECKS,
     "backbone": BACKBONE_CHECKS,
     "codec": CODEC_CHECKS,
     "dataset": DATASET_CHECKS,
+    "decay": DECAY_CHECKS,
     "density": DENSITY_CHECKS,
     "features": FEATURE_CHECKS,
     "grid": GRID_CHECKS,
@@ -49,6 +54,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     "hook": HOOK_CHECKS,
     "metric": METRIC_CHECKS,
     "objective": OBJECTIVE_CHECKS,
+    "optimizer": OPTIMIZER_CHECKS,
     "prediction": PREDICTION_CHECKS,
     "sampler": SAMPLER_CHECKS,
     "scan": SCAN_CHECKS,

@@ -16,7 +16,20 @@ from ..core import (
     levels_of,
     sample,
 )
-from . import augmentations, codecs, grids, guidance, hooks, networks, objectives, predictions, weightings
+from . import (
+    augmentations,
+    averages,
+    codecs,
+    decays,
+    grids,
+    guidance,
+    hooks,
+    networks,
+    objectives,
+    optimizers,
+    predictions,
+    weightings,
+)
 from .claims import called, require
 from .datasets import check_items
 from .features import check_form
@@ -70,9 +83,11 @@ def _backbone(make: networks.MakeBackbone) -> None:
 
 SMOKE: Mapping[str, Callable[[Any], None]] = {
     "augmentation": augmentations.check_form,
+    "average": averages.check_shares,
     "backbone": _backbone,
     "codec": codecs.check_spec,
     "dataset": check_items,
+    "decay": decays.check_factors,
     "density": _density,
     "features": check_form,
     "grid": _grid,
@@ -80,6 +95,7 @@ SMOKE: Mapping[str, Callable[[Any], None]] = {
     "hook": hooks.check_names,
     "metric": check_values,
     "objective": objectives.check_losses,
+    "optimizer": optimizers.check_descends,
     "prediction": predictions.check_coefficients,
     "sampler": _sampler,
     "scan": check_permutation,

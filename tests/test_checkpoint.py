@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from dmf.registry import UserError
-from dmf.runner import checkpoint
+from dmf.runner import checkpoints
 
 
 def write(folder: Path, step: int, value: float, keep: int = 3) -> Path:
     tensors = {"model": {"w": torch.full((4, 4), value)}, "ema": {"w": torch.full((4, 4), value / 2)}}
-    return checkpoint.save(folder, step, tensors, {"images_seen": step * 2}, keep)
+    return checkpoints.save(folder, step, tensors, {"images_seen": step * 2}, keep)
 
 
-def newest(folder: Path) -> checkpoint.Checkpoint:
-    found = checkpoint.newest(folder)
+def newest(folder: Path) -> checkpoints.Checkpoint:
+    found = checkpoints.newest(folder)
     assert found is not None
     return found
 
@@ -62,7 +62,7 @@ def test_a_step_is_written_again_over_a_damaged_one(tmp_path: Path) -> None:
 def test_damaged_ones_are_set_aside_and_push_no_whole_one_out(tmp_path: Path) -> None:
     write(tmp_path, 2, 2.0)
     (write(tmp_path, 4, 4.0) / "model.safetensors").write_bytes(b"")
-    checkpoint.settle(tmp_path)
+    checkpoints.settle(tmp_path)
     write(tmp_path, 3, 3.0, keep=1)
     assert newest(tmp_path).step == 3
     assert [p.name[:21] for p in sorted(tmp_path.iterdir())] == ["damaged-step-00000004", "step-00000003"]
@@ -72,12 +72,12 @@ def test_when_none_is_whole_nothing_starts_over(tmp_path: Path) -> None:
     (write(tmp_path, 4, 4.0) / "model.safetensors").write_bytes(b"")
     for _ in range(2):
         with pytest.raises(UserError, match=r"none of the checkpoints .* --fresh"):
-            checkpoint.settle(tmp_path)
+            checkpoints.settle(tmp_path)
 
 
 def test_tied_weights_come_back_under_both_names(tmp_path: Path) -> None:
     one = torch.randn(3, 2)
-    checkpoint.save(tmp_path, 1, {"model": {"a": one, "b": one, "c": one.clone()}}, {}, 1)
+    checkpoints.save(tmp_path, 1, {"model": {"a": one, "b": one, "c": one.clone()}}, {}, 1)
     found = newest(tmp_path).tensors["model"]
     assert all(torch.equal(found[name], one) for name in "abc")
     assert (tmp_path / "step-00000001/model.safetensors").stat().st_size < 300
@@ -86,8 +86,8 @@ def test_tied_weights_come_back_under_both_names(tmp_path: Path) -> None:
 def test_half_written_ones_are_swept_away(tmp_path: Path) -> None:
     (tmp_path / ".tmp-00000007-123").mkdir()
     (tmp_path / ".tmp-00000007-123" / "model.safetensors").write_bytes(b"half")
-    assert checkpoint.newest(tmp_path) is None
-    checkpoint.settle(tmp_path)
+    assert checkpoints.newest(tmp_path) is None
+    checkpoints.settle(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -97,7 +97,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch:
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_seal", full)
+    monkeypatch.setattr(checkpoints.files, "_seal", full)
     with pytest.raises(OSError, match="No space"):
         write(tmp_path, 2, 2.0)
     assert newest(tmp_path).step == 1

@@ -16,7 +16,7 @@ from dmf.core.weightings import min_snr
 from dmf.registry import PartError, build, read
 from dmf.runner.assemble import build_model
 from dmf.runner.feed import Batch
-from dmf.runner.learner import Draws
+from dmf.runner.training.draws import Draws
 from dmf.runner.world import World
 from dmf.testing import Arc, Exploding, Straight
 

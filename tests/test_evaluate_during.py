@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from dmf.files.cache import cache_folder
 from dmf.registry import HookCaller, hookimpl, read
 from dmf.registry.hooks import RunInfo
-from dmf.runner import pace
 from dmf.runner.evaluation.during import During, is_due
+from dmf.runner.training import pace
 
 Command = Callable[..., tuple[int, str, str]]
 METRICS = "[{name: frechet, features: digits}, {name: kernel, features: digits, subsets: 5, subset_size: 50}]"
@@ -61,7 +61,7 @@ def test_it_comes_after_the_first_step_that_has_seen_enough(every: int, batch: i
     assert [step for step in range(7) if is_due(recipe, step)] == due
 
 
-@pytest.mark.parametrize("words", [[], ["train.ema=0", "backbone.dropout=0.3"]])
+@pytest.mark.parametrize("words", [[], ["train.ema=[]", "backbone.dropout=0.3"]])
 def test_training_is_bit_for_bit_the_same_with_and_without(tiny: Path, dmf_command: Command, words: list[str]) -> None:
     assert dmf_command("train", tiny, "name=without", *words)[0] == 0
     code, out, err = dmf_command("train", tiny, "name=with", EVERY, *words)
@@ -82,7 +82,7 @@ def test_a_line_says_what_was_scored(tiny: Path, dmf_command: Command) -> None:
     protocol = first["results"]["frechet_digits_n90"]["protocol"]
     assert (protocol["images"], protocol["weights"], protocol["trained_steps"]) == ("90", "ema", "3")
     assert "held_out" not in first["results"]["frechet_digits_n90"]
-    dmf_command("train", tiny, EVERY, "name=raw", "train.ema=0")
+    dmf_command("train", tiny, EVERY, "name=raw", "train.ema=[]")
     assert found("raw")[0]["results"]["frechet_digits_n90"]["protocol"]["weights"] == "raw"
 
 

@@ -189,7 +189,7 @@ def test_statistics_of_the_reference_are_written_and_read(tiny: Path, dmf_comman
         (["tiny", "--reference", "nan.npz"], "mu has NaN"),
         (["tiny", "--reference", "empty"], "is empty"),
         (["tiny", "--pictures", "tiny.yaml"], "is a file; give a folder"),
-        (["tiny", "--weights", "ema", "train.ema=0"], "keeps no average"),
+        (["tiny", "--weights", "ema", "train.ema=[]"], "keeps no average"),
         (["tiny", "--write-reference", "x.json"], "name it x.npz"),
     ],
 )

@@ -9,7 +9,7 @@ from dmf.core import Augmentation, DataSpec
 from dmf.registry import build, read
 from dmf.runner.assemble import build_model, part
 from dmf.runner.feed import Feed, epoch_order, image_numbers
-from dmf.runner.learner import Draws
+from dmf.runner.training.draws import Draws
 from dmf.runner.world import World
 
 CPU = torch.device("cpu")

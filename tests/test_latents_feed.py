@@ -15,7 +15,7 @@ from dmf.runner.assemble import Model, build_path
 from dmf.runner.feed import Batch, Feed, Resident
 from dmf.runner.feed.host import Host
 from dmf.runner.latents.feed import LatentFeed
-from dmf.runner.learner import Draws
+from dmf.runner.training.draws import Draws
 from dmf.runner.world import World
 
 BATCH = 12

@@ -24,7 +24,7 @@ augment: [flip]
 backbone: {name: dit, hidden: 32, depth: 1, heads: 2, patch: 4}
 schedule: flow
 prediction: flow
-train: {steps: 8, batch_size: 4, lr: 1e-3, ema: 0}
+train: {steps: 8, batch_size: 4, lr: 1e-3, ema: []}
 sampler: {name: euler, steps: 1}
 sample: {per_class: 1}
 log: {every: 2}

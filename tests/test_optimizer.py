@@ -10,7 +10,7 @@ from torch import nn
 from dmf.core import DataSpec
 from dmf.plugins.backbones.dim import DiM
 from dmf.registry import read
-from dmf.runner.optimizer import build_optimizer, load_optimizer_state, optimizer_state
+from dmf.runner.training.optimizer import build_optimizer, load_optimizer_state, optimizer_state
 
 
 def network(layer: Literal["mamba1", "mamba2"] = "mamba1") -> DiM:
@@ -18,9 +18,9 @@ def network(layer: Literal["mamba1", "mamba2"] = "mamba1") -> DiM:
     return DiM(DataSpec((1, 8, 8)), hidden=32, depth=1, patch=4, layer=layer)
 
 
-def stepped(module: nn.Module) -> torch.optim.AdamW:
+def stepped(module: nn.Module) -> torch.optim.Optimizer:
     """One step from gradients of 0, which changes a weight by decay alone."""
-    optimizer = build_optimizer(read("digits_dim", ["train.weight_decay=0.5", "train.lr=0.1"]), module)
+    optimizer = build_optimizer(read("digits_dim", ["train.optimizer.weight_decay=0.5", "train.lr=0.1"]), module)
     for weight in module.parameters():
         weight.grad = torch.zeros_like(weight)
     optimizer.step()

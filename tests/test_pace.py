@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dmf.runner.pace import Pace
+from dmf.runner.training.pace import Pace
 
 
 class Clock:

@@ -17,7 +17,8 @@ dataset:  {name: digits}
 backbone: {name: dit, hidden: 128, depth: 4, heads: 4, patch: 2}
 schedule: {name: flow}
 prediction: flow
-train:    &train {steps: 800, batch_size: 128, lr: 1e-3, label_dropout: 0.1, ema: 0.995, betas: [0.9, 0.99], clip: ~}
+train:    &train {steps: 800, batch_size: 128, lr: 1e-3, label_dropout: 0.1, ema: 0.995,
+        optimizer: {name: adamw, betas: [0.9, 0.99]}, clip: ~}
 preview:
   every: 200
   per_class: 2
@@ -98,8 +99,8 @@ KEYS = [
     "seed",
     "train",
     "train.steps",
-    "train.betas.0",
-    "train.betas.7",
+    "train.optimizer.betas.0",
+    "train.optimizer.betas.7",
     "sampler",
     "sampler.name",
     "hooks.0",

@@ -10,41 +10,43 @@ import torch
 from torch import Tensor, nn
 
 from dmf.core import DataSpec
+from dmf.core.averages import Fixed
 from dmf.files.lettering import written_names
 from dmf.files.sheets import labelled_sheet, sheet, training_sheet
 from dmf.registry import build, read
-from dmf.runner import ema
-from dmf.runner.guard import Guard
 from dmf.runner.journal import Journal
-from dmf.runner.optimizer import build_optimizer, learning_rate, load_optimizer_state, optimizer_state
 from dmf.runner.summary import network_summary, parameters
+from dmf.runner.training.averages import averages_of
+from dmf.runner.training.guard import Guard
+from dmf.runner.training.optimizer import build_optimizer, load_optimizer_state, optimizer_state
+from dmf.runner.training.rates import rates_of
 
 
 def test_the_rate_warms_up_and_decays_in_steps(tiny: Path) -> None:
-    recipe = read(tiny, ["train.lr=1.0", "train.warmup=4", "train.decay=cosine", "train.steps=104"])
-    rates = [learning_rate(recipe, step, 104) for step in range(104)]
-    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
-    assert rates[54] == pytest.approx(0.5)  # half way through the decay
-    assert all(a >= b for a, b in pairwise(rates[4:])) and rates[-1] < 1e-3
+    recipe = read(tiny, ["train.warmup=4", "train.decay=cosine", "train.steps=104"])
+    rates, size = rates_of(recipe), recipe.train.batch_size
+    factors = [rates.factor(step * size, 104 * size) for step in range(104)]
+    assert factors[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert factors[54] == pytest.approx(0.5)  # half way through the decay
+    assert all(a >= b for a, b in pairwise(factors[4:])) and factors[-1] < 1e-3
 
 
 def test_an_extended_run_keeps_the_last_rate(tiny: Path) -> None:
-    recipe = read(tiny, ["train.lr=1.0", "train.decay=cosine", "train.steps=200"])
-    assert learning_rate(recipe, 100, 100) == learning_rate(recipe, 150, 100) == pytest.approx(0, abs=1e-9)
+    rates = rates_of(read(tiny, ["train.decay=cosine", "train.steps=200"]))
+    assert rates.factor(100, 100) == rates.factor(150, 100) == pytest.approx(0, abs=1e-9)
 
 
 def test_the_average_is_the_weighted_sum_of_all_weights() -> None:
     network = nn.Linear(1, 1, bias=False)
     network.weight.data.fill_(0.0)
-    average = ema.average_of(network)
+    (average,) = averages_of([Fixed(decay=0.9)], network)
     want = 0.0
     for step in range(30):
         network.weight.data.fill_(float(step))
-        decay = ema.decay_at(0.9, step)
-        ema.update(average, network, decay)
+        average.follow(network, step, 24)
+        decay = min(0.9, (1 + step) / (10 + step))
         want = decay * want + (1 - decay) * step
-    assert float(average.weight.detach()) == pytest.approx(want, rel=1e-6)
-    assert ema.decay_at(0.9, 0) == 0.1 and ema.decay_at(0.9, 10**6) == 0.9
+    assert float(average.network.weight.detach()) == pytest.approx(want, rel=1e-6)
     assert float(network.weight.detach()) == 29.0  # the network itself is untouched
 
 

@@ -231,7 +231,7 @@ def test_the_hints_of_a_finished_run_repeat_what_was_given(tiny: Path, dmf_comma
 
 
 def test_a_run_without_an_average_samples_the_raw_weights_and_says_so(tiny: Path, dmf_command: Command) -> None:
-    code, out, _ = dmf_command("run", tiny, "train.ema=0")
+    code, out, _ = dmf_command("run", tiny, "train.ema=[]")
     assert code == 0 and "no average" in out
     assert not (tiny.parent / "runs/tiny/checkpoints/step-00000012/ema.safetensors").exists()
 

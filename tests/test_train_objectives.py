@@ -14,7 +14,7 @@ from dmf.core import DataSpec
 from dmf.core.objectives import Attempt, Objective, l2
 from dmf.registry import build, parts
 from dmf.runner.assemble import Model
-from dmf.runner.learner import Learner
+from dmf.runner.training.learner import Learner
 
 Command = Callable[..., tuple[int, str, str]]
 NAMES = {kind: [p.name for p in parts(kind)] for kind in ("weighting", "objective", "density", "prediction")}

@@ -16,7 +16,7 @@ from ...testing.bench.timing import Spread, spread, timed
 from ..assemble import build_dataset, build_model
 from ..feed import Batch, Feed, source_of
 from ..session import open_session
-from ..train import Trainer
+from ..training import Trainer
 from ..world import World
 
 WARM = 2  # steps before the clock runs

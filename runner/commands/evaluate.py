@@ -103,7 +103,7 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..launch import launch, under_launcher
+    from ..launching import launch, under_launcher
 
     _sort_words(args)
     _check(args)

@@ -32,7 +32,7 @@ def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample"
     """Run the command."""
     from ...registry import read
     from ..assemble import check_parts
-    from ..launch import launch, under_launcher
+    from ..launching import launch, under_launcher
 
     recipe = read(args.recipe, args.overrides)
     check_parts(recipe)  # what is wrong there is told before data are read and processes started
@@ -45,10 +45,10 @@ def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample"
 
 def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> int:
     from ..console import log
-    from ..guard import Diverged
     from ..pipeline import carry_out, done_message
     from ..session import open_session
     from ..signals import Interrupted
+    from ..training.guard import Diverged
     from .on_ranks import on_ranks
 
     def work(world: World) -> None:

@@ -42,8 +42,10 @@ def weights_of(wanted: str | None, recipe: Recipe) -> str:
     Raises:
         UserError: Averaged ones that the run does not keep.
     """
-    if wanted == "ema" and recipe.train.ema == 0:
-        raise UserError("--weights ema: this run keeps no average of its weights (train.ema is 0); leave the flag out")
+    if wanted == "ema" and not recipe.train.ema:
+        raise UserError(
+            "--weights ema: this run keeps no average of its weights (train.ema is empty); leave the flag out"
+        )
     return wanted or "ema"
 
 

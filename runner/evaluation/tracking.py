@@ -16,7 +16,7 @@ from torch import Tensor
 from ...files.writing import read_json, write_text
 from ...registry import HookCaller, Recipe, UserError, read
 from ...registry.hooks import Task
-from .. import checkpoint
+from .. import checkpoints
 from ..assemble import part
 from ..console import log
 from ..folder import RunFolder
@@ -176,7 +176,7 @@ def tracked(
 
 
 def _collector(folder: RunFolder, recipe: Recipe, also: Sequence[str], gave: Mapping[str, int]) -> Tracked:
-    own, saved = read(folder.recipe_as_trained), checkpoint.newest(folder.checkpoints, groups=())
+    own, saved = read(folder.recipe_as_trained), checkpoints.newest(folder.checkpoints, groups=())
     run = Told(own.name, folder.path, own, read_json(folder.facts) or {}, saved.step if saved else 0)
     hooks = HookCaller([part("hook", ref) for ref in recipe.hooks], log.warning)
     images = recipe.evaluate.images

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 
-from ..core import Backbone, Dataset, checkpoint_activations
-from ..registry import UserError
-from . import checkpoint, ema
+from ...core import Backbone, Dataset, checkpoint_activations
+from ...registry import Recipe, UserError
+from .. import checkpoints
+from ..assemble import Model, part
+from ..console import TaskProgress, log
+from ..evaluation.during import During
+from ..feed import Feed
+from ..session import Session
+from ..signals import Interrupted
 from . import state as states
-from .assemble import Model, part
-from .console import TaskProgress, log
-from .evaluation.during import During
-from .feed import Feed
 from .guard import Diverged
-from .learner import Draws, Learner
-from .optimizer import learning_rate, set_learning_rate
+from .init_from import load_weights
+from .learner import Learner
 from .pace import Pace
-from .session import Session
-from .signals import Interrupted
+from .step import Stepper
+from .strategies import strategy_of
 
 
 class Trainer:
@@ -46,44 +46,25 @@ class Trainer:
         during: During | None = None,
     ) -> None:
         self.session, self.recipe, self.world = session, session.recipe, session.world
-        self.model, self.feed, self.preview, self.during = model, feed, preview, during
-        train = self.recipe.train
-        autocast = {"fp32": None, "bf16": torch.bfloat16}[train.precision]
-        loss_space = None if train.loss_space is None else part("prediction", train.loss_space)
-        objective, weighting = part("objective", train.objective), part("weighting", train.weighting)
-        if train.activation_checkpointing:
-            _checkpoint_activations(model.backbone)
-        learner = Learner(model, objective, weighting, loss_space, autocast)
-        self.state = states.fresh(self.recipe, learner, self.world.device)
-        density = part("density", train.density)
-        self.draws = Draws(
-            model,
-            density,
-            self.recipe.seed,
-            train.batch_size,
-            train.label_dropout,
-            self.world,
-            stratified=train.stratified,
-            moment_dtype=getattr(torch, self.recipe.latents.dtype),
-        )
+        self.feed, self.preview, self.during = feed, preview, during
+        self.strategy = strategy_of(self.recipe.distributed.strategy, self.world)
+        self.state = states.fresh(self.recipe, learner_of(self.recipe, model), self.strategy)
+        self.take_step = Stepper(self.recipe, model, feed, self.strategy, self.state)
         self.saved_step = 0
-        self.pace = Pace(train.batch_size)
-        self._norm = torch.zeros((), device=self.world.device)
+        self.pace = Pace(self.recipe.train.batch_size)
 
     def begin(self) -> None:
         """Restore the newest checkpoint, or start from `init_from`, and make the network ready for all ranks."""
         if self.session.saved is not None:
-            saved = checkpoint.load(self.session.saved.path, verified=True)
+            saved = checkpoints.load(self.session.saved.path, verified=True)
             states.restore(self.state, saved)
             self.saved_step = saved.step
             self.session.hooks.load_state_dict(saved.facts["hooks"])
         elif self.recipe.init_from:
-            states.load_weights(self.state.learner.backbone, self.recipe.init_from, self.session.folder.parent)
-            if self.state.average is not None:
-                self.state.average.load_state_dict(self.state.learner.backbone.state_dict())
-        self.losses = _for_all_ranks(
-            self.state.learner, self.world.size, self.world.device, self.recipe.distributed.strategy
-        )
+            load_weights(self.state.learner.backbone, self.recipe.init_from, self.session.folder.parent)
+            for average in self.state.averages:
+                average.network.load_state_dict(self.state.learner.backbone.state_dict())
+        self.take_step.losses = self.strategy.wrap(self.state.learner)
         self.pace.restart()
 
     def run(self) -> None:
@@ -119,25 +100,7 @@ class Trainer:
 
     def step(self) -> None:
         """One optimizer step on one global batch."""
-        state, recipe = self.state, self.recipe
-        batch = self.feed.batch(state.images_seen)
-        x0, eps, level, cond = self.draws(batch, state.images_seen)
-        self.draws.seed_network(state.images_seen)
-        set_learning_rate(state.optimizer, learning_rate(recipe, state.step, state.horizon))
-        loss: Tensor = self.losses(x0, eps, level, cond).mean()
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._norm = nn.utils.clip_grad_norm_(state.learner.parameters(), recipe.train.clip or float("inf"))
-        # a fused optimizer passes over the step itself where found_inf is 1: nothing waits for the device
-        state.optimizer.found_inf = bad = state.guard.judge(self._norm, state.images_seen)  # type: ignore[attr-defined]
-        state.optimizer.step()
-        if state.average is not None:
-            ema.update(state.average, state.learner.backbone, ema.decay_at(recipe.train.ema, state.step))
-        state.loss_sum = state.loss_sum + torch.where(bad > 0, 0.0, loss.detach())
-        state.loss_steps = state.loss_steps + (1 - bad)
-        state.step += 1
-        state.images_seen += recipe.train.batch_size
-        self.pace.step(batch.wait_s)
+        self.pace.step(self.take_step())
 
     def save(self) -> None:
         """Write a checkpoint, unless this step has one."""
@@ -146,7 +109,9 @@ class Trainer:
         loss_sum = float(self.world.sum(self.state.loss_sum)) / self.world.size
         if self.world.first:
             hooks = self.session.hooks.state_dict()
-            path = states.save(self.state, self.session.files.checkpoints, self.recipe.checkpoint.keep, loss_sum, hooks)
+            facts = states.facts_of(self.state, loss_sum, hooks)
+            where, keep = self.session.files.checkpoints, self.recipe.checkpoint.keep
+            path = checkpoints.save(where, self.state.step, states.groups_of(self.state), facts, keep)
             self.session.hooks.call("dmf_checkpoint_saved", run=self.session, step=self.state.step, path=path)
         self.saved_step = self.state.step
         self.world.barrier()
@@ -169,7 +134,7 @@ class Trainer:
         return {
             "loss": loss,
             "learning_rate": float(state.optimizer.param_groups[0]["lr"]),
-            "gradient_norm": float(self._norm),
+            "gradient_norm": float(self.take_step.norm),
             **self.pace.point(),
             "images_seen": float(state.images_seen),
             "bad_steps": float(state.guard.total),
@@ -189,8 +154,8 @@ class Trainer:
         return preview.every > 0 and step >= preview.start and step % preview.every == 0
 
     def _show(self) -> None:
-        if self.world.first:
-            with self._at_rest() as network:
+        with self._at_rest() as network:
+            if self.world.first:
                 self.preview(network, self.state.step)
         self.world.barrier()
         self.pace.restart()  # pictures are no training time
@@ -198,18 +163,18 @@ class Trainer:
     def _score(self) -> None:
         assert self.during is not None, "asked by the caller"
         with self._at_rest() as network:
-            self.during(network, "raw" if self.state.average is None else "ema", self.state.step)
+            self.during(network, self.state.shown, self.state.step)
         self.world.barrier()
         self.pace.restart()  # nor are scores
 
     @contextlib.contextmanager
     def _at_rest(self) -> Iterator[nn.Module]:
         """The averaged network, or the trained one, in eval mode; afterwards as it was."""
-        network = self.state.average if self.state.average is not None else self.state.learner.backbone
-        was_training = network.training
-        with contextlib.suppress(Interrupted):  # the loop hears of it next, and writes a checkpoint
-            yield network.eval()
-        network.train(was_training)
+        with self.strategy.whole(self.state.to_show) as network:
+            was_training = network.training
+            with contextlib.suppress(Interrupted):  # the loop hears of it next, and writes a checkpoint
+                yield network.eval()
+            network.train(was_training)
 
     def _stop_if_asked(self) -> None:
         """Checkpoint and leave after Ctrl-C or SIGTERM; several ranks agree on it first.
@@ -226,6 +191,16 @@ class Trainer:
             raise Interrupted(asked)
 
 
+def learner_of(recipe: Recipe, model: Model) -> Learner:
+    """What a recipe's training computes."""
+    train = recipe.train
+    autocast = {"fp32": None, "bf16": torch.bfloat16}[train.precision]
+    loss_space = None if train.loss_space is None else part("prediction", train.loss_space)
+    if train.activation_checkpointing:
+        _checkpoint_activations(model.backbone)
+    return Learner(model, part("objective", train.objective), part("weighting", train.weighting), loss_space, autocast)
+
+
 def _called(dataset: Dataset, i: int) -> str:
     """17 (cat/3.png), or 17 where the data set knows no better name."""
     name = dataset.name_of(i)
@@ -237,13 +212,3 @@ def _checkpoint_activations(backbone: Backbone) -> None:
         checkpoint_activations(backbone)
     except ValueError as error:
         raise UserError(f"train.activation_checkpointing: {error}") from error
-
-
-STRATEGIES = {"ddp": DistributedDataParallel}
-
-
-def _for_all_ranks(learner: Learner, ranks: int, device: torch.device, strategy: str) -> Any:
-    if ranks == 1:
-        return learner
-    wrap = STRATEGIES[strategy]
-    return wrap(learner, device_ids=[device.index] if device.type == "cuda" else None)

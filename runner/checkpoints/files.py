@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..registry import UserError
-from .console import log
+from ...registry import UserError
+from ..console import log
 
 MANIFEST = "manifest.json"
 Tensors = Mapping[str, Tensor]

@@ -1,96 +1,16 @@
-"""What a training step computes: the module that DDP wraps."""
+"""The randomness of training: a pure function of (seed, images seen), whatever the number of ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..core import (
-    Denoiser,
-    Density,
-    Level,
-    Objective,
-    Prediction,
-    Weighting,
-    drop,
-    generator,
-    stream_seed,
-    training_loss,
-)
-from ..core.densities import stratified
-from .assemble import Model
-from .console import log
-from .feed import Batch
-from .feed.moving import there
-from .world import World
-
-
-class Learner(nn.Module):
-    """The backbone, and the objective when it has weights of its own; forward gives losses.
-
-    Args:
-        model: The model; its backbone is trained.
-        objective: Judges attempts.
-        weighting: Weighs levels.
-        loss_space: The prediction in whose terms the error is taken; None is the network's own.
-        autocast: Arithmetic of the network; None is that of the weights.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        objective: Objective,
-        weighting: Weighting,
-        loss_space: Prediction | None = None,
-        autocast: torch.dtype | None = None,
-    ) -> None:
-        super().__init__()
-        self.backbone = model.backbone
-        self.objective = objective
-        self._weighting, self._loss_space, self._autocast = weighting, loss_space, autocast
-        self._denoiser: Denoiser = model.denoiser(self._network)
-        self._first = True
-
-    def _network(self, x: Tensor, noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        output = self._output(x, noise, cond)
-        if self._first and output.requires_grad:
-            self._first = False
-            if output.shape[1] > x.shape[1]:
-                output.register_hook(partial(_warn_of_idle, channels=x.shape[1]))  # type: ignore[no-untyped-call]
-        return output
-
-    def _output(self, x: Tensor, noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        if self._autocast is None:
-            return self.backbone(x, noise, cond)  # type: ignore[no-any-return]
-        with torch.autocast(x.device.type, self._autocast):
-            return self.backbone(x, noise, cond)  # type: ignore[no-any-return]
-
-    def forward(self, x0: Tensor, eps: Tensor, level: Level, cond: Mapping[str, Tensor]) -> Tensor:
-        """One loss per image, (b,)."""
-        return training_loss(self._denoiser, self.objective, self._weighting, x0, eps, level, cond, self._loss_space)
-
-
-def _warn_of_idle(gradient: Tensor, channels: int) -> None:
-    """Tell, once, of the network's extra channels that the objective does not read.
-
-    Whether it does is seen in what comes back: an objective is any function, and says nothing of it.
-
-    Args:
-        gradient: Of the loss by the network's output, (B, C and extras, *size).
-        channels: C.
-    """
-    idle = int((gradient[:, channels:].transpose(0, 1).flatten(1) == 0).all(1).sum())
-    if idle:
-        log.warning(
-            "the backbone gives %d channels for images of %d, and the objective does not read %d of them: what makes "
-            "those is not trained; leave them out, or name an objective in train.objective that reads them",
-            gradient.shape[1],
-            channels,
-            idle,
-        )
+from ...core import Density, Level, drop, generator, stream_seed
+from ...core.densities import stratified
+from ..assemble import Model
+from ..feed import Batch
+from ..feed.moving import there
+from ..world import World
 
 
 class Draws:

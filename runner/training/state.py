@@ -1,0 +1,117 @@
+"""All that training changes, and its way into a checkpoint and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...registry import Recipe
+from .. import checkpoints
+from ..assemble import part
+from .averages import Averaged, averages_of
+from .guard import Guard
+from .learner import Learner
+from .optimizer import build_optimizer, load_optimizer_state, optimizer_state
+from .strategies import Strategy
+
+
+@dataclass
+class TrainState:
+    """What a checkpoint holds.
+
+    Attributes:
+        learner: Backbone and objective.
+        averages: Of the backbone's weights; the first is the one that samples are made with.
+        optimizer: Its settings and moments.
+        guard: Counts of bad steps.
+        horizon: Images that the learning rate's decay is laid out for.
+        step: Steps taken.
+        images_seen: Images taken from the endless row of epochs.
+        loss_sum: Sum of this rank's finite losses since the last logged point, on the device.
+        loss_steps: Steps in that sum, on the device.
+    """
+
+    learner: Learner
+    averages: list[Averaged]
+    optimizer: torch.optim.Optimizer
+    guard: Guard
+    horizon: int
+    loss_sum: Tensor
+    loss_steps: Tensor
+    step: int = 0
+    images_seen: int = 0
+
+    @property
+    def to_show(self) -> nn.Module:
+        """The network that samples are made with: the first average, or the weights themselves without any."""
+        return self.averages[0].network if self.averages else self.learner.backbone
+
+    @property
+    def shown(self) -> str:
+        """Which weights those are, ``ema`` or ``raw``."""
+        return "ema" if self.averages else "raw"
+
+
+def fresh(recipe: Recipe, learner: Learner, strategy: Strategy) -> TrainState:
+    """The state before the first step."""
+    train, device = recipe.train, strategy.world.device
+    averages = averages_of([part("average", ref) for ref in train.ema], learner.backbone)
+    for module in (learner, *(one.network for one in averages)):
+        strategy.place(module)
+    guard, zero = Guard(device, train.stop_after_bad_steps), torch.zeros((), device=device)
+    horizon = train.steps * train.batch_size
+    return TrainState(learner, averages, build_optimizer(recipe, learner), guard, horizon, zero, zero.clone())
+
+
+def groups_of(state: TrainState) -> dict[str, checkpoints.Tensors]:
+    """The tensors of a checkpoint, in their groups."""
+    groups: dict[str, checkpoints.Tensors] = {
+        "model": state.learner.backbone.state_dict(),
+        "optimizer": optimizer_state(state.optimizer)[0],
+    }
+    groups |= {one.group: one.network.state_dict() for one in state.averages}
+    if own := _objective_weights(state.learner):
+        groups["objective"] = own
+    return groups
+
+
+def facts_of(state: TrainState, loss_sum: float, hooks: dict[str, Any]) -> dict[str, Any]:
+    """The rest of a checkpoint, plain JSON.
+
+    Args:
+        state: What to write.
+        loss_sum: Mean over ranks of ``state.loss_sum``.
+        hooks: States of hooks.
+    """
+    return {
+        "images_seen": state.images_seen,
+        "horizon": state.horizon,
+        "loss_sum": loss_sum,
+        "loss_steps": float(state.loss_steps),
+        "bad_steps": state.guard.counts(),
+        "optimizer": optimizer_state(state.optimizer)[1],
+        "hooks": hooks,
+    }
+
+
+def restore(state: TrainState, saved: checkpoints.Checkpoint) -> None:
+    """Put a checkpoint's contents into ``state``."""
+    device = state.loss_sum.device
+    state.learner.backbone.load_state_dict(dict(saved.tensors["model"]))
+    for one in state.averages:
+        one.network.load_state_dict(dict(saved.tensors[one.group]))
+    if isinstance(state.learner.objective, nn.Module):
+        state.learner.objective.load_state_dict(dict(saved.tensors.get("objective", {})))
+    load_optimizer_state(state.optimizer, dict(saved.tensors["optimizer"]), saved.facts["optimizer"])
+    facts = saved.facts
+    state.guard = Guard(device, state.guard.limit, tuple(facts["bad_steps"]))
+    state.step, state.images_seen, state.horizon = saved.step, facts["images_seen"], facts["horizon"]
+    state.loss_sum = torch.tensor(facts["loss_sum"], device=device)
+    state.loss_steps = torch.tensor(facts["loss_steps"], device=device)
+
+
+def _objective_weights(learner: Learner) -> dict[str, Tensor]:
+    return learner.objective.state_dict() if isinstance(learner.objective, nn.Module) else {}

@@ -1,0 +1,80 @@
+"""One optimizer step on one global batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...registry import Recipe
+from ..assemble import Model, part
+from ..feed import Feed
+from ..world import World
+from .draws import Draws
+from .rates import rates_of, set_rates
+from .state import TrainState
+from .strategies import Losses, Strategy
+
+
+class Stepper:
+    """Takes steps.
+
+    Args:
+        recipe: Of the training.
+        model: What is trained.
+        feed: Gives the images.
+        strategy: How ranks share the work.
+        state: What a step changes.
+
+    Attributes:
+        norm: Norm of the last gradient before it was clipped, 0-d, on the device.
+        losses: What gives the losses, once it is ready for all ranks.
+    """
+
+    losses: Losses
+
+    def __init__(self, recipe: Recipe, model: Model, feed: Feed, strategy: Strategy, state: TrainState) -> None:
+        self.recipe, self.feed, self.strategy, self.state = recipe, feed, strategy, state
+        self.draws, self.rates = draws_of(recipe, model, strategy.world), rates_of(recipe)
+        self.norm = torch.zeros((), device=strategy.world.device)
+
+    def __call__(self) -> float:
+        """Take one; seconds that its batch was waited for."""
+        state = self.state
+        batch = self.feed.batch(state.images_seen)
+        drawn = self.draws(batch, state.images_seen)
+        self.draws.seed_network(state.images_seen)
+        set_rates(state.optimizer, self.rates.factor(state.images_seen, state.horizon))
+        state.optimizer.zero_grad(set_to_none=True)
+        loss: Tensor = self.losses(*drawn).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._change(loss.detach())
+        return batch.wait_s
+
+    def _change(self, loss: Tensor) -> None:
+        """Let the gradients change the weights, and count."""
+        state, train = self.state, self.recipe.train
+        self.norm = self.strategy.clip(state.learner.parameters(), train.clip or float("inf"))
+        # a fused optimizer passes over the step itself where found_inf is 1: nothing waits for the device
+        state.optimizer.found_inf = bad = state.guard.judge(self.norm, state.images_seen)  # type: ignore[attr-defined]
+        state.optimizer.step()
+        for average in state.averages:
+            average.follow(state.learner.backbone, state.step, train.batch_size)
+        state.loss_sum = state.loss_sum + torch.where(bad > 0, 0.0, loss)
+        state.loss_steps = state.loss_steps + (1 - bad)
+        state.step += 1
+        state.images_seen += train.batch_size
+
+
+def draws_of(recipe: Recipe, model: Model, world: World) -> Draws:
+    """The randomness of a recipe's training."""
+    train = recipe.train
+    return Draws(
+        model,
+        part("density", train.density),
+        recipe.seed,
+        train.batch_size,
+        train.label_dropout,
+        world,
+        stratified=train.stratified,
+        moment_dtype=getattr(torch, recipe.latents.dtype),
+    )

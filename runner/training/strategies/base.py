@@ -1,0 +1,57 @@
+"""What a strategy does: how ranks share a training."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...world import World
+from ..learner import Learner
+
+Losses = Callable[..., Tensor]
+
+
+class Strategy(ABC):
+    """How ranks share a training.
+
+    Attributes:
+        sharded: Whether a rank holds but a part of each tensor; then every rank writes its part of a checkpoint.
+
+    Args:
+        world: The ranks.
+    """
+
+    sharded: ClassVar[bool] = False
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def place(self, module: nn.Module) -> None:
+        """Put a module on the device, in the form in which it is trained; before optimizer and averages are made."""
+        module.to(self.world.device)
+
+    @abstractmethod
+    def wrap(self, learner: Learner) -> Losses:
+        """What gives the losses of this rank's images, and makes the gradients means over all ranks."""
+
+    def alone(self, losses: Losses) -> contextlib.AbstractContextManager[None]:
+        """Around a backward pass after which others follow in the same step: ranks exchange no gradients in it."""
+        return contextlib.nullcontext()
+
+    def clip(self, weights: Iterable[nn.Parameter], most: float) -> Tensor:
+        """Clip the norm of all gradients together; it as it was before, 0-d, the same on every rank."""
+        return nn.utils.clip_grad_norm_(weights, most)
+
+    def whole(self, network: nn.Module) -> contextlib.AbstractContextManager[nn.Module]:
+        """The network with all its weights on this rank, to make images with; asked for on all ranks together."""
+        return contextlib.nullcontext(network)
+
+
+def device_ids(device: torch.device) -> list[int] | None:
+    """What DDP wants to be told of the device."""
+    return [device.index] if device.type == "cuda" else None
