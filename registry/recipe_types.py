@@ -3,13 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
 from .recipe_parts import PartKind, PartRef, SamplerRef
-from .recipe_values import Count, FolderName, Seed, Share, Stretch, Whole
+from .recipe_values import Count, Factors, FolderName, InitFrom, Seed, Share, Stretch, Whole
 from .yaml12 import dump
 
 
@@ -54,10 +54,15 @@ class Train:
     Attributes:
         steps: Optimizer steps in all.
         batch_size: Images a step, over all ranks together.
+        micro_batch: Images that go through the network together on a rank, whose share of the batch is cut into such
+            pieces: less memory, the same gradient. Null is the whole share.
         lr: Learning rate after the warm-up.
         warmup: Steps in which the learning rate rises from 0; or images, as in `500k images`.
         decay: Course of the learning rate after the warm-up.
         optimizer: Turns gradients into steps.
+        freeze: Patterns over the names of weights; those that they choose are not trained.
+        lr_factors: Factors on the learning rate of weights, by patterns over their names; where several patterns
+            choose a weight, their product.
         clip: The gradient's norm is clipped to this; null never clips.
         label_dropout: Share of images trained without their label, which guidance needs.
         ema: Averages of the weights, of which the first is what samples are made with. A bare number is `fixed` with
@@ -75,10 +80,13 @@ class Train:
 
     steps: Count
     batch_size: Count
+    micro_batch: Count | None = None
     lr: Annotated[float, Gt(0)]
     warmup: Stretch = 0
     decay: Annotated[PartRef, PartKind("decay")] = PartRef("constant")
     optimizer: Annotated[PartRef, PartKind("optimizer")] = PartRef("adamw")
+    freeze: tuple[str, ...] = ()
+    lr_factors: Factors = field(default_factory=dict)
     clip: Annotated[float, Gt(0)] | None = 1.0
     label_dropout: Share = 0.1
     ema: tuple[Annotated[PartRef, PartKind("average")], ...] = (PartRef("fixed"),)
@@ -221,7 +229,7 @@ class Recipe:
         log: Logged values.
         hooks: What else happens around the run, trackers first of all.
         distributed: Training on several ranks.
-        init_from: A run or weights file to start from.
+        init_from: A run or weights to start from; a text is the source of them.
     """
 
     name: FolderName
@@ -244,7 +252,7 @@ class Recipe:
     log: Log = Log()
     hooks: tuple[Annotated[PartRef, PartKind("hook")], ...] = (PartRef("mlflow"),)
     distributed: Distributed = Distributed()
-    init_from: str | None = None
+    init_from: InitFrom | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The whole recipe with every default in it, in values that YAML and JSON know."""

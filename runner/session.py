@@ -33,6 +33,7 @@ FREE = (
     "latents.cache",  # kept or encoded anew, moments are the same to rounding
     "latents.shard_mib",
     "train.steps",
+    "train.micro_batch",  # the same gradient to rounding
     "train.activation_checkpointing",
     "preview",
     "sampler",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,7 @@ from ..assemble import Model, part
 from ..feed import Feed
 from ..world import World
 from .draws import Draws
+from .micro_batches import Drawn, pieces_of
 from .rates import rates_of, set_rates
 from .state import TrainState
 from .strategies import Losses, Strategy
@@ -28,6 +31,7 @@ class Stepper:
     Attributes:
         norm: Norm of the last gradient before it was clipped, 0-d, on the device.
         losses: What gives the losses, once it is ready for all ranks.
+        micro_batch: Images that go through the network together on a rank; None is its whole share.
     """
 
     losses: Losses
@@ -36,6 +40,7 @@ class Stepper:
         self.recipe, self.feed, self.strategy, self.state = recipe, feed, strategy, state
         self.draws, self.rates = draws_of(recipe, model, strategy.world), rates_of(recipe)
         self.norm = torch.zeros((), device=strategy.world.device)
+        self.micro_batch = recipe.train.micro_batch
 
     def __call__(self) -> float:
         """Take one; seconds that its batch was waited for."""
@@ -45,10 +50,21 @@ class Stepper:
         self.draws.seed_network(state.images_seen)
         set_rates(state.optimizer, self.rates.factor(state.images_seen, state.horizon))
         state.optimizer.zero_grad(set_to_none=True)
-        loss: Tensor = self.losses(*drawn).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._change(loss.detach())
+        self._change(self._gradients(drawn))
         return batch.wait_s
+
+    def _gradients(self, drawn: Drawn) -> Tensor:
+        """Make those of the mean loss of the global batch; the mean of this rank's share, 0-d."""
+        share = len(drawn[0])
+        pieces, mean = pieces_of(drawn, self.micro_batch or share), torch.zeros_like(self.norm)
+        for place, piece in enumerate(pieces):
+            is_last = place == len(pieces) - 1
+            with contextlib.nullcontext() if is_last else self.strategy.alone(self.losses):
+                loss = self.losses(*piece).sum() / share  # the strategy makes the mean over ranks
+                # a loss that is not finite makes its gradient so, which tells all ranks of it
+                loss.backward(torch.where(torch.isfinite(loss), 1.0, torch.nan))
+            mean = mean + loss.detach()
+        return mean
 
     def _change(self, loss: Tensor) -> None:
         """Let the gradients change the weights, and count."""
