@@ -8,8 +8,18 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ...core import Denoiser, Level, Objective, Prediction, Weighting, training_loss
-from ..assemble import Model
+from ...core import (
+    Backbone,
+    Denoiser,
+    Level,
+    Objective,
+    Prediction,
+    Weighting,
+    checkpoint_activations,
+    training_loss,
+)
+from ...registry import Recipe, UserError
+from ..assemble import Model, part
 from ..console import log
 
 
@@ -58,6 +68,16 @@ class Learner(nn.Module):
         return training_loss(self._denoiser, self.objective, self._weighting, x0, eps, level, cond, self._loss_space)
 
 
+def learner_of(recipe: Recipe, model: Model) -> Learner:
+    """What a recipe's training computes."""
+    train = recipe.train
+    autocast = {"fp32": None, "bf16": torch.bfloat16}[train.precision]
+    loss_space = None if train.loss_space is None else part("prediction", train.loss_space)
+    if train.activation_checkpointing:
+        _checkpoint_activations(model.backbone)
+    return Learner(model, part("objective", train.objective), part("weighting", train.weighting), loss_space, autocast)
+
+
 def _warn_of_idle(gradient: Tensor, channels: int) -> None:
     """Tell, once, of the network's extra channels that the objective does not read.
 
@@ -76,3 +96,10 @@ def _warn_of_idle(gradient: Tensor, channels: int) -> None:
             channels,
             idle,
         )
+
+
+def _checkpoint_activations(backbone: Backbone) -> None:
+    try:
+        checkpoint_activations(backbone)
+    except ValueError as error:
+        raise UserError(f"train.activation_checkpointing: {error}") from error

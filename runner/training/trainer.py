@@ -5,24 +5,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-import torch
 from torch import nn
 
-from ...core import Backbone, Dataset, checkpoint_activations
-from ...registry import Recipe, UserError
 from .. import checkpoints
-from ..assemble import Model, part
+from ..assemble import Model
 from ..console import TaskProgress, log
 from ..evaluation.during import During
 from ..feed import Feed
 from ..session import Session
 from ..signals import Interrupted
 from . import state as states
-from .guard import Diverged
 from .init_from import load_weights
-from .learner import Learner
+from .learner import learner_of
 from .pace import Pace
+from .points import Points
 from .step import Stepper
+from .stops import Stops
 from .strategies import strategy_of
 
 
@@ -51,7 +49,10 @@ class Trainer:
         self.state = states.fresh(self.recipe, learner_of(self.recipe, model), self.strategy)
         self.take_step = Stepper(self.recipe, model, feed, self.strategy, self.state)
         self.saved_step = 0
+        self.saver = checkpoints.Saver(session.files.checkpoints, self.world, self.recipe.checkpoint, self._tell_saved)
         self.pace = Pace(self.recipe.train.batch_size)
+        self.points = Points(session, self.state, self.take_step, feed, self.pace)
+        self.stops = Stops(self.world, session.signals)
 
     def begin(self) -> None:
         """Restore the newest checkpoint, or start from `init_from`, and make the network ready for all ranks."""
@@ -77,11 +78,12 @@ class Trainer:
                 self._score()  # stopped after the checkpoint, before the scores
             while state.step < recipe.train.steps:
                 self._stop_if_asked()  # between steps, where a checkpoint is whole
+                self.saver.poll()
                 self.step()
                 last = state.step == recipe.train.steps
                 stop = None
                 if state.step % recipe.log.every == 0 or last:
-                    stop = self._log(bar)  # first, so that a checkpoint holds the logged point
+                    stop = self.points.write(bar)  # first, so that a checkpoint holds the logged point
                 if state.step % recipe.checkpoint.every == 0 or last or stop:
                     self.save()  # before the pictures, so that a crash in them costs no training
                 if self._preview_due():
@@ -93,6 +95,7 @@ class Trainer:
                     log.info("%s stopped the training at step %d", stop, state.step)
                     self.session.stopped_early(state.step)
                     break
+        self.saver.finish()
         if (waited := self.pace.waited()) is not None:
             log.info(
                 "waited for data: %.1f s for the first batch, then %.1f %% of the time", self.pace.first_s, 100 * waited
@@ -107,47 +110,12 @@ class Trainer:
         if self.state.step == self.saved_step:
             return
         loss_sum = float(self.world.sum(self.state.loss_sum)) / self.world.size
-        if self.world.first:
-            hooks = self.session.hooks.state_dict()
-            facts = states.facts_of(self.state, loss_sum, hooks)
-            where, keep = self.session.files.checkpoints, self.recipe.checkpoint.keep
-            path = checkpoints.save(where, self.state.step, states.groups_of(self.state), facts, keep)
-            self.session.hooks.call("dmf_checkpoint_saved", run=self.session, step=self.state.step, path=path)
+        facts = states.facts_of(self.state, loss_sum, self.session.hooks.state_dict())
+        self.saver.save(self.state.step, states.groups_of(self.state), facts)
         self.saved_step = self.state.step
-        self.world.barrier()
 
-    def _log(self, bar: TaskProgress) -> str | None:
-        """Write the values since the last point; the name of a hook that asks to stop."""
-        state = self.state
-        values = self._values()
-        state.loss_sum, state.loss_steps = torch.zeros_like(state.loss_sum), torch.zeros_like(state.loss_steps)
-        bar.note(loss=f"{values['loss']:.4f}")
-        stop = self.session.logged(state.step, values)
-        if state.guard.exceeded():
-            raise Diverged(self._diverged())
-        return stop
-
-    def _values(self) -> dict[str, float]:
-        state = self.state
-        # no finite loss since the last point: not a number, rather than a zero that looks like the best of all
-        loss = float(self.world.sum(state.loss_sum) / self.world.size / state.loss_steps)
-        return {
-            "loss": loss,
-            "learning_rate": float(state.optimizer.param_groups[0]["lr"]),
-            "gradient_norm": float(self.take_step.norm),
-            **self.pace.point(),
-            "images_seen": float(state.images_seen),
-            "bad_steps": float(state.guard.total),
-        }
-
-    def _diverged(self) -> str:
-        _, _, row, first = self.state.guard.counts()
-        images = ", ".join(_called(self.feed.dataset, i) for i in self.feed.numbers(first)[:16].tolist())
-        return (
-            f"the loss was not finite in {row} steps in a row, first on the batch that starts after {first} images "
-            f"(images {images}, ...); look at those; or start again with a lower "
-            "train.lr, under another name=... or with --fresh"
-        )
+    def _tell_saved(self, step: int, path: Path) -> None:
+        self.session.hooks.call("dmf_checkpoint_saved", run=self.session, step=step, path=path)
 
     def _preview_due(self) -> bool:
         preview, step = self.recipe.preview, self.state.step
@@ -177,38 +145,8 @@ class Trainer:
             network.train(was_training)
 
     def _stop_if_asked(self) -> None:
-        """Checkpoint and leave after Ctrl-C or SIGTERM; several ranks agree on it first.
-
-        On GPUs they do so at the logging interval only: to ask is to wait for the device.
-        """
-        asked = self.session.signals.requested
-        if self.world.size > 1:
-            if self.world.device.type != "cpu" and self.state.step % self.recipe.log.every:
-                return
-            asked = int(self.world.max(torch.tensor(asked, device=self.world.device)))
-        if asked:
+        """Checkpoint and leave after Ctrl-C or SIGTERM; several ranks agree on it first."""
+        if asked := self.stops.asked():
             self.save()
+            self.saver.finish()
             raise Interrupted(asked)
-
-
-def learner_of(recipe: Recipe, model: Model) -> Learner:
-    """What a recipe's training computes."""
-    train = recipe.train
-    autocast = {"fp32": None, "bf16": torch.bfloat16}[train.precision]
-    loss_space = None if train.loss_space is None else part("prediction", train.loss_space)
-    if train.activation_checkpointing:
-        _checkpoint_activations(model.backbone)
-    return Learner(model, part("objective", train.objective), part("weighting", train.weighting), loss_space, autocast)
-
-
-def _called(dataset: Dataset, i: int) -> str:
-    """17 (cat/3.png), or 17 where the data set knows no better name."""
-    name = dataset.name_of(i)
-    return str(i) if name == f"image {i}" else f"{i} ({name})"
-
-
-def _checkpoint_activations(backbone: Backbone) -> None:
-    try:
-        checkpoint_activations(backbone)
-    except ValueError as error:
-        raise UserError(f"train.activation_checkpointing: {error}") from error

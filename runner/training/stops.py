@@ -1,0 +1,52 @@
+"""When a training that was asked to stop does so: all ranks after the same step."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+import torch.distributed as dist
+
+from ..signals import Signals
+from ..world import World
+
+AGREED_EVERY_S = 0.5  # of the grace that a scheduler gives, 10 s or more
+
+
+class Stops:
+    """Agrees on a stop between steps.
+
+    On CPUs ranks agree before each step. On GPUs they do so through the CPU, in a group of their own, so that nobody
+    waits for a device; and, where steps are fast, only about every half second: the slowest rank's step says after how
+    many steps again, so that all ask after the same one.
+
+    Args:
+        world: The ranks.
+        signals: What this one was asked.
+    """
+
+    def __init__(self, world: World, signals: Signals) -> None:
+        self.world, self.signals = world, signals
+        own = world.size > 1 and world.device.type != "cpu"
+        self._group: dist.ProcessGroup | None = dist.new_group(backend="gloo") if own else None  # type: ignore[assignment]
+        self._left, self._steps, self._since_s = 0, 0, time.monotonic()
+
+    def asked(self) -> int:
+        """The signal that asks for a stop before the next step, 0 for none; the same on every rank."""
+        if self.world.size == 1:
+            return self.signals.requested
+        self._left -= 1
+        self._steps += 1
+        if self._left > 0:
+            return 0
+        return self._agree()
+
+    def _agree(self) -> int:
+        now_s = time.monotonic()
+        step_us = int(1e6 * (now_s - self._since_s) / max(self._steps, 1))
+        told = torch.tensor([self.signals.requested, step_us])
+        dist.all_reduce(told, dist.ReduceOp.MAX, group=self._group)
+        if self._group is not None:
+            self._left = max(1, int(1e6 * AGREED_EVERY_S / max(int(told[1]), 1)))
+        self._steps, self._since_s = 0, now_s
+        return int(told[0])
