@@ -12,11 +12,13 @@ from .files import (
     settle,
     steps,
 )
+from .saver import Saver
 
 __all__ = [
     "MANIFEST",
     "Checkpoint",
     "DamagedCheckpoint",
+    "Saver",
     "Tensors",
     "load",
     "newest",
