@@ -86,7 +86,7 @@ def default(name: str, below: Mapping[str, Any], schema: Mapping[str, Any]) -> s
 
 def is_section(below: Mapping[str, Any]) -> bool:
     """Whether a key holds a mapping with keys of its own beside a part's name."""
-    return set(below.get("properties", {})) > {"name"} or ("object" in below.get("type", ()) and "x-part" not in below)
+    return set(below.get("properties", {})) > {"name"} or ("properties" in below and "x-part" not in below)
 
 
 def plain(text: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from .located import Mark, Node, tree
 from .options import is_number, name_and_options
+from .recipe_values import SHORT
 from .signature import NUMBER_MEANS
 from .tidy import Schema
 
@@ -19,10 +20,9 @@ def merged(base: Node, child: Node, schema: Schema, inside_part: bool = False) -
         inside_part: Whether this place is among a part's options, where any mapping with a name may be a part.
     """
     is_part = "x-part" in schema
-    if is_part:
-        base = as_mapping(base, schema)
-        if isinstance(child.value, str) and isinstance(base.value, dict):
-            return with_name(base, child, schema)
+    base = as_mapping(base, schema)
+    if is_part and isinstance(child.value, str) and isinstance(base.value, dict):
+        return with_name(base, child, schema)
     if not (isinstance(base.value, dict) and isinstance(child.value, dict)):
         return child
     if (is_part or inside_part) and "name" in child.value and _name(child) != _name(base):
@@ -40,7 +40,11 @@ def with_name(part: Node, name: Node, schema: Schema) -> Node:
 
 
 def as_mapping(node: Node, schema: Schema) -> Node:
-    """A part's place in its long form, ``{name, **options}``; without a name it is the default part."""
+    """A place in its long form: of a part ``{name, **options}``, the default part without a name; else by `SHORT`."""
+    if SHORT in schema and isinstance(node.value, str):
+        return Node({schema[SHORT]: node}, node.mark)
+    if "x-part" not in schema:
+        return node
     kind, value = schema["x-part"], node.value
     if isinstance(value, str) or (is_number(value) and kind in NUMBER_MEANS):
         name, options = name_and_options(kind, value)
@@ -60,7 +64,7 @@ def as_list(node: Node, schema: Schema) -> Node:
 
 def whole(node: Node, schema: Schema) -> Node:
     """The recipe with every default that its schema knows, and every part in its long form."""
-    node = as_mapping(node, schema) if "x-part" in schema else as_list(node, schema)
+    node = as_list(as_mapping(node, schema), schema)
     if isinstance(node.value, list):
         return Node([whole(item, schema.get("items") or {}) for item in node.value], node.mark)
     below: Mapping[str, Any] = schema.get("properties", {})

@@ -72,9 +72,8 @@ def _set(node: Node, schema: Schema, override: Override, depth: int) -> Node:
     """The node with the override's value put in, ``depth`` keys down its path."""
     mark, key = override.node.mark, override.path[depth]
     inside = not schema  # among a part's options, whose schema is not known yet: a text may be the name of a part
-    if "x-part" in schema:
-        node = as_mapping(node, schema)
-    elif inside and isinstance(node.value, str):
+    node = as_mapping(node, schema)
+    if inside and isinstance(node.value, str):
         node = Node({"name": node}, mark)
     if isinstance(node.value, list):
         return _set_item(node, schema, override, depth)

@@ -275,8 +275,10 @@ def plain(value: Any, short: bool = True) -> Any:
 
     Args:
         value: A `Recipe`, or anything in one.
-        short: Whether a part without options is its bare name.
+        short: Whether a part without options is its bare name, and weights to start from their bare source.
     """
+    if short and isinstance(value, InitFrom) and value == InitFrom(source=value.source):
+        return value.source
     if is_dataclass(value):
         found = {f.name: plain(getattr(value, f.name), short) for f in fields(value)}
         if not isinstance(value, PartRef):

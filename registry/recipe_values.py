@@ -1,11 +1,13 @@
 """Values of a recipe's keys, and those mappings among them that hold no part."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from annotated_types import Ge, Lt
-from pydantic import Field, WithJsonSchema
+from annotated_types import Ge, Gt, Lt
+from pydantic import ConfigDict, Field, WithJsonSchema
 
+SHORT = "x-short"  # in a schema: the one key of a mapping whose value may stand for the mapping
 Whole = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(1)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]  # what torch's generators take
@@ -21,6 +23,10 @@ Stretch = Annotated[  # of training: `core.images_of` reads it
         }
     ),
 ]
+Factors = Annotated[
+    Mapping[str, Annotated[float, Gt(0)]],
+    Field(json_schema_extra={"x-words": "a mapping from patterns over names of weights to numbers above 0"}),
+]
 FolderName = Annotated[
     str,
     Field(
@@ -29,6 +35,30 @@ FolderName = Annotated[
         json_schema_extra={"x-words": "a folder's name: up to 200 letters, digits, '.', '_', '-', none of '.-' first"},
     ),
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitFrom:
+    """The weights that a training starts from.
+
+    Attributes:
+        source: A run by folder or by name beside this one, with `@STEP` for another than its newest checkpoint; a file
+            of weights; or a folder with such files.
+        weights: Which of a run's, its averaged ones or the raw ones; so too of a file that holds both.
+        strict: Refuse weights that lack some of the network's, have others, or have other shapes. With `false` those
+            that fit are taken; the rest of the network starts anew.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={
+            SHORT: "source",
+            "x-words": "a run, a file of weights, a folder, or a mapping with that as its source",
+        }
+    )
+
+    source: str
+    weights: str = "ema"
+    strict: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

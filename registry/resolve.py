@@ -63,7 +63,7 @@ def _with_parts(schema: Schema, value: Any) -> Any:
         return None
     if "x-part" in schema:
         return _part(schema, value)
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and "properties" in schema:
         return {key: _with_parts(schema["properties"][key], v) for key, v in value.items()}
     if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         return [_with_parts(schema["items"], v) for v in value]

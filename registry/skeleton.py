@@ -51,6 +51,8 @@ def _complete(cls: type, schema: dict[str, Any]) -> None:
         below["description"] = texts.get(field.name, "the part's name")
         if field.default is not dataclasses.MISSING:
             below["default"] = plain(field.default)
+        if field.default_factory is not dataclasses.MISSING:
+            below["default"] = plain(field.default_factory())
         wrapped = typing.get_origin(field.type) in (typing.Annotated, types.UnionType)  # of X | None too X is first
         inner = typing.get_args(field.type)[0] if wrapped else field.type
         if isinstance(inner, type) and dataclasses.is_dataclass(inner) and inner is not PartRef:

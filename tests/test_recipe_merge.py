@@ -204,7 +204,7 @@ def test_a_mistake_is_said_to_be_in_the_file_that_holds_it(folder: Folder) -> No
         ("log.every=7", "log.every", 7),  # known, and left out by the file
         ("train.objective.name=l1", "train.objective", PartRef("l1", {})),
         ("train.objective=l1", "train.objective", PartRef("l1", {})),
-        ("init_from=a=b", "init_from", "a=b"),
+        ("init_from=a=b", "init_from.source", "a=b"),
         ("evaluate.metrics.0.subsets=9", "evaluate.metrics.0.options.subsets", 9),
         ("evaluate.metrics.0.features=digits", "evaluate.metrics.0.options.features", "digits"),
         ("evaluate.metrics.0.features.name=digits", "evaluate.metrics.0.options.features", "digits"),

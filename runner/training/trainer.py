@@ -62,7 +62,7 @@ class Trainer:
             self.saved_step = saved.step
             self.session.hooks.load_state_dict(saved.facts["hooks"])
         elif self.recipe.init_from:
-            load_weights(self.state.learner.backbone, self.recipe.init_from, self.session.folder.parent)
+            load_weights(self.state.learner.backbone, self.recipe.init_from.source, self.session.folder.parent)
             for average in self.state.averages:
                 average.network.load_state_dict(self.state.learner.backbone.state_dict())
         self.take_step.losses = self.strategy.wrap(self.state.learner)
