@@ -5,26 +5,46 @@ Source: Ho et al. 2020 (arXiv 2006.11239), appendix B; the warm-up is that of Te
 
 from typing import Annotated
 
-from annotated_types import Gt, Lt
+from annotated_types import Ge, Gt, Lt
 
+from ..spans import Span, images_of
 from .base import Average
 
 
 class Fixed(Average):
-    """min(decay, (1 + step) / (10 + step)): the start is soon forgotten.
+    """decay a step, or during the warm-up (1 + k) / (10 + k) at step k, where that is less.
 
     Args:
-        decay: Of a step.
+        decay: Share of the old average that stays, per step.
+        start: Until then, in steps or as `500k images`, the average is the weights themselves; k counts from there.
+        interval: Steps from one update to the next. An update keeps decay to the power of `interval`, so that the
+            average is as long as with every step. Whoever means the decay of an update writes its `interval`-th root.
+        warmup: Whether k counts; without, the weights at the start stay in the average as long as any others.
     """
 
-    def __init__(self, *, decay: Annotated[float, Gt(0), Lt(1)] = 0.999) -> None:
-        self._decay = decay
+    def __init__(
+        self,
+        *,
+        decay: Annotated[float, Gt(0), Lt(1)] = 0.999,
+        start: Span = 0,
+        interval: Annotated[int, Ge(1)] = 1,
+        warmup: bool = True,
+    ) -> None:
+        images_of(start, 1)  # a text that is no stretch of training is told now
+        self._decay, self._start, self._interval, self._warmup = decay, start, interval, warmup
 
     @property
     def label(self) -> str:
         """``fixed-0.999``."""
         return f"fixed-{self._decay:g}"
 
-    def decay(self, step: int, batch_size: int) -> float:
+    def decay(self, step: int, batch_size: int) -> float | None:
         """Rises to the decay that was asked for."""
-        return min(self._decay, (1 + step) / (10 + step))
+        start = -(-images_of(self._start, batch_size) // batch_size)
+        if step < start:
+            return 0.0
+        k = step - start
+        if (k + 1) % self._interval:
+            return None
+        each = min(self._decay, (1 + k) / (10 + k)) if self._warmup else self._decay
+        return float(each**self._interval)
