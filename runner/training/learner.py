@@ -21,6 +21,7 @@ from ...core import (
 from ...registry import Recipe, UserError
 from ..assemble import Model, part
 from ..console import log
+from .patterns import freeze
 
 
 class Learner(nn.Module):
@@ -75,7 +76,10 @@ def learner_of(recipe: Recipe, model: Model) -> Learner:
     loss_space = None if train.loss_space is None else part("prediction", train.loss_space)
     if train.activation_checkpointing:
         _checkpoint_activations(model.backbone)
-    return Learner(model, part("objective", train.objective), part("weighting", train.weighting), loss_space, autocast)
+    objective, weighting = part("objective", train.objective), part("weighting", train.weighting)
+    learner = Learner(model, objective, weighting, loss_space, autocast)
+    freeze(learner, train.freeze)
+    return learner
 
 
 def _warn_of_idle(gradient: Tensor, channels: int) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import nn
 
 from ...registry import UserError
+from ..console import log
 
 SHOWN = 6
 
@@ -61,7 +62,7 @@ def factors_of(names: Sequence[str], factors: Mapping[str, float]) -> dict[str, 
     return found
 
 
-def freeze(module: nn.Module, patterns: Sequence[str]) -> list[str]:
+def freeze(module: nn.Module, patterns: Sequence[str]) -> None:
     """Take the weights that patterns choose out of training; before a strategy places the module.
 
     They have no gradient, so no decay, no moments, no share in the gradient's norm, and no exchange between ranks.
@@ -71,12 +72,11 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> list[str]:
         module: A `Learner`.
         patterns: `train.freeze`.
 
-    Returns:
-        The names of the frozen.
-
     Raises:
         UserError: A pattern chooses nothing, or nothing is left to train.
     """
+    if not patterns:
+        return
     weights = {name_of(name): weight for name, weight in module.named_parameters()}
     chosen = {name for some in matching(weights, patterns, "train.freeze").values() for name in some}
     frozen = [name for name in weights if name in chosen]
@@ -84,7 +84,8 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> list[str]:
         weights[name].requires_grad_(False)
     if not any(weight.requires_grad for weight in weights.values()):
         raise UserError("train.freeze: all weights are frozen, and nothing is left to train; take a pattern out")
-    return frozen
+    numbers = [f"{sum(weights[name].numel() for name in some):,}" for some in (frozen, weights)]
+    log.info("frozen: %d of %d weights, %s of %s numbers", len(frozen), len(weights), *numbers)
 
 
 def name_of(weight: str) -> str:
