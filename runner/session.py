@@ -121,11 +121,17 @@ class Session:
                 "Bring the old data back, give the new run a name of its own (name=...), or start afresh with --fresh"
             )
 
-    def logged(self, step: int, values: Mapping[str, float]) -> str | None:
-        """Write a point of the history; the name of a hook that asks to stop, agreed by all ranks."""
+    def logged(self, step: int, values: Mapping[str, float], draws: Mapping[str, str]) -> str | None:
+        """Write a point of the history; the name of a hook that asks to stop, agreed by all ranks.
+
+        Args:
+            step: Steps taken.
+            values: Of the steps since the last point.
+            draws: Checksums of what the last step was given.
+        """
         stop = None
         if self._journal is not None:
-            self._journal.write(step, values=values)
+            self._journal.write(step, values=values, draws=draws)
             self.hooks.call("dmf_logged", run=self, step=step, values=values)
             stop = self.hooks.should_stop(self, step, {**values, **self._newest_scores()})
         agreed: str | None = self.world.tell(stop)

@@ -11,6 +11,7 @@ from ..assemble import Model
 from ..feed import Batch
 from ..feed.moving import there
 from ..world import World
+from .checksums import as_hex, checksum
 
 
 class Draws:
@@ -49,8 +50,7 @@ class Draws:
         x0 = self._clean(batch, images_seen)
         # never a shorter draw: it would give other numbers on another number of ranks
         level = self.model.schedule.at(self._times(images_seen)[share]).per_image(x0.ndim)
-        noise = generator(self.seed, "noise", images_seen, self.world.device)
-        eps = torch.randn((self.batch_size, *spec.shape), generator=noise, device=self.world.device)[share]
+        eps = self._noise(images_seen)[share]
         dropped = torch.rand(self.batch_size, generator=generator(self.seed, "label", images_seen)) < self.label_dropout
         told = drop(batch.cond, spec, there(dropped[share], self.world.device))
         return x0, eps, Level(*(there(n, self.world.device) for n in (level.t, level.alpha, level.sigma))), told
@@ -65,6 +65,23 @@ class Draws:
         random = generator(self.seed, "latent", images_seen, self.world.device)
         eps = torch.randn((self.batch_size, *codec.spec.shape), generator=random, device=self.world.device)
         return codec.draw(kept.to(torch.float32), eps[self.world.share_of(self.batch_size)])
+
+    def checksums(self, numbers: Tensor, images_seen: int) -> dict[str, str]:
+        """What the whole global batch was, and drew, in hexadecimal: the same on any number of ranks.
+
+        Drawn once more to be summed up, so that a step that nobody asks about pays nothing.
+
+        Args:
+            numbers: Of its images, (batch_size,).
+            images_seen: Where it starts.
+        """
+        drawn = {"images": numbers, "noise": self._noise(images_seen), "times": self._times(images_seen)}
+        return {name: as_hex(checksum(value)) for name, value in drawn.items()}
+
+    def _noise(self, images_seen: int) -> Tensor:
+        """The noise of the global batch, (batch_size, *shape), on the device."""
+        random = generator(self.seed, "noise", images_seen, self.world.device)
+        return torch.randn((self.batch_size, *self.model.codec.spec.shape), generator=random, device=self.world.device)
 
     def _times(self, images_seen: int) -> Tensor:
         """The training times of the global batch, (batch_size,) float64."""

@@ -39,7 +39,7 @@ class Points:
         values = self._values()
         state.loss_sum, state.loss_steps = torch.zeros_like(state.loss_sum), torch.zeros_like(state.loss_steps)
         bar.note(loss=f"{values['loss']:.4f}")
-        stop = self.session.logged(state.step, values)
+        stop = self.session.logged(state.step, values, self._draws())
         if state.guard.exceeded():
             raise Diverged(self._diverged())
         return stop
@@ -56,6 +56,13 @@ class Points:
             "images_seen": float(state.images_seen),
             "bad_steps": float(state.guard.total),
         }
+
+    def _draws(self) -> dict[str, str]:
+        """Checksums of what the last step was given; they are asked for on rank 0, which writes them."""
+        if not self.world.first:
+            return {}
+        began = self.state.images_seen - self.stepper.recipe.train.batch_size
+        return self.stepper.draws.checksums(self.feed.numbers(began), began)
 
     def _diverged(self) -> str:
         _, _, row, first = self.state.guard.counts()
