@@ -28,7 +28,8 @@ from .level import Level
 from .likelihood import log_density
 from .metric import Metric, ScoredModel, Way
 from .objectives import Attempt, Objective, training_loss
-from .optimizing import MakeOptimizer, WeightGroup
+from .optimizer_state import load_optimizer_state, make_state, optimizer_state
+from .optimizing import MakeOptimizer, WeightGroup, take_step
 from .predictions import Coefficients, Prediction
 from .sampler import Context, Sampler, SamplingError, sample
 from .scans import Scan
@@ -98,12 +99,16 @@ __all__ = [
     "known_pixels",
     "labels_cond",
     "levels_of",
+    "load_optimizer_state",
     "log_density",
+    "make_state",
     "null_cond",
+    "optimizer_state",
     "probe",
     "sample",
     "start_from",
     "stream_seed",
+    "take_step",
     "training_loss",
     "with_labels",
 ]

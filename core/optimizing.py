@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -28,3 +28,21 @@ class WeightGroup:
 
 MakeOptimizer = Callable[[Sequence[WeightGroup]], torch.optim.Optimizer]
 """An optimizer part is a function (groups, *, options) -> torch's optimizer, with one group each, in order."""
+
+
+def take_step(optimizer: torch.optim.Optimizer, bad: Tensor) -> None:
+    """One step of an optimizer; where ``bad`` is 1 it changes no weight, no moment and no count.
+
+    An optimizer that can see to it on the device says so with torch's own mark for mixed precision,
+    ``_step_supports_amp_scaling``, and reads ``found_inf``; those of torch that are fused do. For any other the host
+    waits for the device and leaves the step out.
+
+    Args:
+        optimizer: Of weights that have their gradients.
+        bad: 1.0 where the gradient is not finite, else 0.0; 0-d, float32, on the weights' device, equal on all ranks.
+    """
+    if getattr(optimizer, "_step_supports_amp_scaling", False):
+        optimizer.found_inf = bad  # type: ignore[attr-defined]
+        optimizer.step()
+    elif not bool(bad):
+        optimizer.step()

@@ -1,16 +1,18 @@
 """The optimizer: what weight decay leaves alone, and that its state goes out and comes in with the groups."""
 
 import copy
+import json
+from collections.abc import Callable
 from typing import Literal
 
 import pytest
 import torch
 from torch import nn
 
-from dmf.core import DataSpec
+from dmf.core import DataSpec, load_optimizer_state, make_state, optimizer_state
 from dmf.plugins.backbones.dim import DiM
 from dmf.registry import read
-from dmf.runner.training.optimizer import build_optimizer, load_optimizer_state, optimizer_state
+from dmf.runner.training.optimizer import build_optimizer
 
 
 def network(layer: Literal["mamba1", "mamba2"] = "mamba1") -> DiM:
@@ -53,9 +55,85 @@ def test_without_such_names_there_is_one_group() -> None:
     assert len(group["params"]) == 1
 
 
-def test_its_state_goes_out_and_comes_in() -> None:
-    optimizer = stepped(network())
-    fresh = build_optimizer(read("digits_dim"), network())
-    load_optimizer_state(fresh, *optimizer_state(optimizer))
-    assert [g["weight_decay"] for g in fresh.param_groups] == [0.5, 0.0]
-    assert len(fresh.state) == len(list(network().parameters()))
+def trained(module: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 3) -> None:
+    torch.manual_seed(1)
+    for _ in range(steps):
+        for weight in module.parameters():
+            weight.grad = torch.randn_like(weight)
+        optimizer.step()
+
+
+def test_the_state_is_named_by_key_and_weight() -> None:
+    module = network()
+    optimizer = stepped(module)
+    tensors, plain = optimizer_state(optimizer, module)
+    names = [name for name, _ in module.named_parameters()]
+    assert set(tensors) == {f"{key}/{name}" for key in ("step", "exp_avg", "exp_avg_sq") for name in names}
+    assert sorted(name for group in plain["groups"] for name in group["names"]) == sorted(names)
+    assert json.loads(json.dumps(plain))["weights"] == {}
+
+
+def test_the_state_does_not_depend_on_the_order_of_groups() -> None:
+    module = network()
+    one = torch.optim.AdamW(module.parameters(), lr=0.1, fused=True)
+    trained(module, one)
+    saved = {name: value.clone() for name, value in optimizer_state(one, module)[0].items()}
+    plain = json.loads(json.dumps(optimizer_state(one, module)[1]))
+    other = copy.deepcopy(module)
+    mine = list(other.parameters())[::-1]
+    two = torch.optim.AdamW([{"params": mine[:7]}, {"params": mine[7:]}], lr=0.1, fused=True)
+    load_optimizer_state(two, other, saved, plain)
+    trained(module, one, 1)
+    trained(other, two, 1)
+    assert all(torch.equal(a, b) for a, b in zip(module.parameters(), other.parameters(), strict=True))
+
+
+def test_a_state_can_be_made_before_the_first_step() -> None:
+    module = network()
+    optimizer = build_optimizer(read("digits_dim", ["train.optimizer.weight_decay=0.5"]), module)
+    before = [weight.detach().clone() for weight in module.parameters()]
+    make_state(optimizer)
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+    assert all(weight.grad is None for weight in module.parameters())
+    assert len(optimizer_state(optimizer, module)[0]) == 3 * len(before)
+    assert [(g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [(2e-3, 0.5), (2e-3, 0.0)]
+
+
+def test_a_weight_that_never_had_a_gradient_has_no_state_afterwards() -> None:
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = torch.optim.AdamW(module.parameters(), fused=True)
+    for weight in module[0].parameters():
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    again = torch.optim.AdamW(module.parameters(), fused=True)
+    load_optimizer_state(again, module, *optimizer_state(optimizer, module))
+    assert set(again.state) == set(module[0].parameters())
+
+
+def test_what_a_process_decides_is_not_restored() -> None:
+    module = nn.Linear(2, 2)
+    old = torch.optim.AdamW(module.parameters(), lr=0.1, foreach=True)
+    trained(module, old)
+    new = torch.optim.AdamW(module.parameters(), lr=0.2, fused=True)
+    load_optimizer_state(new, module, *optimizer_state(old, module))
+    (group,) = new.param_groups
+    assert (group["lr"], group["fused"], group["foreach"]) == (0.2, True, None)
+
+
+@pytest.mark.parametrize(
+    ("other", "what", "name"),
+    [
+        (lambda: (nn.Linear(2, 2), torch.optim.Adagrad), "of another optimizer", "sum/weight"),
+        (lambda: (nn.Sequential(nn.Linear(2, 2)), torch.optim.AdamW), "of other weights", "0.weight"),
+        (lambda: (nn.Linear(3, 2), torch.optim.AdamW), "of other shapes", r"exp_avg/weight: \(2, 3\) there"),
+    ],
+)
+def test_another_state_is_refused_by_name(
+    other: Callable[[], tuple[nn.Module, type[torch.optim.Optimizer]]], what: str, name: str
+) -> None:
+    theirs, kind = other()
+    optimizer = kind(theirs.parameters())  # type: ignore[call-arg]
+    trained(theirs, optimizer)
+    module = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match=f"{what} than this AdamW's: .*{name}"):
+        load_optimizer_state(torch.optim.AdamW(module.parameters()), module, *optimizer_state(optimizer, theirs))

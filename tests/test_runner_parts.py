@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dmf.core import DataSpec
+from dmf.core import DataSpec, load_optimizer_state, optimizer_state
 from dmf.core.averages import Fixed
 from dmf.files.lettering import written_names
 from dmf.files.sheets import labelled_sheet, sheet, training_sheet
@@ -18,7 +18,7 @@ from dmf.runner.journal import Journal
 from dmf.runner.summary import network_summary, parameters
 from dmf.runner.training.averages import averages_of
 from dmf.runner.training.guard import Guard
-from dmf.runner.training.optimizer import build_optimizer, load_optimizer_state, optimizer_state
+from dmf.runner.training.optimizer import build_optimizer
 from dmf.runner.training.rates import rates_of
 
 
@@ -68,13 +68,13 @@ def test_a_bad_step_changes_no_weight_and_no_moment(tiny: Path) -> None:
     optimizer = build_optimizer(read(tiny), network)
     for scale in (1.0, math.nan):
         before = [p.detach().clone() for p in network.parameters()]
-        moments = {k: v.clone() for k, v in optimizer_state(optimizer)[0].items()}
+        moments = {k: v.clone() for k, v in optimizer_state(optimizer, network)[0].items()}
         optimizer.zero_grad()
         (network(torch.ones(2, 3)).sum() * scale).backward()
         optimizer.found_inf = torch.tensor(float(not math.isfinite(scale)))  # type: ignore[attr-defined]
         optimizer.step()
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
-    assert all(torch.equal(value, moments[key]) for key, value in optimizer_state(optimizer)[0].items())
+    assert all(torch.equal(value, moments[key]) for key, value in optimizer_state(optimizer, network)[0].items())
 
 
 def test_the_optimizers_state_goes_through_json_and_tensors(tiny: Path) -> None:
@@ -85,9 +85,9 @@ def test_the_optimizers_state_goes_through_json_and_tensors(tiny: Path) -> None:
     networks[0](torch.ones(2, 3)).sum().backward()
     optimizers[0].step()
     networks[1].load_state_dict(networks[0].state_dict())
-    tensors, plain = optimizer_state(optimizers[0])
+    tensors, plain = optimizer_state(optimizers[0], networks[0])
     copies = {name: value.clone() for name, value in tensors.items()}
-    load_optimizer_state(optimizers[1], copies, json.loads(json.dumps(plain)))
+    load_optimizer_state(optimizers[1], networks[1], copies, json.loads(json.dumps(plain)))
     for network, optimizer in zip(networks, optimizers, strict=True):
         optimizer.zero_grad()
         network(torch.ones(2, 3)).square().sum().backward()

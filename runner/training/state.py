@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...core import load_optimizer_state, optimizer_state
 from ...registry import Recipe
 from .. import checkpoints
 from ..assemble import part
 from .averages import Averaged, averages_of
 from .guard import Guard
 from .learner import Learner
-from .optimizer import build_optimizer, load_optimizer_state, optimizer_state
+from .optimizer import build_optimizer
 from .strategies import Strategy
 
 
@@ -70,7 +71,7 @@ def groups_of(state: TrainState) -> dict[str, checkpoints.Tensors]:
     """The tensors of a checkpoint, in their groups."""
     groups: dict[str, checkpoints.Tensors] = {
         "model": state.learner.backbone.state_dict(),
-        "optimizer": optimizer_state(state.optimizer)[0],
+        "optimizer": optimizer_state(state.optimizer, state.learner)[0],
     }
     groups |= {one.group: one.network.state_dict() for one in state.averages}
     if own := _objective_weights(state.learner):
@@ -92,7 +93,7 @@ def facts_of(state: TrainState, loss_sum: float, hooks: dict[str, Any]) -> dict[
         "loss_sum": loss_sum,
         "loss_steps": float(state.loss_steps),
         "bad_steps": state.guard.counts(),
-        "optimizer": optimizer_state(state.optimizer)[1],
+        "optimizer": optimizer_state(state.optimizer, state.learner)[1],
         "hooks": hooks,
     }
 
@@ -105,7 +106,7 @@ def restore(state: TrainState, saved: checkpoints.Checkpoint) -> None:
         one.network.load_state_dict(dict(saved.tensors[one.group]))
     if isinstance(state.learner.objective, nn.Module):
         state.learner.objective.load_state_dict(dict(saved.tensors.get("objective", {})))
-    load_optimizer_state(state.optimizer, dict(saved.tensors["optimizer"]), saved.facts["optimizer"])
+    load_optimizer_state(state.optimizer, state.learner, saved.tensors["optimizer"], saved.facts["optimizer"])
     facts = saved.facts
     state.guard = Guard(device, state.guard.limit, tuple(facts["bad_steps"]))
     state.step, state.images_seen, state.horizon = saved.step, facts["images_seen"], facts["horizon"]

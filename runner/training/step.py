@@ -7,6 +7,7 @@ import contextlib
 import torch
 from torch import Tensor
 
+from ...core import take_step
 from ...registry import Recipe
 from ..assemble import Model, part
 from ..feed import Feed
@@ -70,9 +71,8 @@ class Stepper:
         """Let the gradients change the weights, and count."""
         state, train = self.state, self.recipe.train
         self.norm = self.strategy.clip(state.learner.parameters(), train.clip or float("inf"))
-        # a fused optimizer passes over the step itself where found_inf is 1: nothing waits for the device
-        state.optimizer.found_inf = bad = state.guard.judge(self.norm, state.images_seen)  # type: ignore[attr-defined]
-        state.optimizer.step()
+        bad = state.guard.judge(self.norm, state.images_seen)
+        take_step(state.optimizer, bad)
         for average in state.averages:
             average.follow(state.learner.backbone, state.step, train.batch_size)
         state.loss_sum = state.loss_sum + torch.where(bad > 0, 0.0, loss)
