@@ -198,10 +198,11 @@ class Distributed:
     """Training on several ranks.
 
     Attributes:
-        strategy: How ranks share the work: `ddp` keeps the whole network on each.
+        strategy: How ranks share the work: `ddp` keeps the whole network on each; `fsdp` gives each its part of every
+            weight, gradient, moment and average, for networks that are too large for that.
     """
 
-    strategy: Literal["ddp"] = "ddp"
+    strategy: Literal["ddp", "fsdp"] = "ddp"
 
 
 @dataclass(frozen=True, kw_only=True)

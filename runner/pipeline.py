@@ -33,6 +33,7 @@ from .reference import check_reference, load_reference, not_yet, reference_diges
 from .session import Session
 from .summary import network_summary
 from .training import Trainer
+from .training.strategies import strategy_class
 from .training_images import show_data
 
 PHASES = ("train", "sample", "evaluate")
@@ -71,6 +72,9 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
         if "train" in due:
             with closing(training_feed(session, model, feed)) as fed:
                 train(session, model, fed, during)
+            if strategy_class(recipe.distributed.strategy, world.size).sharded:
+                model = build_model(recipe, dataset.spec)  # what was trained is in parts; images are made with all of it
+                model.backbone.to(world.device)
     trained = None
     if "sample" in due:
         trained = load_trained(model, session.files, "ema")
@@ -137,6 +141,8 @@ def what_is_run(session: Session, facts: dict[str, str]) -> str:
 
 def train(session: Session, model: Model, feed: Feed, during: During | None) -> None:
     """Train to the end."""
+    if strategy_class(session.recipe.distributed.strategy, session.world.size).sharded:
+        model.backbone.cpu()  # the parts go to the device, and the whole may be too much for it
     trainer = Trainer(session, model, feed, partial(draw_preview, session, model), during)
     trainer.begin()
     trainer.run()

@@ -46,7 +46,7 @@ class Learner(nn.Module):
         super().__init__()
         self.backbone = model.backbone
         self.objective = objective
-        self._weighting, self._loss_space, self._autocast = weighting, loss_space, autocast
+        self._weighting, self._loss_space, self.autocast = weighting, loss_space, autocast
         self._denoiser: Denoiser = model.denoiser(self._network)
         self._first = True
 
@@ -59,9 +59,9 @@ class Learner(nn.Module):
         return output
 
     def _output(self, x: Tensor, noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        if self._autocast is None:
+        if self.autocast is None:
             return self.backbone(x, noise, cond)  # type: ignore[no-any-return]
-        with torch.autocast(x.device.type, self._autocast):
+        with torch.autocast(x.device.type, self.autocast):
             return self.backbone(x, noise, cond)  # type: ignore[no-any-return]
 
     def forward(self, x0: Tensor, eps: Tensor, level: Level, cond: Mapping[str, Tensor]) -> Tensor:

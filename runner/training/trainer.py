@@ -45,8 +45,9 @@ class Trainer:
     ) -> None:
         self.session, self.recipe, self.world = session, session.recipe, session.world
         self.feed, self.preview, self.during = feed, preview, during
-        self.strategy = strategy_of(self.recipe.distributed.strategy, self.world)
-        self.state = states.fresh(self.recipe, learner_of(self.recipe, model), self.strategy)
+        learner = learner_of(self.recipe, model)
+        self.strategy = strategy_of(self.recipe.distributed.strategy, self.world, learner.autocast)
+        self.state = states.fresh(self.recipe, learner, self.strategy)
         self.take_step = Stepper(self.recipe, model, feed, self.strategy, self.state)
         self.saved_step = 0
         self.saver = checkpoints.Saver(session.files.checkpoints, self.world, self.recipe.checkpoint, self._tell_saved)

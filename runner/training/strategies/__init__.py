@@ -1,16 +1,30 @@
 """How ranks share a training: one strategy, one file."""
 
+import torch
+
 from ...world import World
 from .base import Losses, Strategy
 from .ddp import DDP
+from .fsdp import FSDP
 from .single import Single
 
-STRATEGIES: dict[str, type[Strategy]] = {"ddp": DDP}
+STRATEGIES: dict[str, type[Strategy]] = {"ddp": DDP, "fsdp": FSDP}
 
 
-def strategy_of(name: str, world: World) -> Strategy:
-    """The strategy of a recipe; one rank alone needs none."""
-    return STRATEGIES[name](world) if world.size > 1 else Single(world)
+def strategy_class(name: str, ranks: int) -> type[Strategy]:
+    """The class of a recipe's strategy; one rank alone needs none."""
+    return STRATEGIES[name] if ranks > 1 else Single
 
 
-__all__ = ["STRATEGIES", "Losses", "Strategy", "strategy_of"]
+def strategy_of(name: str, world: World, compute: torch.dtype | None = None) -> Strategy:
+    """The strategy of a recipe.
+
+    Args:
+        name: As in ``distributed.strategy``.
+        world: The ranks.
+        compute: Arithmetic of the network; None is fp32.
+    """
+    return strategy_class(name, world.size)(world, compute)
+
+
+__all__ = ["STRATEGIES", "Losses", "Strategy", "strategy_class", "strategy_of"]

@@ -24,11 +24,12 @@ class Strategy(ABC):
 
     Args:
         world: The ranks.
+        compute: Arithmetic of the network, for a strategy that sends weights in it; None is that of the weights.
     """
 
     sharded: ClassVar[bool] = False
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, compute: torch.dtype | None = None) -> None:
         self.world = world
 
     def place(self, module: nn.Module) -> None:
