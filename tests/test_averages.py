@@ -264,3 +264,19 @@ class Wrong(Average):
 def test_the_contract_says_no(wrong: Average, check: Callable[[Average], None], words: str) -> None:
     with pytest.raises(AssertionError, match=words):
         check(wrong)
+
+
+@pytest.mark.parametrize(
+    ("rule", "label"),
+    [
+        (Fixed(), "fixed-0.999"),
+        (Fixed(decay=0.9999999), "fixed-0.9999999"),
+        (Fixed(start="2k images", interval=3, warmup=False), "fixed-0.999-start-2k-images-every-3-cold"),
+        (HalfLife(), "half-life-500k-images"),
+        (HalfLife(length=80, rampup=0.0), "half-life-80-rampup-0"),
+        (Power(length=0.05, snapshots=10), "power-0.05"),
+    ],
+)
+def test_labels_tell_averages_apart(rule: Average, label: str) -> None:
+    assert rule.label == label
+    contract.check_label(rule)

@@ -35,8 +35,10 @@ class Fixed(Average):
 
     @property
     def label(self) -> str:
-        """``fixed-0.999``."""
-        return f"fixed-{self._decay:g}"
+        """``fixed-0.999``, and what else is not the default: ``fixed-0.999-start-200-every-10``."""
+        start = ["start", *str(self._start).split()] if self._start else []
+        every = ["every", str(self._interval)] if self._interval > 1 else []
+        return "-".join(["fixed", f"{self._decay:.15g}", *start, *every, *([] if self._warmup else ["cold"])])
 
     def decay(self, step: int, batch_size: int) -> float | None:
         """Rises to the decay that was asked for."""

@@ -11,6 +11,8 @@ from annotated_types import Ge
 from ..spans import Span, images_of
 from .base import Average
 
+RAMPUP = 0.05
+
 
 class HalfLife(Average):
     """2^(-batch / H), where H is the half-life, or early on a share of the images seen so far, where that is less.
@@ -22,15 +24,16 @@ class HalfLife(Average):
             first weights stay in the average as long as any others.
     """
 
-    def __init__(self, *, length: Span = "500k images", rampup: Annotated[float, Ge(0)] = 0.05) -> None:
+    def __init__(self, *, length: Span = "500k images", rampup: Annotated[float, Ge(0)] = RAMPUP) -> None:
         if images_of(length, 1) < 1:
             raise ValueError(f"length: {length!r} is no half-life; expected at least 1 step or image, as 500k images")
         self._length, self._rampup = length, rampup
 
     @property
     def label(self) -> str:
-        """``half-life-500k-images``, or ``half-life-100`` of steps."""
-        return f"half-life-{'-'.join(str(self._length).split())}"
+        """``half-life-500k-images``, or ``half-life-100`` of steps, and another ramp-up than the source's."""
+        rampup = ["rampup", f"{self._rampup:.15g}"] if self._rampup != RAMPUP else []
+        return "-".join(["half-life", *str(self._length).split(), *rampup])
 
     def decay(self, step: int, batch_size: int) -> float:
         """0 in the first step, where there is a ramp-up."""

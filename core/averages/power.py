@@ -47,7 +47,7 @@ class Power(Average):
     @property
     def label(self) -> str:
         """``power-0.1``."""
-        return f"power-{self.length:g}"
+        return f"power-{self.length:.15g}"
 
     def decay(self, step: int, batch_size: int) -> float:
         """beta of the step; 0 in the first."""
