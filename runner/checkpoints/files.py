@@ -57,7 +57,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensors], facts: Mapping
     """
     target = place(folder, step)
     if target.exists():  # same step, same weights: written before a crash, or by a run that went nowhere
-        _discard(target)
+        discard(target)
     aside = folder / f".tmp-{step:08d}-{os.getpid()}"
     aside.mkdir()
     aliases: dict[str, dict[str, str]] = {}
@@ -71,7 +71,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensors], facts: Mapping
     os.rename(aside, target)
     _flush(folder)
     for old in _steps(folder)[:-keep]:
-        _discard(old)
+        discard(old)
     return target
 
 
@@ -166,7 +166,7 @@ def _steps(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.is_dir())
 
 
-def _discard(path: Path) -> None:
+def discard(path: Path) -> None:
     """Remove a checkpoint, never leaving half of one under its name."""
     aside = path.with_name(f".tmp-old-{path.name}-{os.getpid()}")
     os.rename(path, aside)
