@@ -72,7 +72,8 @@ class Train:
         weighting: How the loss weighs noise levels.
         density: Where the training times are drawn from.
         stratified: Spread the times of each batch evenly over the density, all ranks together.
-        precision: Arithmetic of the network; weights stay in fp32.
+        precision: Arithmetic of the network in training; weights stay in fp32, and samples are made in fp32. With fp16
+            the loss is scaled so that small gradients do not vanish.
         activation_checkpointing: Keep no activations within the network's blocks, and compute them again for the
             gradient: less memory, a slower step, the same weights.
         stop_after_bad_steps: Give up after this many steps in a row with a loss that is not finite.
@@ -95,7 +96,7 @@ class Train:
     weighting: Annotated[PartRef, PartKind("weighting")] = PartRef("uniform")
     density: Annotated[PartRef, PartKind("density")] = PartRef("uniform")
     stratified: bool = False
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     activation_checkpointing: bool = False
     stop_after_bad_steps: Count = 20
 
@@ -200,9 +201,12 @@ class Distributed:
     Attributes:
         strategy: How ranks share the work: `ddp` keeps the whole network on each; `fsdp` gives each its part of every
             weight, gradient, moment and average, for networks that are too large for that.
+        timeout_s: Seconds that a rank waits for another before the run ends with an error; rank 0 alone makes sheets of
+            samples, and the others wait for it.
     """
 
     strategy: Literal["ddp", "fsdp"] = "ddp"
+    timeout_s: Annotated[float, Ge(1)] = 1800
 
 
 @dataclass(frozen=True, kw_only=True)

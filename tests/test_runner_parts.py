@@ -52,10 +52,11 @@ def test_the_average_is_the_weighted_sum_of_all_weights() -> None:
 
 def test_the_guard_counts_rows_and_names_the_first() -> None:
     guard = Guard(torch.device("cpu"), limit=2)
-    fine, bad = torch.tensor(1.0), torch.tensor(math.inf)
-    assert [float(guard.judge(norm, seen)) for norm, seen in [(bad, 0), (fine, 8), (bad, 16)]] == [1.0, 0.0, 1.0]
+    fine, bad = torch.tensor(False), torch.tensor(True)
+    for is_bad, seen in [(bad, 0), (fine, 8), (bad, 16)]:
+        guard.judge(is_bad, seen)
     assert guard.counts() == (2, 1, 1, 16) and not guard.exceeded()
-    guard.judge(torch.tensor(math.nan), 24)
+    guard.judge(bad, 24)
     assert guard.counts() == (3, 2, 2, 16) and guard.exceeded()
     for seen in (32, 40):  # good steps before anybody looks, and the beginning of another row
         guard.judge(fine if seen == 32 else bad, seen)

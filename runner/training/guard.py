@@ -27,16 +27,19 @@ class Guard:
         self.limit = limit
         self.total, self.row, self.longest, self.first = torch.tensor(counts, dtype=torch.int64, device=device)
 
-    def judge(self, gradient_norm: Tensor, images_seen: int) -> Tensor:
-        """1.0 where the step of the batch that starts at ``images_seen`` must be passed over, else 0.0; 0-d."""
-        bad = ~torch.isfinite(gradient_norm)
+    def judge(self, bad: Tensor, images_seen: int) -> None:
+        """Count the step of the batch that starts at ``images_seen``.
+
+        Args:
+            bad: Whether its loss or gradient was not finite, 0-d bool.
+            images_seen: Before it.
+        """
         # where the row that reaches the limit began is kept, also when good steps follow before anybody looks
         begins = bad & (self.row == 0) & (self.longest < self.limit)
         self.first = torch.where(begins, images_seen, self.first)
         self.row = torch.where(bad, self.row + 1, 0)
         self.longest = torch.maximum(self.longest, self.row)
         self.total = self.total + bad
-        return bad.to(torch.float32)
 
     def counts(self) -> tuple[int, int, int, int]:
         """(in all, in a row now, longest row, images seen before the row): waits for the device."""

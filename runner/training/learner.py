@@ -22,6 +22,7 @@ from ...registry import Recipe, UserError
 from ..assemble import Model, part
 from ..console import log
 from .patterns import freeze
+from .precision import dtype_of
 
 
 class Learner(nn.Module):
@@ -72,12 +73,11 @@ class Learner(nn.Module):
 def learner_of(recipe: Recipe, model: Model) -> Learner:
     """What a recipe's training computes."""
     train = recipe.train
-    autocast = {"fp32": None, "bf16": torch.bfloat16}[train.precision]
     loss_space = None if train.loss_space is None else part("prediction", train.loss_space)
     if train.activation_checkpointing:
         _checkpoint_activations(model.backbone)
     objective, weighting = part("objective", train.objective), part("weighting", train.weighting)
-    learner = Learner(model, objective, weighting, loss_space, autocast)
+    learner = Learner(model, objective, weighting, loss_space, dtype_of(train.precision))
     freeze(learner, train.freeze)
     return learner
 

@@ -55,7 +55,13 @@ class Points:
             **self.pace.point(),
             "images_seen": float(state.images_seen),
             "bad_steps": float(state.guard.total),
+            **self._scale(),
         }
+
+    def _scale(self) -> dict[str, float]:
+        """What fp16 adds to a point."""
+        scale = self.state.scale
+        return {} if scale is None else {"loss_scale": float(scale.value), "overflows": float(scale.overflows)}
 
     def _draws(self) -> dict[str, str]:
         """Checksums of what the last step was given; they are asked for on rank 0, which writes them."""

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from ...core import load_optimizer_state, optimizer_state
 from ...registry import Recipe
 from .. import checkpoints
-from ..assemble import part
+from ..assemble import average_rules
 from .averages import Averaged, averages_of
 from .guard import Guard
 from .learner import Learner
 from .optimizer import build_optimizer
+from .precision import LossScale
 from .strategies import Strategy
 
 
@@ -33,6 +34,7 @@ class TrainState:
         images_seen: Images taken from the endless row of epochs.
         loss_sum: Sum of this rank's finite losses since the last logged point, on the device.
         loss_steps: Steps in that sum, on the device.
+        scale: Of the loss; None in arithmetic that needs none.
     """
 
     learner: Learner
@@ -42,6 +44,7 @@ class TrainState:
     horizon: int
     loss_sum: Tensor
     loss_steps: Tensor
+    scale: LossScale | None = None
     step: int = 0
     images_seen: int = 0
 
@@ -59,12 +62,13 @@ class TrainState:
 def fresh(recipe: Recipe, learner: Learner, strategy: Strategy) -> TrainState:
     """The state before the first step."""
     train, device = recipe.train, strategy.world.device
-    averages = averages_of([part("average", ref) for ref in train.ema], learner.backbone)
+    averages = averages_of(average_rules(recipe), learner.backbone)
     for module in (learner, *(one.network for one in averages)):
         strategy.place(module)
     guard, zero = Guard(device, train.stop_after_bad_steps), torch.zeros((), device=device)
     horizon = train.steps * train.batch_size
-    return TrainState(learner, averages, build_optimizer(recipe, learner), guard, horizon, zero, zero.clone())
+    scale = LossScale(strategy.world) if train.precision == "fp16" else None
+    return TrainState(learner, averages, build_optimizer(recipe, learner), guard, horizon, zero, zero.clone(), scale)
 
 
 def groups_of(state: TrainState) -> dict[str, checkpoints.Tensors]:
@@ -93,8 +97,10 @@ def facts_of(state: TrainState, loss_sum: float, hooks: dict[str, Any]) -> dict[
         "loss_sum": loss_sum,
         "loss_steps": float(state.loss_steps),
         "bad_steps": state.guard.counts(),
+        "loss_scale": None if state.scale is None else state.scale.counts(),
         "optimizer": optimizer_state(state.optimizer, state.learner)[1],
         "hooks": hooks,
+        "averages": [one.rule.label for one in state.averages],
     }
 
 
@@ -109,6 +115,8 @@ def restore(state: TrainState, saved: checkpoints.Checkpoint) -> None:
     load_optimizer_state(state.optimizer, state.learner, saved.tensors["optimizer"], saved.facts["optimizer"])
     facts = saved.facts
     state.guard = Guard(device, state.guard.limit, tuple(facts["bad_steps"]))
+    if state.scale is not None:
+        state.scale = LossScale(state.scale.world, *facts["loss_scale"])
     state.step, state.images_seen, state.horizon = saved.step, facts["images_seen"], facts["horizon"]
     state.loss_sum = torch.tensor(facts["loss_sum"], device=device)
     state.loss_steps = torch.tensor(facts["loss_steps"], device=device)

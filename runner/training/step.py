@@ -58,20 +58,23 @@ class Stepper:
         """Make those of the mean loss of the global batch; the mean of this rank's share, 0-d."""
         share = len(drawn[0])
         pieces, mean = pieces_of(drawn, self.micro_batch or share), torch.zeros_like(self.norm)
+        scale: Tensor | float = 1.0 if self.state.scale is None else self.state.scale.value
         for place, piece in enumerate(pieces):
             is_last = place == len(pieces) - 1
             with contextlib.nullcontext() if is_last else self.strategy.alone(self.losses):
                 loss = self.losses(*piece).sum() / share  # the strategy makes the mean over ranks
                 # a loss that is not finite makes its gradient so, which tells all ranks of it
-                loss.backward(torch.where(torch.isfinite(loss), 1.0, torch.nan))
+                loss.backward(torch.where(torch.isfinite(loss), scale, torch.nan))
             mean = mean + loss.detach()
         return mean
 
     def _change(self, loss: Tensor) -> None:
         """Let the gradients change the weights, and count."""
         state, train = self.state, self.recipe.train
+        if state.scale is not None:
+            state.scale.unscale(state.learner.parameters())
         self.norm = self.strategy.clip(state.learner.parameters(), train.clip or float("inf"))
-        bad = state.guard.judge(self.norm, state.images_seen)
+        bad = self._judge(loss)
         take_step(state.optimizer, bad)
         for average in state.averages:
             average.follow(state.learner.backbone, state.step, train.batch_size)
@@ -79,6 +82,13 @@ class Stepper:
         state.loss_steps = state.loss_steps + (1 - bad)
         state.step += 1
         state.images_seen += train.batch_size
+
+    def _judge(self, loss: Tensor) -> Tensor:
+        """1.0 where the step must be passed over, else 0.0; 0-d, the same on all ranks."""
+        state, not_finite = self.state, ~torch.isfinite(self.norm)
+        overflow = torch.zeros_like(not_finite) if state.scale is None else state.scale.judge(not_finite, loss)
+        state.guard.judge(not_finite & ~overflow, state.images_seen)
+        return not_finite.to(torch.float32)
 
 
 def draws_of(recipe: Recipe, model: Model, world: World) -> Draws:
