@@ -10,6 +10,7 @@ import torch
 
 from ..core import (
     Augmentation,
+    Average,
     Backbone,
     Codec,
     CondSpec,
@@ -179,9 +180,21 @@ def check_parts(recipe: Recipe) -> None:
     check_dropout(recipe.sampler, recipe.train.label_dropout)
     for kind in ("objective", "weighting", "density", "decay"):
         part(kind, getattr(recipe.train, kind))
-    for average in recipe.train.ema:
-        part("average", average)
+    average_rules(recipe)
     check_latents(recipe)
+
+
+def average_rules(recipe: Recipe) -> list[Average]:
+    """The averages that a training keeps, in their order.
+
+    Raises:
+        UserError: Two cannot be told apart.
+    """
+    rules: list[Average] = [part("average", ref) for ref in recipe.train.ema]
+    labels = [rule.label for rule in rules]
+    if twice := {label for label in labels if labels.count(label) > 1}:
+        raise UserError(f"train.ema: {', '.join(sorted(twice))} stands there more than once; leave one out")
+    return rules
 
 
 def tell_of_mirrors(augment: Sequence[PartRef], augmentations: Sequence[Augmentation]) -> None:

@@ -19,6 +19,7 @@ from .init_from import load_weights
 from .learner import learner_of
 from .pace import Pace
 from .points import Points
+from .snapshots import Snapshots
 from .step import Stepper
 from .stops import Stops
 from .strategies import strategy_of
@@ -51,7 +52,9 @@ class Trainer:
         self.take_step = Stepper(self.recipe, model, feed, self.strategy, self.state)
         self.saved_step = 0
         self.saver = checkpoints.Saver(session.files.checkpoints, self.world, self.recipe.checkpoint, self._tell_saved)
-        self.pace = Pace(self.recipe.train.batch_size)
+        batch_size = self.recipe.train.batch_size
+        self.snapshots = Snapshots(session.files.averages, self.state.averages, self.strategy, batch_size)
+        self.pace = Pace(batch_size)
         self.points = Points(session, self.state, self.take_step, feed, self.pace)
         self.stops = Stops(self.world, session.signals)
 
@@ -60,12 +63,14 @@ class Trainer:
         if self.session.saved is not None:
             saved = checkpoints.load(self.session.saved.path, verified=True)
             states.restore(self.state, saved)
+            self.state.horizon = self.session.horizon(self.state.horizon)
             self.saved_step = saved.step
             self.session.hooks.load_state_dict(saved.facts["hooks"])
         elif self.recipe.init_from:
             load_weights(self.state.learner.backbone, self.recipe.init_from.source, self.session.folder.parent)
             for average in self.state.averages:
                 average.network.load_state_dict(self.state.learner.backbone.state_dict())
+        self.snapshots.cut_back(self.state.step)
         self.take_step.losses = self.strategy.wrap(self.state.learner)
         self.pace.restart()
 
@@ -85,6 +90,7 @@ class Trainer:
                 stop = None
                 if state.step % recipe.log.every == 0 or last:
                     stop = self.points.write(bar)  # first, so that a checkpoint holds the logged point
+                self.snapshots.after(state.step, last or stop is not None)  # none is lost that a checkpoint is past
                 if state.step % recipe.checkpoint.every == 0 or last or stop:
                     self.save()  # before the pictures, so that a crash in them costs no training
                 if self._preview_due():
