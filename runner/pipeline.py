@@ -33,6 +33,7 @@ from .reference import check_reference, load_reference, not_yet, reference_diges
 from .session import Session
 from .summary import network_summary
 from .training import Trainer
+from .training.init_from import FACTS, REPORT, Started, start_from
 from .training.strategies import strategy_class
 from .training_images import show_data
 
@@ -60,6 +61,7 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
         tell_of_mirrors(recipe.augment, model.augmentations)
     if session.start_step:
         check_codec(model.codec, session.files)
+    started = started_from(session, model) if "train" in due else None
     model.backbone.to(world.device)
     scored = "evaluate" in due and wants_scores(recipe)
     source = source_of(dataset, world.device, recipe.loading)
@@ -68,12 +70,12 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     during = During(session, model, dataset, source) if scores_often else None
     feed = Feed(dataset, recipe.seed, recipe.train.batch_size, world, model.augmentations, source=source)
     with closing(feed):
-        begin(session, dataset, model, feed)
+        begin(session, dataset, model, feed, started)
         if "train" in due:
             with closing(training_feed(session, model, feed)) as fed:
                 train(session, model, fed, during)
             if strategy_class(recipe.distributed.strategy, world.size).sharded:
-                model = build_model(recipe, dataset.spec)  # what was trained is in parts; images are made with all of it
+                model = build_model(recipe, dataset.spec)  # the trained one is in parts, and images need all of it
                 model.backbone.to(world.device)
     trained = None
     if "sample" in due:
@@ -110,13 +112,23 @@ def mark(session: Session, phase: str, step: int) -> str:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
-def begin(session: Session, dataset: Dataset, model: Model, feed: Feed) -> None:
+def started_from(session: Session, model: Model) -> Started | None:
+    """Start the network from the recipe's `init_from`; None where it has none, or goes on from its own checkpoint."""
+    if session.recipe.init_from is None or session.start_step:
+        return None
+    return session.world.together(lambda: start_from(session.recipe, model, session.folder.parent))
+
+
+def begin(session: Session, dataset: Dataset, model: Model, feed: Feed, started: Started | None = None) -> None:
     """Write down what the run is, with a sheet of its data, and tell the hooks."""
-    facts = run_facts(session.recipe, dataset, model, session.world)
+    before = {name: text for name, text in session.facts.items() if session.start_step and name.startswith(FACTS)}
+    facts = {**run_facts(session.recipe, dataset, model, session.world), **(started.facts if started else before)}
     files = {
         "network.txt": network_summary(model.backbone, model.codec.spec),
         "spec.json": json.dumps(spec_as_dict(dataset.spec), indent=2) + "\n",
     }
+    if started is not None:
+        files[REPORT] = started.report
     if dataset.left_out:
         files["left_out.txt"] = "".join(f"{one.name} {one.reason}\n" for one in dataset.left_out)
     elif session.world.first:

@@ -1,4 +1,4 @@
-"""Every rank holds its part of each weight, gradient, moment and average; a block's weights are put together to be used.
+"""Every rank holds its part of each weight, gradient, moment and average; blocks are put together to be used.
 
 Source: Zhao et al. 2023, "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel" (arXiv 2304.11277), full
 sharding, section 3.2; by torch's `fully_shard`, which splits each weight along its first axis. Cost: a rank receives
@@ -8,7 +8,6 @@ the weights twice a step and gives the gradients once, 1.5 times the traffic of 
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -20,8 +19,9 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from ....core import Backbone
-from ...world import World
 from ...console import log
+from ...world import World
+from ..forms import remade
 from ..learner import Learner
 from .base import Losses, Strategy
 
@@ -48,7 +48,7 @@ class FSDP(Strategy):
         backbone = module.backbone if isinstance(module, Learner) else module
         assert isinstance(backbone, Backbone)
         if self._form is None:
-            self._form = without_weights(backbone)
+            self._form = remade(backbone, _without_memory, _without_memory)
         for block in self._blocks(backbone):
             fully_shard(block, mesh=self._mesh, mp_policy=self._policy)
         # its own weights are needed first and last, so that to drop them in between would save nothing
@@ -91,7 +91,7 @@ class FSDP(Strategy):
 
     @contextlib.contextmanager
     def whole(self, network: nn.Module) -> Iterator[nn.Module]:
-        """A plain copy with all its weights on this rank, for as long as it is used; asked for on all ranks together."""
+        """A plain copy with all weights on this rank, as long as it is used; asked for on all ranks together."""
         assert self._form is not None, "placed before it is shown"
         yield with_weights(self._form, network)
 
@@ -116,29 +116,25 @@ class FSDP(Strategy):
     _tell = True
 
 
-def without_weights(module: nn.Module) -> nn.Module:
-    """A copy on the meta device, weights and buffers without memory; what is one weight stays one."""
-    here: dict[int, object] = {id(b): torch.empty_like(b, device="meta") for b in module.buffers()}
-    for weight in module.parameters():
-        here[id(weight)] = nn.Parameter(torch.empty_like(weight, device="meta"), weight.requires_grad)
-    return copy.deepcopy(module, here)
-
-
 @torch.no_grad()
 def with_weights(form: nn.Module, sharded: nn.Module) -> nn.Module:
     """A copy of ``form`` that holds the weights of ``sharded``, all of each; never trained.
 
     Args:
-        form: What `without_weights` gave, before sharding.
+        form: The network as it was before sharding, without memory.
         sharded: Asked for on all ranks together.
     """
-    here: dict[int, object] = {}
-    for name, weight in form.named_parameters():
+
+    def whole(name: str, _: Tensor) -> Tensor:
         held = sharded.get_parameter(name)
-        here[id(weight)] = nn.Parameter(held.full_tensor() if isinstance(held, DTensor) else held, False)
-    for name, buffer in form.named_buffers():
-        here[id(buffer)] = sharded.get_buffer(name)
-    return copy.deepcopy(form, here).train(sharded.training)
+        return held.full_tensor() if isinstance(held, DTensor) else held
+
+    plain = remade(form, whole, lambda name, _: sharded.get_buffer(name))
+    return plain.requires_grad_(False).train(sharded.training)
+
+
+def _without_memory(_: str, value: Tensor) -> Tensor:
+    return torch.empty_like(value, device="meta")
 
 
 def _is_called(block: nn.Module) -> bool:
