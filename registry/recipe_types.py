@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt
 
 from .recipe_parts import PartKind, PartRef, SamplerRef
-from .recipe_values import Count, Factors, FolderName, InitFrom, Seed, Share, Stretch, Whole
+from .recipe_values import Count, Factors, FolderName, InitFrom, Seed, Share, Stretch, WeightsName, Whole
 from .yaml12 import dump
 
 
@@ -156,7 +156,7 @@ class Evaluate:
         batch_size: Images that a rank makes and scores together; the batches, and so the values, are the same on any
             number of ranks.
         seed: Seed of the images.
-        weights: The averaged weights or the raw ones.
+        weights: `ema`, the first average; `raw`, the weights themselves; another average's label, or `posthoc-LENGTH`.
         held_out: Also score the dataset's held-out images, for scale.
         during: Scores while training goes on.
     """
@@ -165,7 +165,7 @@ class Evaluate:
     metrics: tuple[Annotated[PartRef, PartKind("metric")], ...] = ()
     batch_size: Count = 256
     seed: Seed = 1
-    weights: Literal["ema", "raw"] = "ema"
+    weights: WeightsName = "ema"
     held_out: bool = True
     during: During = During()
 
@@ -175,12 +175,22 @@ class Checkpoint:
     """Checkpoints.
 
     Attributes:
-        every: Steps between two checkpoints.
+        every: Steps between two checkpoints; null writes none by steps.
+        minutes: Minutes between two checkpoints, whatever was written by steps beside; null does not look at the clock.
         keep: Checkpoints kept; older ones are deleted.
+        keep_every: Each checkpoint whose step is a multiple of this is written, and kept for ever; null keeps none.
+        best: Name of a value of `evaluate.during`, without its number of images, as `fid`; or `loss`. A checkpoint is
+            also written wherever it is measured, and the best one is kept; null keeps none.
+        asynchronous: Training waits only until the weights are copied to the host's memory, and goes on while they are
+            written.
     """
 
-    every: Count = 1000
+    every: Count | None = 1000
+    minutes: Annotated[float, Gt(0)] | None = None
     keep: Count = 2
+    keep_every: Count | None = None
+    best: str | None = None
+    asynchronous: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

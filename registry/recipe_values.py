@@ -7,25 +7,36 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge, Gt, Lt
 from pydantic import ConfigDict, Field, WithJsonSchema
 
+
+def stretch_schema(least: int) -> WithJsonSchema:
+    """What a stretch of training may be: a number of steps of at least 0 or 1, or a text that says images."""
+    digit = "" if least == 0 else "(?=.*[1-9])"
+    return WithJsonSchema(
+        {
+            "type": ["integer", "string"],
+            "minimum": least,
+            "pattern": rf"^{digit}\d+(\.\d+)?\s*[kM]? images$",
+            "x-words": f"a number of steps of at least {least}, or a text as '500k images'",
+        }
+    )
+
+
 SHORT = "x-short"  # in a schema: the one key of a mapping whose value may stand for the mapping
 Whole = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(1)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]  # what torch's generators take
 Share = Annotated[float, Ge(0), Lt(1)]
-Stretch = Annotated[  # of training: `core.images_of` reads it
-    int | str,
-    WithJsonSchema(
-        {
-            "type": ["integer", "string"],
-            "minimum": 0,
-            "pattern": r"^\d+(\.\d+)?\s*[kM]? images$",
-            "x-words": "a number of steps of at least 0, or a text as '500k images'",
-        }
-    ),
-]
+Stretch = Annotated[int | str, stretch_schema(least=0)]  # of training: `core.images_of` reads it
 Factors = Annotated[
     Mapping[str, Annotated[float, Gt(0)]],
     Field(json_schema_extra={"x-words": "a mapping from patterns over names of weights to numbers above 0"}),
+]
+WeightsName = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$",
+        json_schema_extra={"x-words": "ema, raw, an average's label as power-0.05, or posthoc-LENGTH"},
+    ),
 ]
 FolderName = Annotated[
     str,
@@ -68,11 +79,11 @@ class Reference:
     Attributes:
         run: Its run, by folder or by name beside this one; null is this run itself, at an earlier step.
         step: Which checkpoint; null is the newest.
-        weights: The averaged weights or the raw ones.
+        weights: `ema`, the first average; `raw`, the weights themselves; another average's label, or `posthoc-LENGTH`.
         labels: Whether it is told the same labels or none.
     """
 
     run: str | None = None
     step: Count | None = None
-    weights: Literal["ema", "raw"] = "ema"
+    weights: WeightsName = "ema"
     labels: Literal["same", "none"] = "same"

@@ -10,7 +10,6 @@ import torch
 
 from ..core import (
     Augmentation,
-    Average,
     Backbone,
     Codec,
     CondSpec,
@@ -30,6 +29,7 @@ from ..core.denoiser import Network
 from ..core.predictions import check_prediction
 from ..registry import PartRef, Recipe, SamplerRef, UserError, build, load
 from ..registry.options import fill
+from .average_rules import check_weights
 from .console import log
 from .latents.possible import check_latents
 from .world import World
@@ -180,21 +180,8 @@ def check_parts(recipe: Recipe) -> None:
     check_dropout(recipe.sampler, recipe.train.label_dropout)
     for kind in ("objective", "weighting", "density", "decay"):
         part(kind, getattr(recipe.train, kind))
-    average_rules(recipe)
+    check_weights(recipe)
     check_latents(recipe)
-
-
-def average_rules(recipe: Recipe) -> list[Average]:
-    """The averages that a training keeps, in their order.
-
-    Raises:
-        UserError: Two cannot be told apart.
-    """
-    rules: list[Average] = [part("average", ref) for ref in recipe.train.ema]
-    labels = [rule.label for rule in rules]
-    if twice := {label for label in labels if labels.count(label) > 1}:
-        raise UserError(f"train.ema: {', '.join(sorted(twice))} stands there more than once; leave one out")
-    return rules
 
 
 def tell_of_mirrors(augment: Sequence[PartRef], augmentations: Sequence[Augmentation]) -> None:

@@ -19,6 +19,7 @@ from ..files.sheets import class_rows, save_png, sheet
 from ..files.writing import write_json
 from ..registry import Recipe, UserError
 from .assemble import Model, ReferenceModel, build_dataset, build_model, build_sampling, spec_as_dict, tell_of_mirrors
+from .average_rules import check_weights
 from .conditions import check_guidance, conditions
 from .console import TaskProgress, log
 from .evaluation import Evaluation, Trained, table
@@ -56,6 +57,7 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
         return False
     check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
     check_reference(recipe, dataset.spec, session.files)
+    check_weights(recipe, to_train="train" in due)
     model = build_model(recipe, dataset.spec)
     if "train" in due:
         tell_of_mirrors(recipe.augment, model.augmentations)
@@ -83,7 +85,7 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
         world.first_only(partial(draw_sheet, session, trained))
         session.finish("sample", mark(session, "sample", trained.step))
     if evaluation is not None:
-        if trained is None or recipe.evaluate.weights == "raw":
+        if trained is None or recipe.evaluate.weights != "ema":
             trained = load_trained(model, session.files, recipe.evaluate.weights)
         score(session, evaluation, trained)
         session.finish("evaluate", mark(session, "evaluate", trained.step))
@@ -269,6 +271,7 @@ def done_message(session: Session, recipe: str, overrides: Sequence[str]) -> str
         [
             *lines,
             f"  to train on:      {command(f'train.steps={2 * steps}')}",
+            f"  so many more:     dmf resume {shlex.quote(str(_relative(folder.path)))} --extend {steps}",
             f"  to start afresh:  {command('--fresh')}   (this folder is kept, renamed to {session.name}.1 or so)",
             f"  to run another:   {command('name=another', 'seed=1')}",
         ]

@@ -9,9 +9,13 @@ from pathlib import Path
 from torch import Tensor
 
 from ..registry import UserError
+from ..registry.words import did_you_mean
 from . import checkpoints
+from .average_rules import POSTHOC
 from .console import log
 from .folder import RunFolder
+
+POSTHOC_GROUP = "weights"
 
 
 @dataclass(frozen=True)
@@ -20,18 +24,15 @@ class Weights:
 
     Attributes:
         path: The checkpoint.
-        kind: ``ema`` or ``raw``: which they are.
+        kind: ``raw``, ``ema`` (the first average), another average's label, or ``posthoc-`` and a length.
         step: Training steps behind them.
+        group: The checkpoint's name for them.
     """
 
     path: Path
     kind: str
     step: int
-
-    @property
-    def group(self) -> str:
-        """The checkpoint's name for them."""
-        return "ema" if self.kind == "ema" else "model"
+    group: str
 
     @property
     def sha256(self) -> str:
@@ -45,21 +46,60 @@ class Weights:
 
 
 def find_weights(folder: RunFolder, kind: str, step: int | None = None) -> Weights:
-    """Weights of a run: raw ones, said so, where it keeps no average.
+    """Weights of a run: for ``ema`` the raw ones, said so, where it keeps no average.
 
     Args:
         folder: The run's.
-        kind: ``ema`` or ``raw``.
+        kind: ``raw``, ``ema``, an average's label, or ``posthoc-`` and a length, of those that `dmf ema` made.
         step: Of a checkpoint; None is the newest.
 
     Raises:
         UserError: There are none; the message names those there are.
     """
+    if kind.startswith(POSTHOC):
+        return _made_after(folder, kind, step)
     saved = _newest(folder) if step is None else _of_step(folder, step)
-    if kind == "ema" and not (saved.path / "ema.safetensors").exists():
+    labels: list[str] = saved.facts["averages"]
+    if kind == "ema" and not labels:
         log.info("%s keeps no average of its weights (train.ema is empty): the raw ones are used", folder.path)
         kind = "raw"
-    return Weights(saved.path, kind, saved.step)
+    if kind == "raw":
+        return Weights(saved.path, kind, saved.step, "model")
+    if kind == "ema" or [kind] == labels[:1]:
+        return Weights(saved.path, "ema", saved.step, "ema")
+    if kind not in labels:
+        raise UserError(f"{folder.path} has no weights called {kind!r}{_those(folder, labels, kind)}")
+    return Weights(saved.path, kind, saved.step, f"ema-{kind}")
+
+
+def made_after(folder: RunFolder) -> list[str]:
+    """The averages that were made after the training, by name."""
+    there = sorted(path for path in folder.averages.glob(f"{POSTHOC}*") if checkpoints.steps(path))
+    return [path.name for path in there]
+
+
+def _made_after(folder: RunFolder, kind: str, step: int | None) -> Weights:
+    home = folder.averages / kind
+    there = checkpoints.steps(home)
+    if (not there) if step is None else (step not in there):
+        of = "" if step is None else f" of step {step}"
+        length = kind.removeprefix(POSTHOC)
+        raise UserError(
+            f"{folder.path} has no {kind}{of}; it has {', '.join(made_after(folder)) or 'none of that kind'}; "
+            f"dmf ema {folder.path} --length {length}{'' if step is None else f' --step {step}'} makes it"
+        )
+    path = checkpoints.place(home, there[-1] if step is None else step)
+    try:
+        return Weights(path, kind, checkpoints.load(path, ()).step, POSTHOC_GROUP)
+    except checkpoints.DamagedCheckpoint as error:
+        raise UserError(f"{error}; make it anew: dmf ema {folder.path} --length {kind.removeprefix(POSTHOC)}") from None
+
+
+def _those(folder: RunFolder, labels: list[str], meant: str) -> str:
+    """Those there are, for a message."""
+    there = ["raw", *(["ema"] if labels else []), *labels[1:], *made_after(folder)]
+    first = f"; ema is {labels[0]}" if labels else ""
+    return f"{did_you_mean(meant, there)}; it has {', '.join(there)}{first}"
 
 
 def _newest(folder: RunFolder) -> checkpoints.Checkpoint:

@@ -37,7 +37,7 @@ def find_run(given: str, runs: Path) -> RunFolder:
 
 
 def weights_of(wanted: str | None, recipe: Recipe) -> str:
-    """Which weights to load: those that were asked for, the averaged ones by default.
+    """Which weights to load: those that were asked for, the first average by default.
 
     Raises:
         UserError: Averaged ones that the run does not keep.

@@ -57,7 +57,7 @@ def write_best(point: Point, folder: RunFolder) -> None:
     log.info("written to %s, what was there is kept as %s:\n  %s", folder.recipe, aside.name, "\n  ".join(changed))
     log.info(
         "`dmf sample` uses it from now on%s; `dmf run` goes by your own recipe: write it there too\n%s",
-        "" if point.recipe.evaluate.weights == "ema" else " with --weights raw",
+        "" if point.recipe.evaluate.weights == "ema" else f" with --weights {point.recipe.evaluate.weights}",
         dump({"sampler": plain(new.sampler)}).rstrip(),
     )
 

@@ -40,13 +40,13 @@ class Snapshots:
     def cut_back(self, step: int) -> None:
         """Remove what is later than the step at which training goes on, and what was half written."""
         if self.strategy.world.first:
-            for rule, _ in self.kept:
-                track = self.folder / rule.label
-                track.mkdir(parents=True, exist_ok=True)
+            for track in (path for path in self.folder.glob("*") if path.is_dir()):  # and what `dmf ema` made of them
                 for left in track.glob(".tmp-*"):
                     shutil.rmtree(left)
                 for later in (there for there in checkpoints.steps(track) if there > step):
                     checkpoints.discard(checkpoints.place(track, later))
+            for rule, _ in self.kept:
+                (self.folder / rule.label).mkdir(parents=True, exist_ok=True)
         self.strategy.world.barrier()
 
     def after(self, step: int, last: bool) -> None:

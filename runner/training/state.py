@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...core import load_optimizer_state, optimizer_state
 from ...registry import Recipe
 from .. import checkpoints
-from ..assemble import average_rules
+from ..average_rules import average_rules
 from .averages import Averaged, averages_of
 from .guard import Guard
 from .learner import Learner
