@@ -5,14 +5,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoints_kit import Groups, saver, weights
 
 from dmf.registry import UserError
 from dmf.runner import checkpoints
 
 
+def save(folder: Path, step: int, groups: Groups, keep: int = 3) -> Path:
+    saver(folder, keep=keep).save(step, groups, {"images_seen": step * 2})
+    return checkpoints.place(folder, step)
+
+
 def write(folder: Path, step: int, value: float, keep: int = 3) -> Path:
-    tensors = {"model": {"w": torch.full((4, 4), value)}, "ema": {"w": torch.full((4, 4), value / 2)}}
-    return checkpoints.save(folder, step, tensors, {"images_seen": step * 2}, keep)
+    return save(folder, step, weights(value), keep)
 
 
 def newest(folder: Path) -> checkpoints.Checkpoint:
@@ -77,7 +82,7 @@ def test_when_none_is_whole_nothing_starts_over(tmp_path: Path) -> None:
 
 def test_tied_weights_come_back_under_both_names(tmp_path: Path) -> None:
     one = torch.randn(3, 2)
-    checkpoints.save(tmp_path, 1, {"model": {"a": one, "b": one, "c": one.clone()}}, {}, 1)
+    save(tmp_path, 1, {"model": {"a": one, "b": one, "c": one.clone()}})
     found = newest(tmp_path).tensors["model"]
     assert all(torch.equal(found[name], one) for name in "abc")
     assert (tmp_path / "step-00000001/model.safetensors").stat().st_size < 300
@@ -94,10 +99,10 @@ def test_half_written_ones_are_swept_away(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, 1, 1.0)
 
-    def full(path: Path) -> None:
+    def full(*given: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints.files, "_seal", full)
+    monkeypatch.setattr(checkpoints.saver, "seal", full)
     with pytest.raises(OSError, match="No space"):
         write(tmp_path, 2, 2.0)
     assert newest(tmp_path).step == 1

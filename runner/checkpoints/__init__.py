@@ -1,18 +1,12 @@
-"""Checkpoints: whole or not there."""
+"""Checkpoints: whole or not there.
 
-from .files import (
-    MANIFEST,
-    Checkpoint,
-    DamagedCheckpoint,
-    Tensors,
-    discard,
-    load,
-    newest,
-    place,
-    save,
-    settle,
-    steps,
-)
+`saver` writes them, by `shards` where each rank holds a part and from the copy of `staging` while training goes on;
+`keeping` says which stay, `reading` reads them, `layout` knows what lies where.
+"""
+
+from .keeping import best_step, staying
+from .layout import MANIFEST, DamagedCheckpoint, Tensors, groups_in, place, steps
+from .reading import Checkpoint, load, newest, restore_into, settle, shapes_in
 from .saver import Saver
 
 __all__ = [
@@ -21,11 +15,14 @@ __all__ = [
     "DamagedCheckpoint",
     "Saver",
     "Tensors",
-    "discard",
+    "best_step",
+    "groups_in",
     "load",
     "newest",
     "place",
-    "save",
+    "restore_into",
     "settle",
+    "shapes_in",
+    "staying",
     "steps",
 ]

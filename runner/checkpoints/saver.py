@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+import torch.distributed as dist
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ...core import Way
+from ...registry import UserError
 from ...registry.recipe_types import Checkpoint as Options
+from ..console import log
 from ..world import World
-from .files import Tensors, save
+from . import keeping
+from .layout import STATE, Tensors, digested, discard, file_of, flush, is_sharded, place, seal
+from .staging import Staging
 
 Saved = Callable[[int, Path], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checkpoint that is to be written.
+
+    Attributes:
+        step: Steps taken.
+        groups: The tensors, of tied ones the first only.
+        state: The rest, as text.
+    """
+
+    step: int
+    groups: Mapping[str, Tensors]
+    state: str
 
 
 class Saver:
     """Writes checkpoints; its methods are called on all ranks together.
 
+    Used as a context: it ends with nothing left to write, however that comes.
+
     Args:
-        folder: Of checkpoints.
+        folder: Of checkpoints; on a file system that all ranks see, where they hold parts of the tensors.
         world: The ranks.
         options: How they are written, and which stay.
         on_saved: Called with (step, folder) on rank 0 once a checkpoint is whole on disk.
@@ -25,21 +57,174 @@ class Saver:
 
     def __init__(self, folder: Path, world: World, options: Options, on_saved: Saved) -> None:
         self.folder, self.world, self.options, self.on_saved = folder, world, options, on_saved
+        self._staging = Staging()
+        self._ranks: dist.ProcessGroup | None = None
+        self._writing: threading.Thread | None = None
+        self._job: Job | None = None
+        self._error: Exception | None = None
+        self._told = False
 
     def save(self, step: int, groups: Mapping[str, Tensors], facts: Mapping[str, Any]) -> None:
-        """Write the checkpoint of a step.
+        """Write the checkpoint of a step, or copy its tensors and leave the rest to a thread.
 
         Args:
             step: Steps taken.
-            groups: The tensors, a group a file.
+            groups: The tensors: whole ones, the same on every rank, or each rank's parts (DTensor).
             facts: The rest, plain JSON; rank 0's count.
         """
-        if self.world.first:
-            self.on_saved(step, save(self.folder, step, groups, facts, self.options.keep))
-        self.world.barrier()
+        self._wait_for_the_one_before()
+        aliases = {name: _aliases(group) for name, group in groups.items()}
+        firsts: dict[str, Tensors] = {
+            name: {key: value for key, value in group.items() if key not in aliases[name]}
+            for name, group in groups.items()
+        }
+        in_parts = any(is_sharded(group) for group in firsts.values())
+        if in_parts and self._ranks is None:
+            self._ranks = dist.new_group(backend="gloo")  # type: ignore[assignment]
+        state = json.dumps({"step": step, "aliases": aliases, **facts}, indent=1)
+        if not self.options.asynchronous:
+            self._job = Job(step, firsts, state)
+            self._write(self._job)
+            self._finished()
+            self.world.barrier()
+        elif self.world.first or in_parts:
+            self._job = Job(step, self._staging.take(firsts, self._ranks), state)
+            self._writing = threading.Thread(target=self._write_aside, args=(self._job,), daemon=True)
+            self._writing.start()
 
     def poll(self) -> None:
-        """Between two steps: what has become of a checkpoint that is being written."""
+        """Between two steps: hear what has become of a checkpoint that is being written.
+
+        Raises:
+            Exception: That which its writing ended with.
+        """
+        if self._writing is not None and not self._writing.is_alive():
+            self.finish()
 
     def finish(self) -> None:
-        """Wait for the checkpoint that is being written."""
+        """Wait for the checkpoint that is being written.
+
+        Raises:
+            Exception: That which its writing ended with.
+        """
+        if self._writing is not None:
+            self._writing.join()
+            self._writing = None
+            self._finished()
+
+    def scored(self, step: int, values: Mapping[str, float | None], ways: Mapping[str, Way]) -> None:
+        """Keep the checkpoint of this step if it is the best so far by the recipe's metric.
+
+        Args:
+            step: That has a checkpoint.
+            values: By their names, on rank 0.
+            ways: Which way each is better.
+        """
+        metric = self.options.best
+        if metric is None or not self.world.first:
+            return
+        found = keeping.measured(metric, values, ways)
+        if found is None:
+            return
+        self.finish()  # the one to be judged may still be on its way
+        if place(self.folder, step).is_dir() and keeping.judge(self.folder, metric, step, *found):
+            keeping.prune(self.folder, self.options)
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.finish()
+        except Exception as trouble:
+            if error is None:
+                raise
+            log.error("the checkpoint that was being written is lost: %s", trouble)
+
+    def _wait_for_the_one_before(self) -> None:
+        if self._writing is None:
+            return
+        if self._writing.is_alive() and not self._told and self.world.first:
+            self._told = True
+            log.warning(
+                "a checkpoint is due while the one before is still being written: training waits for the disk; "
+                "write fewer of them (checkpoint.every, checkpoint.minutes)"
+            )
+        self.finish()
+
+    def _finished(self) -> None:
+        job, error, self._job, self._error = self._job, self._error, None, None
+        if error is not None:
+            raise error
+        if job is not None and self.world.first:
+            self.on_saved(job.step, place(self.folder, job.step))
+
+    def _write_aside(self, job: Job) -> None:
+        try:
+            self._write(job)
+        except Exception as error:
+            self._error = error
+
+    def _write(self, job: Job) -> None:
+        """Write under another name, seal, rename; on rank 0, with the other ranks' parts where there are any."""
+        aside = self.folder / f".tmp-{job.step:08d}"
+        if self.world.first:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir()
+        digests = self._write_parts(aside, job)
+        if not self.world.first:
+            return
+        for name, group in job.groups.items():
+            if not is_sharded(group):
+                save_file({key: v.detach().cpu().contiguous() for key, v in group.items()}, file_of(aside, name))
+        (aside / STATE).write_text(job.state, encoding="utf-8")
+        seal(aside, {**digested(aside, [file for file in aside.iterdir() if file.is_file()]), **digests})
+        target = place(self.folder, job.step)
+        if target.exists():  # same step, same weights: written before a crash, or by a run that went nowhere
+            discard(target)
+        os.rename(aside, target)
+        flush(self.folder)
+        keeping.prune(self.folder, self.options)
+
+    def _write_parts(self, aside: Path, job: Job) -> dict[str, str]:
+        """Each rank its own parts; the sha256 of every rank's files."""
+        groups = {name: group for name, group in job.groups.items() if is_sharded(group)}
+        if not groups:
+            return {}
+        from . import shards
+
+        assert self._ranks is not None, "made before"
+        dist.barrier(self._ranks)  # the folder is there
+        mine: dict[str, str] = {}
+        for name, group in groups.items():
+            mine |= digested(aside, shards.write(aside / name, group, self._ranks))
+        every: list[dict[str, str]] = [{} for _ in range(self.world.size)]
+        dist.all_gather_object(every, mine, self._ranks)
+        digests = {file: digest for rank in every for file, digest in rank.items()}
+        self._check_seen(aside, digests)
+        for name in groups:
+            if self.world.first:
+                flush(aside / name)
+        return digests
+
+    def _check_seen(self, aside: Path, digests: Mapping[str, str]) -> None:
+        missing = [name for name in digests if not (aside / name).exists()]
+        if missing:
+            raise UserError(
+                f"{aside.parent} is not the same folder on every machine ({missing[0]} is not here): weights in parts "
+                "are written by every rank, so the folder of runs (--runs) has to be on a file system that all share"
+            )
+
+
+def _aliases(group: Tensors) -> dict[str, str]:
+    """Second names of tensors that are one in memory (tied weights), with the first: safetensors holds each once."""
+    first: dict[tuple[Any, ...], str] = {}
+    seconds = {}
+    for name, value in group.items():
+        mine: Tensor = value.to_local() if hasattr(value, "to_local") else value
+        where = (mine.data_ptr(), value.shape, mine.stride())
+        if mine.numel() and first.setdefault(where, name) != name:
+            seconds[name] = first[where]
+    return seconds
