@@ -11,6 +11,7 @@ from .augmentation import Augmentation, with_labels
 from .averages import Average
 from .backbone import Backbone
 from .bits import Bits, bits_per_dim
+from .class_weights import class_weights
 from .codec import Codec, Pixels
 from .conditioning import Cond, complete, drop, labels_cond, null_cond
 from .dataset import Dataset, InMemory, LeftOut
@@ -34,7 +35,7 @@ from .predictions import Coefficients, Prediction
 from .sampler import Context, Sampler, SamplingError, sample
 from .scans import Scan
 from .schedule import NoiseSchedule
-from .spans import Span, images_of
+from .spans import Period, Span, images_of
 from .spec import CondSpec, DataSpec, Example
 from .statistics import Statistics
 from .streams import ImageStreams, generator, stream_seed
@@ -74,6 +75,7 @@ __all__ = [
     "Metric",
     "NoiseSchedule",
     "Objective",
+    "Period",
     "Pixels",
     "Prediction",
     "Progress",
@@ -90,6 +92,7 @@ __all__ = [
     "bind",
     "bits_per_dim",
     "checkpoint_activations",
+    "class_weights",
     "complete",
     "drop",
     "encode",

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .marks import hookimpl, hookspec
     from .recipe import differences, read, recipe_schema
     from .recipe_parts import PartRef, SamplerRef
-    from .recipe_types import Recipe
-    from .recipe_values import Reference
+    from .recipe_types import Compute, Recipe
+    from .recipe_values import InitFrom, Reference
     from .summary import Description, describe
 
 _HOME = {
@@ -27,17 +27,19 @@ _HOME = {
     "marks": ("hookimpl", "hookspec"),
     "recipe": ("differences", "read", "recipe_schema"),
     "recipe_parts": ("PartRef", "SamplerRef"),
-    "recipe_types": ("Recipe",),
-    "recipe_values": ("Reference",),
+    "recipe_types": ("Compute", "Recipe"),
+    "recipe_values": ("InitFrom", "Reference"),
     "summary": ("Description", "describe"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "KINDS",
+    "Compute",
     "Description",
     "HookCaller",
     "Hooks",
+    "InitFrom",
     "Kind",
     "Part",
     "PartError",

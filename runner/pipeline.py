@@ -20,6 +20,7 @@ from ..files.writing import write_json
 from ..registry import Recipe, UserError
 from .assemble import Model, ReferenceModel, build_dataset, build_model, build_sampling, spec_as_dict, tell_of_mirrors
 from .average_rules import check_weights
+from .compute import set_up
 from .conditions import check_guidance, conditions
 from .console import TaskProgress, log
 from .evaluation import Evaluation, Trained, table
@@ -58,6 +59,7 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
     check_reference(recipe, dataset.spec, session.files)
     check_weights(recipe, to_train="train" in due)
+    set_up(recipe.compute, world.device)
     model = build_model(recipe, dataset.spec)
     if "train" in due:
         tell_of_mirrors(recipe.augment, model.augmentations)

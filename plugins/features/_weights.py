@@ -6,7 +6,6 @@ Shared by extractors and metrics that look through a network of somebody else's.
 from __future__ import annotations
 
 import logging
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from torch import Tensor
 from ...files.cache import cache_folder
 from ...files.download import PIECE, Checksum, FetchError, alone, fetch, looks_like_a_page
 from ...files.places import home
+from ...files.state_dicts import content_of
 
 SHA256_DIGITS = 64
 ALL_DIGITS = Checksum("sha256", "")
@@ -99,20 +99,7 @@ def tensors_in(weights: Weights, option: str = "weights") -> dict[str, Tensor]:
     Raises:
         ValueError: It is broken, or holds more than tensors by name.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if weights.file.suffix == ".safetensors":
-            return load_file(weights.file)
-        held = torch.load(weights.file, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise ValueError(
-            f"{option}: {weights.file} cannot be read as a state dict, tensors by name, by torch.load with "
-            f"weights_only=True or safetensors: {type(error).__name__}: {said}; dmf executes no pickle, so save it "
-            "anew: torch.save(model.state_dict(), file)"
-        ) from error
+    held = content_of(weights.file, option)
     if isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
         held = held["state_dict"]
     if not (isinstance(held, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in held.items())):

@@ -1,44 +1,139 @@
-"""Starting from weights that are there (`init_from`)."""
+"""Starting from weights that are there (`init_from`): read, held against the network, put into it, and told of.
+
+The optimizer, the averages and the count of steps start afresh; averages begin with these weights. A run that goes on
+from a checkpoint of its own needs the source no more.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
+from ...registry import InitFrom, Recipe, UserError, differences, read
+from ..assemble import Model, part
+from ..commands.run_folder import spec_of
+from ..console import log
+from ..folder import RunFolder
+from .fitting import Fit, fit, put, unwrapped
+from .patterns import chooses
+from .sources import WHERE, Source, read_source
 
-from ...registry import UserError
-from .. import checkpoints
+REPORT = "init_from.txt"
+FACTS = f"{WHERE}."
+SHOWN = 8
+LIKE = ("backbone.", "codec.", "schedule.", "prediction.", "train.label_dropout")
 
 
-def load_weights(network: nn.Module, source: str, runs: Path) -> None:
-    """Start from the weights of a run, by folder or by name under ``runs``, or of a safetensors file.
+@dataclass(frozen=True)
+class Started:
+    """A network that starts from weights that were there.
+
+    Attributes:
+        facts: What a run notes of it.
+        report: All that was taken and all that was not, for a file of the run.
+    """
+
+    facts: Mapping[str, str]
+    report: str
+
+
+def start_from(recipe: Recipe, model: Model, runs: Path) -> Started:
+    """Put the weights that a recipe names into the model's backbone, and say what came of it.
+
+    Args:
+        recipe: With an `init_from`.
+        model: Its backbone is on the CPU, not yet in anybody's hands.
+        runs: The folder of runs.
 
     Raises:
-        UserError: Nothing there, or weights of another network; the message names the tensors.
+        UserError: No weights, or weights of another network; the message names the tensors.
     """
-    tensors, where = _weights_of(Path(source) if Path(source).exists() else runs / source)
-    mine = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    theirs = {name: tuple(value.shape) for name, value in tensors.items()}
-    if mine != theirs:
-        wrong = [
-            f"{n}: {theirs.get(n, 'missing there')} -> {mine.get(n, 'unknown here')}"
-            for n in sorted({*mine, *theirs})
-            if mine.get(n) != theirs.get(n)
-        ]
-        listed = "\n  ".join(wrong[:8] + ([f"... and {len(wrong) - 8} more"] if len(wrong) > 8 else []))
-        raise UserError(f"init_from: the weights of {where} are of another network than the recipe's:\n  {listed}")
-    network.load_state_dict(dict(tensors))
+    init, network = recipe.init_from, model.backbone
+    assert init is not None, "asked by the caller"
+    source = read_source(init, runs)
+    tensors, stripped = unwrapped(source.tensors, network, init.weights != "raw")
+    found = fit(tensors, network, lambda spec: part("backbone", recipe.backbone, spec), model.codec.spec)
+    _check(found, init, source)
+    put(tensors, found, network)
+    lines = [*_summary(found, source, stripped), *_other_run(source.run, recipe, model)]
+    for line in lines:
+        log.info("%s: %s", WHERE, line)
+    _warn(found, recipe)
+    facts = {"source": source.about, "sha256": source.sha256, "taken": f"{len(found.taken)} of {_count(found)}"}
+    return Started({FACTS + name: text for name, text in facts.items()}, _report(lines, found))
 
 
-def _weights_of(source: Path) -> tuple[checkpoints.Tensors, Path]:
-    if source.is_file():
-        try:
-            return load_file(source), source
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"init_from: {source} is no readable safetensors file: {error}") from None
-    saved = checkpoints.newest(source / "checkpoints", None)
-    if saved is None:
-        raise UserError(f"init_from: {source} is neither a safetensors file nor a run folder with a checkpoint")
-    return saved.tensors.get("ema", saved.tensors["model"]), saved.path
+def _check(found: Fit, init: InitFrom, source: Source) -> None:
+    """Accept weights that fit, but for the classes; any that fit at all where the recipe is not strict."""
+    if not found.taken:
+        raise UserError(
+            f"{WHERE}: {source.about}: none of its {len(found.extra) + len(found.reshaped)} weights has a name and "
+            f"shape of this network's:\n  {_listed(found.lines())}\n"
+            "Give weights of a network like the recipe's backbone"
+        )
+    if init.strict and found.wrong:
+        raise UserError(
+            f"{WHERE}: the weights of {source.about} are of another network than the recipe's:\n"
+            f"  {_listed(found.lines(of_classes=False))}\n"
+            f"Make the recipe's backbone like theirs, or take what fits: {WHERE}.strict=false"
+        )
+
+
+def _summary(found: Fit, source: Source, stripped: str) -> list[str]:
+    lines = [f"{source.about}: {len(found.taken)} of {_count(found)} weights are taken"]
+    if stripped:
+        lines.append(f"without {stripped} in their names")
+    if by_classes := list(found.lines(of_classes=True)):
+        lines.append(
+            "the number of classes is another, so what depends on it starts anew, and all else is kept: "
+            f"{_listed(by_classes, '; ')}"
+        )
+    if others := list(found.lines(of_classes=False)):
+        lines.append(f"{len(others)} do not fit; the network's own of these start anew: {_listed(others, '; ')}")
+    return lines
+
+
+def _other_run(run: RunFolder | None, recipe: Recipe, model: Model) -> list[str]:
+    """What else differs between the two trainings and bears on what the weights mean."""
+    if run is None:
+        return []
+    theirs, seen = read(run.recipe_as_trained), spec_of(run)
+    changed = [line for line in differences(theirs, recipe) if f"{line.split(':')[0]}.".startswith(LIKE)]
+    if seen.shape != model.pixels.shape:
+        changed.append(f"images: {_by(seen.shape)} -> {_by(model.pixels.shape)}")
+    if seen.classes != model.pixels.classes:
+        changed.append(f"classes: {_few(seen.classes)} -> {_few(model.pixels.classes)}")
+    return [f"those weights were trained otherwise: {'; '.join(changed)}"] if changed else []
+
+
+def _warn(found: Fit, recipe: Recipe) -> None:
+    """Of weights that start anew and are not trained: that is nobody's wish."""
+    if idle := sorted(name for name in found.anew if any(chooses(pattern, name) for pattern in recipe.train.freeze)):
+        log.warning(
+            "%s: %s starts anew, and train.freeze keeps it as it is drawn; take it out of there", WHERE, _few(idle)
+        )
+
+
+def _report(lines: Iterable[str], found: Fit) -> str:
+    kinds = {"taken": found.taken, "does not fit": tuple(found.lines())}
+    listed = [line for kind, names in kinds.items() if names for line in ("", f"{kind}:", *(f"  {n}" for n in names))]
+    return "\n".join([*lines, *listed]) + "\n"
+
+
+def _count(found: Fit) -> int:
+    """Weights of the network."""
+    return len(found.taken) + len(found.anew)
+
+
+def _listed(lines: Iterable[str], between: str = "\n  ") -> str:
+    every = list(lines)
+    return between.join(every[:SHOWN] + ([f"... and {len(every) - SHOWN} more"] if len(every) > SHOWN else []))
+
+
+def _few(names: Iterable[str]) -> str:
+    return _listed(names, ", ") or "none"
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from torch import nn
 
@@ -15,7 +16,6 @@ from ..feed import Feed
 from ..session import Session
 from ..signals import Interrupted
 from . import state as states
-from .init_from import load_weights
 from .learner import learner_of
 from .pace import Pace
 from .points import Points
@@ -53,23 +53,19 @@ class Trainer:
         self.saved_step = 0
         self.saver = checkpoints.Saver(session.files.checkpoints, self.world, self.recipe.checkpoint, self._tell_saved)
         batch_size = self.recipe.train.batch_size
-        self.snapshots = Snapshots(session.files.averages, self.state.averages, self.strategy, batch_size)
+        self.snapshots = Snapshots(session.files.averages, self.state.averages, self.world, batch_size)
         self.pace = Pace(batch_size)
         self.points = Points(session, self.state, self.take_step, feed, self.pace)
         self.stops = Stops(self.world, session.signals)
 
     def begin(self) -> None:
-        """Restore the newest checkpoint, or start from `init_from`, and make the network ready for all ranks."""
+        """Restore the newest checkpoint, and make the network ready for all ranks."""
         if self.session.saved is not None:
             saved = checkpoints.load(self.session.saved.path, verified=True)
             states.restore(self.state, saved)
             self.state.horizon = self.session.horizon(self.state.horizon)
             self.saved_step = saved.step
             self.session.hooks.load_state_dict(saved.facts["hooks"])
-        elif self.recipe.init_from:
-            load_weights(self.state.learner.backbone, self.recipe.init_from.source, self.session.folder.parent)
-            for average in self.state.averages:
-                average.network.load_state_dict(self.state.learner.backbone.state_dict())
         self.snapshots.cut_back(self.state.step)
         self.take_step.losses = self.strategy.wrap(self.state.learner)
         self.pace.restart()
@@ -110,7 +106,10 @@ class Trainer:
 
     def step(self) -> None:
         """One optimizer step on one global batch."""
+        # the first of a process may be compiled for minutes, longer than any grace, and has nothing to lose
+        self.session.signals.at_once = self.pace.first_s is None
         self.pace.step(self.take_step())
+        self.session.signals.at_once = False
 
     def save(self) -> None:
         """Write a checkpoint, unless this step has one."""

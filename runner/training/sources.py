@@ -1,0 +1,151 @@
+"""Where the weights to start from lie (`init_from`): a run, a checkpoint, a file, or a folder with files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ...files.download import Checksum
+from ...files.state_dicts import content_of
+from ...registry import InitFrom, UserError
+from ...registry.words import did_you_mean
+from .. import checkpoints
+from ..folder import RunFolder
+from ..weights import find_weights
+
+WHERE = "init_from"
+OF_TORCH = (".pt", ".pth", ".ckpt", ".bin")
+INDEX = ".index.json"
+SHA256 = Checksum("sha256", "")
+STEP = re.compile(r"(?P<run>.+)@(?P<step>\d+)")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights that were found and read.
+
+    Attributes:
+        tensors: By the names that they have there.
+        about: Where they are from, for people.
+        sha256: Of their file, or of the hashes of their files.
+        run: The run that they are of; None where it is not known.
+    """
+
+    tensors: Mapping[str, Tensor]
+    about: str
+    sha256: str
+    run: RunFolder | None = None
+
+
+def read_source(init: InitFrom, runs: Path) -> Source:
+    """Read the weights that a recipe names.
+
+    A run comes first, by folder, then by name under ``runs``; then files and folders.
+
+    Args:
+        init: What the recipe says.
+        runs: The folder of runs.
+
+    Raises:
+        UserError: There is nothing, or nothing that can be read; the message says what there is.
+    """
+    given = Path(init.source).expanduser()
+    if given.is_file():
+        return _of_file(given)
+    parsed = STEP.fullmatch(init.source)
+    for name, step in [(init.source, None), *([(parsed["run"], int(parsed["step"]))] if parsed else [])]:
+        for place in (Path(name).expanduser(), runs / name):
+            if is_run(place):
+                return _of_run(RunFolder(place), init.weights, step)
+    if (given / checkpoints.MANIFEST).is_file():
+        return _of_checkpoint(given, init.weights)
+    if given.is_dir():
+        return _of_files(given)
+    there = sorted(path.parent.name for path in runs.glob("*/recipe.yaml"))
+    listed = f"runs in {runs}: {', '.join(there[:20])}" if there else f"there are no runs in {runs}"
+    raise UserError(
+        f"{WHERE}: {init.source} is no run, no file and no folder of weights{did_you_mean(init.source, there)}; "
+        f"{listed}"
+    )
+
+
+def is_run(place: Path) -> bool:
+    """Whether a folder is a run's; what `dmf export` writes has a recipe too, and no checkpoints."""
+    return (place / "recipe.yaml").is_file() and (place / "checkpoints").is_dir()
+
+
+def _of_run(run: RunFolder, kind: str, step: int | None) -> Source:
+    try:
+        found = find_weights(run, kind, step)
+        return Source(found.read(), f"{run.path}, step {found.step}, {found.kind}", found.sha256, run)
+    except (UserError, checkpoints.DamagedCheckpoint) as error:
+        raise UserError(f"{WHERE}: {error}") from None
+
+
+def _of_checkpoint(path: Path, kind: str) -> Source:
+    """A checkpoint by its own folder; of its run where it still lies in it, and alone where it was copied."""
+    run = RunFolder(path.resolve().parent.parent)
+    step = path.resolve().name.removeprefix("step-")
+    if is_run(run.path) and step.isdigit():
+        return _of_run(run, kind, int(step))
+    raise UserError(
+        f"{WHERE}: {path} is a checkpoint outside its run's folder: name a file in it, {path / 'ema.safetensors'} or "
+        f"{path / 'model.safetensors'}"
+    )
+
+
+def _of_file(file: Path) -> Source:
+    if file.name.endswith(INDEX):
+        return _of_shards(file)
+    if file.suffix != ".safetensors" and file.suffix not in OF_TORCH:
+        raise UserError(
+            f"{WHERE}: {file} is no file of weights: expected .safetensors, an {INDEX} of several, or a state dict as "
+            f"torch saves it ({', '.join(OF_TORCH)})"
+        )
+    try:
+        return Source(dict(_tensors(content_of(file, WHERE), "")), str(file), SHA256.of(file))
+    except (ValueError, OSError) as error:
+        raise UserError(str(error)) from None
+
+
+def _of_files(folder: Path) -> Source:
+    """The one index of shards in a folder, or else its one file."""
+    indices = sorted(folder.glob(f"*{INDEX}"))
+    files = indices or [file for file in sorted(folder.iterdir()) if file.suffix == ".safetensors"]
+    files = files or [file for file in sorted(folder.iterdir()) if file.suffix in OF_TORCH]
+    if len(files) == 1:
+        return _of_file(files[0])
+    if files:
+        raise UserError(f"{WHERE}: {folder} holds {', '.join(file.name for file in files[:8])}: name one of them")
+    raise UserError(f"{WHERE}: {folder} is no run's folder and holds no weights: no .safetensors, no {INDEX} of shards")
+
+
+def _of_shards(index: Path) -> Source:
+    try:
+        held = json.loads(index.read_text(encoding="utf-8"))
+        names = sorted(set(held["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{WHERE}: {index} has no weight_map, names of weights to files: {error!r}") from None
+    lost = [name for name in names if not (index.parent / name).is_file()]
+    if lost:
+        raise UserError(f"{WHERE}: {index} speaks of {', '.join(lost[:8])}, not there in {index.parent}: fetch it too")
+    shards = [_of_file(index.parent / name) for name in names]
+    digest = hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest()
+    tensors = {name: value for shard in shards for name, value in shard.tensors.items()}
+    return Source(tensors, f"{index} ({len(shards)} files)", digest)
+
+
+def _tensors(held: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in what a file holds, those of mappings within by dotted names; counters and the like are passed."""
+    if isinstance(held, Tensor):
+        yield prefix.removesuffix("."), held
+    elif isinstance(held, Mapping):
+        for key, value in held.items():
+            yield from _tensors(value, f"{prefix}{key}.")
