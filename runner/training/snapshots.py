@@ -1,26 +1,43 @@
 """Keeping averages on disk while training goes on.
 
-A snapshot has the form of a checkpoint: whole or not there, under a manifest, without pickles. Those of an average are
-in ``averages/<its label>`` of the run's folder, named by their step.
+A snapshot is a checkpoint of one group: whole or not there, under a manifest, without pickles, in parts where each rank
+holds a part. Those of an average are in ``averages/<its label>`` of the run's folder, named by their step.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ...core import images_of
 from ...core.averages import Power
+from ...registry.recipe_types import Checkpoint as Options
 from .. import checkpoints
+from ..checkpoints.layout import discard
+from ..world import World
 from .averages import Averaged
-from .strategies import Strategy
 
 GROUP = "weights"
-ALL = 10**9  # how many are kept
+KEPT = Options(keep=10**9)  # none is dropped
+
+
+class Track(NamedTuple):
+    """An average that is kept.
+
+    Attributes:
+        rule: Says when.
+        network: Holds it.
+        saver: Writes it.
+    """
+
+    rule: Power
+    network: nn.Module
+    saver: checkpoints.Saver
 
 
 class Snapshots:
@@ -29,25 +46,31 @@ class Snapshots:
     Args:
         folder: Of the run's averages.
         averages: Of the training; those that are no `Power`, or want no snapshots, are left alone.
-        strategy: Puts a sharded network together; rank 0 writes.
+        world: The ranks.
         batch_size: Images a step, of all ranks together.
     """
 
-    def __init__(self, folder: Path, averages: Iterable[Averaged], strategy: Strategy, batch_size: int) -> None:
-        self.folder, self.strategy, self.batch_size = folder, strategy, batch_size
-        self.kept = [(one.rule, one.network) for one in averages if isinstance(one.rule, Power) and one.rule.snapshots]
+    def __init__(self, folder: Path, averages: Iterable[Averaged], world: World, batch_size: int) -> None:
+        self.folder, self.world, self.batch_size = folder, world, batch_size
+        self.kept = [
+            Track(
+                one.rule, one.network, checkpoints.Saver(folder / one.rule.label, world, KEPT, lambda step, path: None)
+            )
+            for one in averages
+            if isinstance(one.rule, Power) and one.rule.snapshots
+        ]
 
     def cut_back(self, step: int) -> None:
         """Remove what is later than the step at which training goes on, and what was half written."""
-        if self.strategy.world.first:
+        if self.world.first:
             for track in (path for path in self.folder.glob("*") if path.is_dir()):  # and what `dmf ema` made of them
                 for left in track.glob(".tmp-*"):
                     shutil.rmtree(left)
                 for later in (there for there in checkpoints.steps(track) if there > step):
-                    checkpoints.discard(checkpoints.place(track, later))
-            for rule, _ in self.kept:
-                (self.folder / rule.label).mkdir(parents=True, exist_ok=True)
-        self.strategy.world.barrier()
+                    discard(checkpoints.place(track, later))
+            for one in self.kept:
+                one.saver.folder.mkdir(parents=True, exist_ok=True)
+        self.world.barrier()
 
     def after(self, step: int, last: bool) -> None:
         """Write those that are due.
@@ -56,23 +79,11 @@ class Snapshots:
             step: Steps taken.
             last: Whether training ends here.
         """
-        for rule, network in self.kept:
-            if last or is_due(rule, step, self.batch_size):
-                with self.strategy.whole(network) as whole:
-                    if self.strategy.world.first:
-                        self._write(rule, whole, step)
-                self.strategy.world.barrier()
-
-    def _write(self, rule: Power, network: nn.Module, step: int) -> None:
-        averaged = [name for name, _ in network.named_parameters(remove_duplicate=False)]
-        facts = {
-            "images_seen": step * self.batch_size,
-            "length": rule.length,
-            "averaged": averaged,
-            "dtypes": {name: str(value.dtype).removeprefix("torch.") for name, value in network.state_dict().items()},
-        }
-        tensors = stored(network.state_dict(), set(averaged), getattr(torch, rule.dtype))
-        checkpoints.save(self.folder / rule.label, step, {GROUP: tensors}, facts, ALL)
+        for one in self.kept:
+            if last or is_due(one.rule, step, self.batch_size):
+                tensors, facts = snapshot_of(one.network, getattr(torch, one.rule.dtype))
+                facts |= {"length": one.rule.length, "images_seen": step * self.batch_size}
+                one.saver.save(step, {GROUP: tensors}, facts)
 
 
 def is_due(rule: Power, step: int, batch_size: int) -> bool:
@@ -82,14 +93,17 @@ def is_due(rule: Power, step: int, batch_size: int) -> bool:
     return step * batch_size // every > (step - 1) * batch_size // every
 
 
-def stored(tensors: Mapping[str, Tensor], averaged: set[str], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Weights in the arithmetic of the snapshot, buffers as they are; what is one tensor stays one."""
-    made: dict[tuple[int, torch.Size], Tensor] = {}
-    found = {}
-    for name, value in tensors.items():
-        if name in averaged and value.is_floating_point():
-            key = (value.data_ptr(), value.shape)
-            found[name] = made.setdefault(key, value.detach().to("cpu", dtype))
-        else:
-            found[name] = value
-    return found
+def snapshot_of(network: nn.Module, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors to write, weights in ``dtype`` and buffers as they are; and which of them are averages.
+
+    What is one tensor stays one.
+    """
+    weights = {
+        name: weight for name, weight in network.named_parameters(remove_duplicate=False) if weight.is_floating_point()
+    }
+    rounded = {id(weight): weight.detach().to(dtype) for weight in weights.values()}
+    tensors = {
+        name: rounded[id(weights[name])] if name in weights else value for name, value in network.state_dict().items()
+    }
+    facts = {"averaged": {name: str(weight.dtype).removeprefix("torch.") for name, weight in weights.items()}}
+    return tensors, facts
