@@ -26,12 +26,14 @@ class _Switch(NamedTuple):
         value: What it is set to.
         set_to: Sets it.
         whole: Values with which float32 stays as it is; the first can be set.
+        short: The value with which a GPU computes in TF32.
     """
 
     what: str
     value: object
     set_to: Callable[[Any], None]
     whole: tuple[object, ...]
+    short: object
 
 
 @contextmanager
@@ -49,6 +51,17 @@ def exact_float32(device: torch.device) -> Iterator[None]:
         yield
 
 
+def allow_tf32(device: torch.device, allowed: bool) -> None:
+    """Let a GPU compute products and convolutions of float32 in TF32, with 10 bits for 23, or not; others never do.
+
+    Args:
+        device: Where is computed.
+        allowed: Whether to.
+    """
+    for switch in _switches(device) if device.type == "cuda" else []:
+        switch.set_to(switch.short if allowed else switch.whole[0])
+
+
 def shortened(device: torch.device) -> list[str]:
     """Operations in which ``device`` is allowed to compute in less than float32: convolutions, matrix products."""
     return [switch.what for switch in _switches(device) if switch.value not in switch.whole]
@@ -61,13 +74,15 @@ def _switches(device: torch.device) -> list[_Switch]:
         of_cuda = ((CONVOLUTIONS, backends.cudnn.conv), (PRODUCTS, backends.cuda.matmul))
         of_cpu = ((CONVOLUTIONS, backends.mkldnn.conv), (PRODUCTS, backends.mkldnn.matmul))  # type: ignore[attr-defined]
         return [_newer(what, place) for what, place in (of_cuda if device.type == "cuda" else of_cpu)]
-    products = _Switch(PRODUCTS, torch.get_float32_matmul_precision(), torch.set_float32_matmul_precision, ("highest",))
+    products = _Switch(
+        PRODUCTS, torch.get_float32_matmul_precision(), torch.set_float32_matmul_precision, ("highest",), "high"
+    )
     if device.type == "cpu":
         return [products]
     allow = partial(setattr, backends.cudnn, "allow_tf32")
-    return [_Switch(CONVOLUTIONS, backends.cudnn.allow_tf32, allow, (False,)), products]
+    return [_Switch(CONVOLUTIONS, backends.cudnn.allow_tf32, allow, (False,), True), products]
 
 
 def _newer(what: str, place: Any) -> _Switch:
     name = "fp32_precision"
-    return _Switch(what, getattr(place, name), partial(setattr, place, name), ("ieee", "none"))
+    return _Switch(what, getattr(place, name), partial(setattr, place, name), ("ieee", "none"), "tf32")

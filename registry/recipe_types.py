@@ -63,6 +63,8 @@ class Train:
         freeze: Patterns over the names of weights; those that they choose are not trained.
         lr_factors: Factors on the learning rate of weights, by patterns over their names; where several patterns
             choose a weight, their product.
+        weight_decay_on: What an optimizer's weight decay applies to: weights of two dimensions and more, embeddings
+            among them, or also biases and the scales of norms. Never to what a layer exempts, as Mamba's do.
         clip: The gradient's norm is clipped to this; null never clips.
         label_dropout: Share of images trained without their label, which guidance needs.
         ema: Averages of the weights, of which the first is what samples are made with. A bare number is `fixed` with
@@ -88,6 +90,7 @@ class Train:
     optimizer: Annotated[PartRef, PartKind("optimizer")] = PartRef("adamw")
     freeze: tuple[str, ...] = ()
     lr_factors: Factors = field(default_factory=dict)
+    weight_decay_on: Literal["matrices", "all"] = "matrices"
     clip: Annotated[float, Gt(0)] | None = 1.0
     label_dropout: Share = 0.1
     ema: tuple[Annotated[PartRef, PartKind("average")], ...] = (PartRef("fixed"),)
@@ -99,6 +102,26 @@ class Train:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     activation_checkpointing: bool = False
     stop_after_bad_steps: Count = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """How the device computes, in training, sampling and scoring alike: how fast, and how results are rounded.
+
+    Attributes:
+        deterministic: The same bits each time on a GPU too, at a cost of speed; CPUs give them anyway.
+        tf32: Whether a GPU may shorten float32 to TF32 in matrix products and convolutions; `auto` lets those that have
+            it. What is measured on images is always computed in float32.
+        compile: Whether torch compiles the network: all of it, or each of its blocks, which takes as long as one block
+            where all are alike.
+        channels_last: Whether the channels of a pixel lie together in memory; `auto` does it on a GPU for networks most
+            of whose weights are in convolutions.
+    """
+
+    deterministic: bool = False
+    tf32: bool | Literal["auto"] = "auto"
+    compile: bool | Literal["blocks"] = False
+    channels_last: bool | Literal["auto"] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +259,7 @@ class Recipe:
         schedule: How signal and noise depend on time.
         prediction: What the network predicts.
         train: Training.
+        compute: How the device computes.
         preview: Sample sheets while training goes on.
         sampler: How images are made.
         sample: The sheet of samples after training.
@@ -259,6 +283,7 @@ class Recipe:
     schedule: Annotated[PartRef, PartKind("schedule")]
     prediction: Annotated[PartRef, PartKind("prediction")]
     train: Train
+    compute: Compute = Compute()
     preview: Preview = Preview()
     sampler: Annotated[SamplerRef, PartKind("sampler")] = SamplerRef("adams", steps=20)
     sample: Sample = Sample()

@@ -30,6 +30,7 @@ from ..core.predictions import check_prediction
 from ..registry import PartRef, Recipe, SamplerRef, UserError, build, load
 from ..registry.options import fill
 from .average_rules import check_weights
+from .compute import prepare
 from .console import log
 from .latents.possible import check_latents
 from .world import World
@@ -80,6 +81,7 @@ def build_model(recipe: Recipe, pixels: DataSpec) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         backbone: Backbone = part("backbone", recipe.backbone, codec.spec)
+    prepare(backbone, recipe.compute, recipe.device)
     return Model(backbone, codec, schedule, prediction, pixels, augmentations)
 
 

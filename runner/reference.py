@@ -5,6 +5,8 @@ Source: Karras et al. 2024, "Guiding a Diffusion Model with a Bad Version of Its
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from ..core import DataSpec, Denoiser
@@ -70,7 +72,7 @@ def load_reference(
     if _same(folder, home) and weights.step >= step:
         raise UserError(f"{WHERE}: {_not_earlier(weights.step, step)}")
     theirs = recipe if _same(folder, home) else read(folder.recipe)
-    other = build_model(theirs, model.pixels)
+    other = build_model(replace(theirs, compute=recipe.compute, device=recipe.device), model.pixels)
     check_codec(model.codec, folder)
     other.backbone.load_state_dict(weights.read())
     # one schedule object says that levels need no matching

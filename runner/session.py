@@ -34,6 +34,7 @@ FREE = (
     "latents.shard_mib",
     "train.steps",
     "train.micro_batch",  # the same gradient to rounding
+    "compute",  # likewise
     "train.activation_checkpointing",
     "preview",
     "sampler",
@@ -44,6 +45,8 @@ FREE = (
     "hooks",
     "distributed",
     "train.stop_after_bad_steps",
+    "train.micro_batch",  # as many images to a step; their gradients are added up in another order
+    "compute",  # about the machine, as device is
 )
 
 
@@ -59,6 +62,7 @@ class Session:
         saved: The newest whole checkpoint, its tensors not yet read; None for a fresh run.
         start_step: Its step, where this process begins; 0 for a fresh run.
         same_data: Whether the recipe names its data as the run's own recipe does.
+        stretch: Whether the learning rate's decay is laid out anew, for the recipe's number of steps.
         world: The ranks.
         signals: Ctrl-C and SIGTERM.
         hooks: Of rank 0; no hooks elsewhere.
@@ -69,9 +73,17 @@ class Session:
     task: Task = "train"
     parent: Path | None = None
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, world: World, signals: Signals, same_data: bool) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: RunFolder,
+        world: World,
+        signals: Signals,
+        same_data: bool,
+        stretch: bool = False,
+    ) -> None:
         self.recipe, self.files, self.world, self.signals = recipe, folder, world, signals
-        self.same_data = same_data
+        self.same_data, self.stretch = same_data, stretch
         self.saved = checkpoints.newest(folder.checkpoints, groups=())
         self.start_step = self.saved.step if self.saved else 0
         self.facts: dict[str, str] = read_json(folder.facts) or {}
@@ -184,6 +196,21 @@ class Session:
         """Note that a hook ended the training: it counts as done."""
         self.finish("stopped", {"step": step, "of": self.recipe.train.steps})
 
+    def horizon(self, saved: int) -> int:
+        """Images that the learning rate's decay is laid out for from here on.
+
+        Stretching is noted on disk, for a process that is killed before it has written a checkpoint of its own: run
+        again, it goes on with the same rates.
+
+        Args:
+            saved: What the checkpoint says, with which the run goes on.
+        """
+        if self.stretch:
+            train = self.recipe.train
+            self.finish("stretched", {"from": self.start_step, "images": train.steps * train.batch_size})
+        note = self.world.tell(self.phase("stretched") if self.world.first else None)
+        return int(note["images"]) if note and note["from"] == self.start_step else saved
+
     @property
     def trained(self) -> bool:
         """Whether the newest checkpoint is the last one of this recipe, and nothing is missing that comes after it."""
@@ -211,11 +238,21 @@ def _take(folder: RunFolder, recipe: Recipe) -> Recipe | None:
     if not folder.recipe.exists() or checkpoints.newest(folder.checkpoints, groups=()) is None:
         return None
     old = read(folder.recipe)
-    _check_same(old, recipe, folder.path)
+    check_same(old, recipe, folder.path)
     return old
 
 
-def _check_same(old: Recipe, new: Recipe, path: Path) -> None:
+def check_same(old: Recipe, new: Recipe, path: Path) -> None:
+    """Accept a recipe to go on with.
+
+    Args:
+        old: The run's.
+        new: The one that is given.
+        path: The run's folder.
+
+    Raises:
+        UserError: What has been trained would be of another recipe; each difference is listed.
+    """
     free = (*FREE, *(f"codec.{name}" for name in _free_of_codec(old, new)))
     changed = [line for line in differences(old, new) if not _is_free(line.split(":")[0], free)]
     if changed:
@@ -240,19 +277,22 @@ def _is_free(path: str, free: Sequence[str]) -> bool:
 
 
 @contextlib.contextmanager
-def open_session(recipe: Recipe, runs: Path, world: World) -> Iterator[Session]:
+def open_session(recipe: Recipe, runs: Path, world: World, stretch: bool = False) -> Iterator[Session]:
     """The session of a recipe's run: signals, folder, log, hooks; hooks hear of every end.
 
     Args:
         recipe: Resolved.
         runs: The folder of runs.
         world: The ranks.
+        stretch: Lay the learning rate's decay out anew, for the recipe's number of steps.
     """
     with Signals(world.first) as signals:
         folder = RunFolder(runs / recipe.name)
         old = world.tell(world.first_only(lambda: _take(folder, recipe)))
+        if world.first:
+            signals.asked = folder.request.exists
         handler = log_to(folder.log) if world.first else None
-        session = Session(recipe, folder, world, signals, old is None or old.dataset == recipe.dataset)
+        session = Session(recipe, folder, world, signals, old is None or old.dataset == recipe.dataset, stretch)
         try:
             yield session
         except BaseException as error:

@@ -44,6 +44,7 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command."""
     from ...registry import read
     from ..assemble import build_model, build_sampling
+    from ..compute import set_up
     from ..conditions import check_guidance, conditions
     from ..console import start_console
     from ..encoding import Encoded, encode_images, save_encoded
@@ -66,6 +67,7 @@ def execute(args: argparse.Namespace) -> int:
     check_guidance(recipe.sampler, spec, recipe.train.label_dropout)
     weights = weights_of(args.weights, recipe)
     world = join(recipe.device)
+    set_up(recipe.compute, world.device)
     trained = load_trained(build_model(recipe, spec), folder, weights)
     reference = load_reference(recipe, trained.model, folder, trained.step, world.device)
     sampling = build_sampling(recipe.sampler, trained.model.schedule, reference)

@@ -13,6 +13,7 @@ from ...core import Statistics
 from ...files.writing import write_json
 from ...registry import Recipe, UserError, read
 from ..assemble import ReferenceModel, build_dataset, build_model
+from ..compute import set_up
 from ..conditions import check_guidance
 from ..console import log
 from ..evaluation import Evaluation, Results, Trained, table
@@ -47,7 +48,7 @@ def score_run(args: argparse.Namespace) -> int:
         )
     if args.weights is not None:
         weights_of(args.weights, recipe)
-    return on_ranks(recipe.device, partial(_score, args, folder, recipe))
+    return on_ranks(recipe.device, partial(_score, args, folder, recipe), recipe.distributed.timeout_s)
 
 
 def _score(args: argparse.Namespace, folder: RunFolder, recipe: Recipe, world: World) -> None:
@@ -81,6 +82,7 @@ def _prepared(
     args: argparse.Namespace, folder: RunFolder, recipe: Recipe, world: World
 ) -> tuple[Evaluation, Trained, ReferenceModel | None]:
     """The metrics, which say what is wrong first; the network; what guides it, if anything does."""
+    set_up(recipe.compute, world.device)
     dataset = build_dataset(recipe, world)
     check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
     evaluation = Evaluation(recipe, dataset, world, reference=_reference(args, world))

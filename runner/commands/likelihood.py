@@ -50,6 +50,7 @@ def execute(args: argparse.Namespace) -> int:
     from ...files.writing import write_json
     from ...registry import read
     from ..assemble import build_dataset, build_model
+    from ..compute import set_up
     from ..console import start_console
     from ..evaluation.streams import called_held_out
     from ..evaluation.trained import load_trained
@@ -63,6 +64,7 @@ def execute(args: argparse.Namespace) -> int:
     recipe = read(folder.recipe, overrides_of(args, RECIPE_KEYS))
     weights = weights_of(args.weights, recipe)
     world = join(recipe.device)
+    set_up(recipe.compute, world.device)
     dataset = build_dataset(recipe, world)
     split, images = _split(args.split, dataset)
     name = called_held_out(recipe.dataset.name) if split == "held_out" else recipe.dataset.name

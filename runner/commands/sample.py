@@ -47,6 +47,7 @@ def execute(args: argparse.Namespace) -> int:
 
     from ...registry import read
     from ..assemble import build_model, build_sampling, part
+    from ..compute import set_up
     from ..conditions import check_guidance, conditions
     from ..console import TaskProgress, start_console
     from ..evaluation.trained import load_trained
@@ -68,6 +69,7 @@ def execute(args: argparse.Namespace) -> int:
     course = start.course(part("codec", recipe.codec, spec))
     weights = weights_of(args.weights or start.weights, recipe)
     world = join(recipe.device)
+    set_up(recipe.compute, world.device)
     trained = load_trained(build_model(recipe, spec), folder, weights)
     reference = load_reference(recipe, trained.model, folder, trained.step, world.device)
     sampling = build_sampling(recipe.sampler, trained.model.schedule, reference)
