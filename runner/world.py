@@ -1,16 +1,17 @@
 """The processes of a run: who am I, how many are we, and the few things that we say to each other.
 
-Distribution is torch's own: torchrun (or `--ranks`, which calls it) starts the processes, this joins them.
+Distribution is torch's own: its elastic launcher (torchrun, or `--ranks` and its kin), srun or mpirun starts the
+processes, this joins them.
 """
 
 from __future__ import annotations
 
 import gc
-import os
 import pickle
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -18,10 +19,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..registry import UserError
+from .launching import bound_gpus, find_place
+from .launching.store import store_of
 from .signals import Interrupted
 
 T = TypeVar("T")
 ROWS = 8192  # that are sent at a time
+TIMEOUT_S = 1800.0  # that a rank waits for another; rank 0 alone makes sheets of samples, and the others wait
 
 
 class LocalError(UserError):
@@ -159,31 +163,42 @@ class World:
         return box[0]
 
 
-def join(device: str) -> World:
-    """Join the processes that torchrun or srun started; alone without them.
+def join(device: str, timeout_s: float = TIMEOUT_S) -> World:
+    """Join the processes that a launcher has started; alone without one.
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
+        timeout_s: How long a rank waits for another before the run ends with an error.
 
     Raises:
-        UserError: ``cuda`` where there is none, or more ranks than GPUs.
+        UserError: ``cuda`` where there is none, more ranks than GPUs, or a launcher that says what cannot be.
     """
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    where = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
-    if where.type == "cuda" and here > torch.cuda.device_count():
+    place = find_place()
+    where = _device(device, place.local_rank)
+    if where.type == "cuda" and place.local_size > max(torch.cuda.device_count(), bound_gpus(place.launcher)):
         raise UserError(
-            f"{here} ranks, but this machine has {torch.cuda.device_count()} GPU(s), and each rank needs its own; "
-            "start fewer ranks, or write device=cpu"
+            f"{place.local_size} ranks, but this machine has {torch.cuda.device_count()} GPU(s), and each rank needs "
+            "its own; start fewer ranks, or write device=cpu"
         )
-    if size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if where.type == "cuda" else "gloo", rank=rank, world_size=size)
-    return World(rank, size, where)
+    if place.size > 1 and not dist.is_initialized():
+        backend = "nccl" if where.type == "cuda" else "gloo"
+        store, patience = store_of(place, timeout_s), timedelta(seconds=timeout_s)
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=patience)
+    return World(place.rank, place.size, where)
 
 
-def lost_another(error: RuntimeError) -> bool:
-    """Whether an exchange between ranks failed because another rank has ended; that one has said why."""
-    return re.search(r"gloo.*((closed|reset) by peer|Broken pipe)", str(error), re.DOTALL) is not None
+def why_lost(error: RuntimeError) -> str | None:
+    """Why an exchange between ranks failed, if that is what failed; empty where another rank ended and says why."""
+    text = str(error)
+    if re.search(r"gloo.*((closed|reset) by peer|Broken pipe)", text, re.DOTALL):
+        return ""
+    if isinstance(error, (dist.DistNetworkError, dist.DistStoreError)) or re.search(
+        r"gloo.*Timed out", text, re.DOTALL
+    ):
+        return "another rank did not answer in time"
+    if isinstance(error, dist.DistError) or re.search(r"gloo.*(connect|unreachable|No route)", text, re.DOTALL):
+        return f"ranks could not exchange data: {text.strip().splitlines()[0]}"
+    return None
 
 
 def leave() -> None:

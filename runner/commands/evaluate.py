@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ...registry.errors import UserError
+from ..launching import add_launch, launch, plan_for
 from .flags import (
     SAMPLER_KEYS,
     add_runs,
@@ -53,9 +54,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling(parser)
     parser.add_argument("--repeats", metavar="K", type=positive, help="with K seeds: mean, deviation, minimum")
     parser.add_argument("--no-held-out", action="store_true", help="do not score held-out real images for comparison")
-    parser.add_argument(
-        "--ranks", metavar="N", type=positive, default=1, help="processes on this machine that share the work"
-    )
     _add_outputs(parser)
     _add_sweep(parser)
     parser.add_argument(
@@ -67,6 +65,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="pictures that cannot be used: raise (default) names them and ends the command, skip leaves them out",
     )
     add_runs(parser)
+    add_launch(parser)
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -103,19 +102,21 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..launching import launch, under_launcher
-
     _sort_words(args)
     _check(args)
     check_writable(args.json)
     check_writable(args.write_reference, (".npz",))
     _check_folder(args.pictures)
+    device, name = args.device or "auto", "evaluate"
     if args.run is not None:  # before any process is started
+        from ...registry import read
         from .run_folder import find_run
 
-        find_run(args.run, args.runs)
-    if args.ranks > 1 and not under_launcher():
-        return launch(args.ranks, args.argv)
+        folder = find_run(args.run, args.runs)
+        device, name = read(folder.recipe, recipe_overrides(args)).device, f"evaluate-{folder.path.name}"
+    plan = plan_for(args, device, name)
+    if plan is not None:
+        return launch(plan, args.argv)
     if args.run is None:
         from .evaluate_sets import score_sets
 

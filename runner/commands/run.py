@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...registry.errors import UserError
-from .flags import add_overrides, add_runs, positive
+from ..launching import add_launch, launch, launched_by_us, plan_for
+from .flags import add_overrides, add_runs
 
 if TYPE_CHECKING:
     from ...registry import Recipe
+    from ..session import Session
     from ..world import World
 
 HELP = "train, sample and evaluate as a recipe says; given again, carry on where the run stopped"
+MAY_DIFFER = ("dataset.", "hooks", "device")  # between machines: where the data lies, who is told, what computes
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,25 +26,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a YAML file, or the name of a shipped recipe (dmf recipes)")
     add_overrides(parser)
     add_runs(parser)
-    parser.add_argument(
-        "--ranks", type=positive, default=1, metavar="N", help="processes on this machine that train together"
-    )
     parser.add_argument("--fresh", action="store_true", help="start anew; the old folder is renamed, not deleted")
+    add_launch(parser)
 
 
 def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample", "evaluate")) -> int:
     """Run the command."""
     from ...registry import read
     from ..assemble import check_parts
-    from ..launching import launch, under_launcher
 
     recipe = read(args.recipe, args.overrides)
     check_parts(recipe)  # what is wrong there is told before data are read and processes started
-    if args.ranks > 1 and not under_launcher():
-        if args.fresh:
-            set_aside(args.runs / recipe.name)
-        return launch(args.ranks, [word for word in args.argv if word != "--fresh"])
-    return _work(args, recipe, phases)
+    plan = plan_for(args, recipe.device, recipe.name)
+    if plan is None:
+        return _work(args, recipe, phases)
+    if plan.nodes == 1:  # else another machine may have more
+        check_batch(recipe.train.batch_size, plan.ranks)
+    return launch(plan, args.argv, once=("--fresh",))
 
 
 def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> int:
@@ -52,15 +54,18 @@ def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> in
     from .on_ranks import on_ranks
 
     def work(world: World) -> None:
-        check_ranks(args.ranks, recipe.train.batch_size, world.size)
+        check_batch(recipe.train.batch_size, world.size)
+        check_alike(recipe, world)
         if args.fresh:
+            check_fresh()
             world.first_only(lambda: set_aside(args.runs / recipe.name))
         with open_session(recipe, args.runs, world) as session:
+            check_shared(session)
             if not carry_out(session, phases):
                 log.info("%s", done_message(session, args.recipe, args.overrides))
 
     try:
-        return on_ranks(recipe.device, work)
+        return on_ranks(recipe.device, work, recipe.distributed.timeout_s)
     except Interrupted as stop:
         how = "Ctrl-C" if stop.exit_code == 130 else "SIGTERM"
         log.info("stopped by %s; nothing is lost: give the same command again to go on", how)
@@ -70,19 +75,67 @@ def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> in
         return 1
 
 
-def check_ranks(wanted: int, batch_size: int, ranks: int) -> None:
-    """Refuse a number of ranks that the launcher did not start, or that cannot share the batch.
+def check_batch(batch_size: int, ranks: int) -> None:
+    """Refuse a number of ranks that cannot share the batch.
 
     Raises:
-        UserError: Saying which.
+        UserError: Saying so.
     """
-    if wanted not in (1, ranks):
-        raise UserError(f"--ranks {wanted}, but a launcher has started {ranks}; leave --ranks out under a launcher")
     if batch_size % ranks:
+        fits = max(n for n in range(1, ranks) if batch_size % n == 0)
         raise UserError(
-            f"train.batch_size is {batch_size}, the batch of all {ranks} ranks together; "
-            f"it must be a multiple of {ranks}"
+            f"train.batch_size is {batch_size}, the batch of all {ranks} ranks together; it must be a multiple of "
+            f"{ranks}. Take {fits} of them (--gpus {fits}, or --ranks {fits} on CPUs), or another batch size"
         )
+
+
+def check_alike(recipe: Recipe, world: World) -> None:
+    """Refuse ranks of several recipes: each machine has been given a command of its own.
+
+    Raises:
+        UserError: Naming what differs.
+    """
+    from ...registry import differences
+
+    def alike() -> None:
+        differ = [line for line in differences(first, recipe) if not line.startswith(MAY_DIFFER)]
+        if differ:
+            listed = "\n  ".join(differ)
+            raise UserError(f"rank {world.rank} was given another recipe than rank 0:\n  {listed}\nGive all the same")
+
+    first: Recipe = world.tell(recipe)
+    world.together(alike)
+
+
+def check_fresh() -> None:
+    """Refuse to start anew under a launcher that gives the same command again when a rank has died.
+
+    Raises:
+        UserError: Saying what to do.
+    """
+    if os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0" and not launched_by_us():
+        raise UserError(
+            "--fresh under torchrun --max-restarts would start anew after every restart; rename the old folder, or let "
+            "dmf start the ranks: --ranks or --gpus, with --restarts"
+        )
+
+
+def check_shared(session: Session) -> None:
+    """Refuse machines that do not see the same folder of runs.
+
+    Raises:
+        UserError: Saying what to do.
+    """
+
+    def shared() -> None:
+        if not session.folder.is_dir() or session.start_step != first:
+            raise UserError(
+                f"{session.folder} is not the same folder on all machines: rank 0 goes on from step {first}, rank "
+                f"{session.world.rank} would from {session.start_step}; put it on a shared disk, by --runs FOLDER"
+            )
+
+    first: int = session.world.tell(session.start_step)
+    session.world.together(shared)
 
 
 def set_aside(folder: Path) -> None:
