@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .shards import placed_like
+
 OF_THIS_PROCESS = ("params", "lr", "full_lr", "fused", "foreach", "capturable", "differentiable")
 """What a group has from its recipe and its device, never from a checkpoint."""
 
@@ -80,7 +82,7 @@ def load_optimizer_state(
     with torch.no_grad():
         for name, value in tensors.items():
             if mine[name] is not value:
-                mine[name].copy_(_placed(value, mine[name]))
+                mine[name].copy_(placed_like(value, mine[name]))
     weights = {name: weight for weight, name in _named(module).items()}
     for weight in {weights[_weight(n)] for n in mine.keys() - tensors.keys()}:
         optimizer.state.pop(weight, None)  # it never had a gradient
@@ -135,14 +137,3 @@ def _refuse(what: str, optimizer: torch.optim.Optimizer, listed: list[str]) -> N
 
 def _weight(name: str) -> str:
     return name.partition("/")[2]
-
-
-def _placed(value: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, in shards where ``like`` is; each rank takes its own from the copy that it has."""
-    if not hasattr(like, "device_mesh") or hasattr(value, "device_mesh"):
-        return value
-    from torch.distributed.tensor import DTensor, distribute_tensor  # half a second, for those who shard only
-
-    assert isinstance(like, DTensor), "what else has a mesh"
-    mesh = like.device_mesh
-    return distribute_tensor(value.to(mesh.device_type), mesh, like.placements, src_data_rank=None)

@@ -18,12 +18,15 @@ class WeightGroup:
         weights: They themselves, trainable.
         lr: Their learning rate after the warm-up.
         decays: Whether weight decay applies to them.
+        hidden: Whether they are matrices between hidden layers, convolutions among them: what is in `Backbone.blocks`
+            and has two dimensions or more, but for embeddings and convolutions of one channel each.
     """
 
     names: tuple[str, ...]
     weights: tuple[nn.Parameter, ...]
     lr: float
     decays: bool
+    hidden: bool = False
 
 
 MakeOptimizer = Callable[[Sequence[WeightGroup]], torch.optim.Optimizer]

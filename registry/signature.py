@@ -14,6 +14,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from .errors import PartError
 from .kinds import KINDS, Kind
+from .recipe_values import stretch_schema
 
 RESERVED = {"sampler": ("name", "steps", "guidance", "reference", "grid")}  # keys beside a part's own options
 NUMBER_MEANS = {
@@ -162,20 +163,27 @@ def _annotation(parameter: inspect.Parameter, function: Callable[..., Any], who:
 
 
 def _with_nested(annotation: Any) -> Any:
-    """The type with each base class of parts replaced by its `NestedKind`."""
+    """The type with each base class of parts replaced by its `NestedKind`, and core's notes on types by schemas."""
     kinds = _kinds_by_base()
     if isinstance(annotation, type) and annotation in kinds:
         return Annotated[Any, NestedKind(kinds[annotation])]
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
-        inner = _with_nested(arguments[0])
-        return annotation if inner is arguments[0] else Annotated[(inner, *arguments[1:])]
+        inner, notes = _with_nested(arguments[0]), tuple(_schema_of(note) for note in arguments[1:])
+        is_same = inner is arguments[0] and notes == arguments[1:]
+        return annotation if is_same else Annotated[(inner, *notes)]
     if origin is typing.Literal or not arguments:
         return annotation
     if origin in (Union, types.UnionType):
         return _union(arguments)
     changed = tuple(a if isinstance(a, list) or a is ... else _with_nested(a) for a in arguments)
     return annotation if changed == arguments else origin[changed]
+
+
+def _schema_of(note: Any) -> Any:
+    from ..core.spans import Stretch  # late: whoever has parts to read has imported core
+
+    return stretch_schema(note.least) if isinstance(note, Stretch) else note
 
 
 def _union(members: tuple[Any, ...]) -> Any:

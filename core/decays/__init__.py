@@ -7,5 +7,8 @@ counted in images.
 from .base import Decay, Progress
 from .constant import constant
 from .cosine import cosine
+from .inverse_sqrt import inverse_sqrt
+from .linear import linear
+from .step import step
 
-__all__ = ["Decay", "Progress", "constant", "cosine"]
+__all__ = ["Decay", "Progress", "constant", "cosine", "inverse_sqrt", "linear", "step"]

@@ -1,17 +1,17 @@
 """AdamW: Adam with weight decay that is no part of the gradient.
 
-Source: Loshchilov & Hutter 2017, "Decoupled Weight Decay Regularization" (arXiv 1711.05101), algorithm 2.
+Source: Loshchilov & Hutter 2017, "Decoupled Weight Decay Regularization" (arXiv 1711.05101), algorithm 2, without its
+schedule multiplier eta; as in torch, the decay is multiplied by the learning rate.
 """
 
 from collections.abc import Sequence
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt
 
 from ...core import WeightGroup
-
-Beta = Annotated[float, Ge(0), Lt(1)]
+from ._groups import Beta, fits_fused, torch_groups
 
 
 def adamw(
@@ -21,7 +21,7 @@ def adamw(
     eps: Annotated[float, Gt(0)] = 1e-8,
     weight_decay: Annotated[float, Ge(0)] = 0.0,
 ) -> torch.optim.Optimizer:
-    """AdamW, fused: it can pass over a step whose gradient is not finite without asking the CPU.
+    """AdamW: each weight moves by about the learning rate, whatever the size of its gradient.
 
     Args:
         groups: The weights.
@@ -29,5 +29,5 @@ def adamw(
         eps: Added to the root of the latter.
         weight_decay: Share of a weight, times the learning rate, that a step takes away.
     """
-    made = [{"params": list(g.weights), "lr": g.lr, "weight_decay": weight_decay if g.decays else 0.0} for g in groups]
-    return torch.optim.AdamW(made, betas=betas, eps=eps, fused=True)
+    fused = fits_fused(groups)
+    return torch.optim.AdamW(torch_groups(groups, weight_decay), betas=betas, eps=eps, fused=fused, foreach=not fused)

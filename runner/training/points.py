@@ -10,6 +10,7 @@ from ..feed import Feed
 from ..session import Session
 from .guard import Diverged
 from .pace import Pace
+from .rates import rates_now
 from .state import TrainState
 from .step import Stepper
 
@@ -23,11 +24,15 @@ class Points:
         stepper: Took the steps.
         feed: Gave their images.
         pace: Timed them.
+
+    Attributes:
+        loss: That of the last point; None before it.
     """
 
     def __init__(self, session: Session, state: TrainState, stepper: Stepper, feed: Feed, pace: Pace) -> None:
         self.session, self.state, self.stepper, self.feed, self.pace = session, state, stepper, feed, pace
         self.world = session.world
+        self.loss: float | None = None
 
     def write(self, bar: TaskProgress) -> str | None:
         """Write the values since the last point; the name of a hook that asks to stop.
@@ -38,7 +43,8 @@ class Points:
         state = self.state
         values = self._values()
         state.loss_sum, state.loss_steps = torch.zeros_like(state.loss_sum), torch.zeros_like(state.loss_steps)
-        bar.note(loss=f"{values['loss']:.4f}")
+        self.loss = values["loss"]
+        bar.note(loss=f"{self.loss:.4f}")
         stop = self.session.logged(state.step, values, self._draws())
         if state.guard.exceeded():
             raise Diverged(self._diverged())
@@ -50,7 +56,7 @@ class Points:
         loss = float(self.world.sum(state.loss_sum) / self.world.size / state.loss_steps)
         return {
             "loss": loss,
-            "learning_rate": float(state.optimizer.param_groups[0]["lr"]),
+            **rates_now(state.optimizer, self.stepper.recipe.train.lr),
             "gradient_norm": float(self.stepper.norm),
             **self.pace.point(),
             "images_seen": float(state.images_seen),
