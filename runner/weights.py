@@ -15,7 +15,8 @@ from .average_rules import POSTHOC
 from .console import log
 from .folder import RunFolder
 
-POSTHOC_GROUP = "weights"
+KEPT_GROUP = "weights"
+"""What a checkpoint calls an average that is kept by itself."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _made_after(folder: RunFolder, kind: str, step: int | None) -> Weights:
         )
     path = checkpoints.place(home, there[-1] if step is None else step)
     try:
-        return Weights(path, kind, checkpoints.load(path, ()).step, POSTHOC_GROUP)
+        return Weights(path, kind, checkpoints.load(path, ()).step, KEPT_GROUP)
     except checkpoints.DamagedCheckpoint as error:
         raise UserError(f"{error}; make it anew: dmf ema {folder.path} --length {kind.removeprefix(POSTHOC)}") from None
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...registry import Recipe, UserError, read
+from ..average_rules import POSTHOC
 from ..commands.flags import SAMPLER_KEYS, network_value
 from ..folder import RunFolder
 
@@ -17,6 +18,7 @@ KEYS = {
     **{key: of for key, of in SAMPLER_KEYS.items() if key != "device"},
     "grid": "sampler.grid",
     "weights": "evaluate.weights",
+    "length": "evaluate.weights",  # of an average that `dmf ema` made
 }
 MOST = 1000  # points: more are a slip of the keyboard
 
@@ -57,6 +59,8 @@ def axes(words: Sequence[str]) -> dict[str, list[str]]:
                 "sampler.churn=0,10; what holds for all points stands before --sweep"
             )
         values = [value.strip() for value in _split(text)]
+        if key == "length":
+            values = [_length(word, value) for value in values]
         if key in found or not all(values) or len(set(values)) < len(values):
             raise UserError(f"--sweep {word}: expected each key once, with different values, as in steps=10,20,50")
         found[key] = values
@@ -93,7 +97,16 @@ def _point(settings: Mapping[str, str], folder: RunFolder, overrides: Sequence[s
 
 def _value(key: str, text: str) -> str:
     """As the recipe has it."""
+    if key == "length":
+        return f"{POSTHOC}{text}"
     return network_value(text) if key == "away_from" else text
+
+
+def _length(word: str, text: str) -> str:
+    try:
+        return f"{float(text):.15g}"
+    except ValueError:
+        raise UserError(f"--sweep {word}: {text!r} is no number; give lengths, as in length=0.05,0.1") from None
 
 
 def _word(key: str, value: str) -> str:

@@ -19,11 +19,9 @@ from ...core.averages import Power
 from ...registry.recipe_types import Checkpoint as Options
 from .. import checkpoints
 from ..checkpoints.layout import discard
+from ..weights import KEPT_GROUP
 from ..world import World
 from .averages import Averaged
-
-GROUP = "weights"
-KEPT = Options(keep=10**9)  # none is dropped
 
 
 class Track(NamedTuple):
@@ -53,9 +51,7 @@ class Snapshots:
     def __init__(self, folder: Path, averages: Iterable[Averaged], world: World, batch_size: int) -> None:
         self.folder, self.world, self.batch_size = folder, world, batch_size
         self.kept = [
-            Track(
-                one.rule, one.network, checkpoints.Saver(folder / one.rule.label, world, KEPT, lambda step, path: None)
-            )
+            Track(one.rule, one.network, saver_of(folder / one.rule.label, world))
             for one in averages
             if isinstance(one.rule, Power) and one.rule.snapshots
         ]
@@ -83,7 +79,12 @@ class Snapshots:
             if last or is_due(one.rule, step, self.batch_size):
                 tensors, facts = snapshot_of(one.network, getattr(torch, one.rule.dtype))
                 facts |= {"length": one.rule.length, "images_seen": step * self.batch_size}
-                one.saver.save(step, {GROUP: tensors}, facts)
+                one.saver.save(step, {KEPT_GROUP: tensors}, facts)
+
+
+def saver_of(folder: Path, world: World) -> checkpoints.Saver:
+    """Writes snapshots, and drops none."""
+    return checkpoints.Saver(folder, world, Options(keep=10**9), lambda step, path: None)
 
 
 def is_due(rule: Power, step: int, batch_size: int) -> bool:

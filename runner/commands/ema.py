@@ -1,0 +1,71 @@
+"""`dmf ema`: averages of the weights of other lengths, after the training."""
+
+from __future__ import annotations
+
+import argparse
+
+from .flags import add_runs
+
+HELP = "make averages of other lengths from those that a training kept"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("run", help="a run's folder, or its name")
+    parser.add_argument(
+        "--length",
+        metavar="LIST",
+        type=lengths,
+        required=True,
+        help="relative lengths, as 0.05,0.10: the profile's standard deviation in shares of the training; "
+        "--weights posthoc-0.05 uses what is made",
+    )
+    parser.add_argument(
+        "--step", metavar="N", type=int, help="at this step, of those with a snapshot (default: the last)"
+    )
+    parser.add_argument(
+        "--metric", metavar="LIST", help="score them by these metrics, as dmf evaluate RUN --sweep length=... does"
+    )
+    parser.add_argument("--images", metavar="N", help="images to make and score of each (default: the recipe's)")
+    add_runs(parser)
+
+
+def lengths(text: str) -> list[float]:
+    """Numbers with commas between, each once, for argparse."""
+    try:
+        found = [float(word) for word in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: numbers with commas between, as 0.05,0.10") from None
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r}: a length stands there twice")
+    return found
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from ...registry import UserError
+    from ..console import log, start_console
+    from ..posthoc.lengths import shown, solve, write
+    from ..posthoc.tracks import find_tracks
+    from ..world import join
+    from .run_folder import find_run
+
+    start_console(0)
+    if args.images is not None and args.metric is None:
+        raise UserError("--images are made to be scored: give --metric too")
+    if args.step is not None and args.metric is not None:
+        raise UserError("--metric scores the newest averages; leave out --step, or --metric")
+    folder = find_run(args.run, args.runs)
+    tracks = find_tracks(folder, args.step)
+    made = solve(tracks, args.length)
+    write(folder, tracks, made, join("cpu"))
+    log.info("step %d, from %s\n%s", tracks.step, tracks.about(), shown(made))
+    return 0 if args.metric is None else _score(args)
+
+
+def _score(args: argparse.Namespace) -> int:
+    from ..cli import main
+
+    words = ["evaluate", args.run, "--runs", str(args.runs), "--metrics", args.metric]
+    words += [] if args.images is None else ["--images", args.images]
+    return main([*words, "--sweep", f"length={','.join(f'{length:g}' for length in args.length)}"])
