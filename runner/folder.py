@@ -4,11 +4,44 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from ..files.writing import set_aside
 from ..registry import UserError
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that writes in a run's folder.
+
+    Attributes:
+        pid: Its number; 0 where it is not known.
+        host: Its machine.
+    """
+
+    pid: int
+    host: str
+
+    def __str__(self) -> str:
+        return f"pid {self.pid or 'unknown'} on {self.host or 'an unknown machine'}"
+
+
+class InUse(UserError):
+    """Another process writes in a run's folder.
+
+    Args:
+        path: The folder.
+        holder: That process.
+    """
+
+    def __init__(self, path: Path, holder: Holder) -> None:
+        super().__init__(
+            f"{path} is in use by another dmf process ({holder}); wait for it, stop it, let this one take its place "
+            "(--restart), or give this run another name: name=..."
+        )
 
 
 class RunFolder:
@@ -18,11 +51,14 @@ class RunFolder:
         path: The folder.
         recipe: The resolved recipe.
         checkpoints: One folder a checkpoint.
+        averages: Averages that were kept while training went on, and what was made of them.
         samples: Pictures.
         metrics: The results of the evaluation.
         history: A line per logged step.
         evaluations: A line per evaluation while training went on.
         log: What the screen said.
+        lock: Locked by its only writer, and says who that is.
+        request: There while another process asks the writer to stop.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,11 +69,14 @@ class RunFolder:
         self.examples = path / "examples.safetensors"
         self.done = path / "done.json"
         self.checkpoints = path / "checkpoints"
+        self.averages = path / "averages"
         self.samples = path / "samples"
         self.metrics = path / "metrics.json"
         self.history = path / "history.jsonl"
         self.evaluations = path / "evaluations.jsonl"
         self.log = path / "log.txt"
+        self.lock = path / ".lock"
+        self.request = path / ".stop"
         self._lock: TextIO | None = None
 
     @property
@@ -50,25 +89,34 @@ class RunFolder:
         """Make the folder, and be its only writer until the process ends, however it ends.
 
         Raises:
-            UserError: Another process holds it, or nothing can be written there.
+            InUse: Another process holds it.
+            UserError: Nothing can be written there.
         """
         try:
             self.samples.mkdir(parents=True, exist_ok=True)
             self.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
             raise UserError(f"{self.path} cannot be made or written: {error.strerror}; choose another --runs") from None
-        self._lock = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the run
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.seek(0)
-            raise UserError(
-                f"{self.path} is in use by another dmf process (pid {self._lock.read().strip() or 'unknown'}); "
-                "wait for it, stop it, or give this run another name: name=..."
-            ) from None
+        self._lock = open(self.lock, "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the run
+        if not _locked(self._lock):
+            self.release()
+            raise InUse(self.path, self._named())
         self._lock.truncate(0)
-        self._lock.write(f"{os.getpid()}\n")
+        self._lock.write(f"{os.getpid()} {socket.gethostname()}\n")
         self._lock.flush()
+        self.request.unlink(missing_ok=True)  # it was for who held the folder before
+
+    def writer(self) -> Holder | None:
+        """Who holds the folder; None where nobody does."""
+        if not self.lock.exists():
+            return None
+        with open(self.lock, encoding="utf-8") as file:
+            return None if _locked(file) else self._named()
+
+    def _named(self) -> Holder:
+        """Who holds the folder, or did last, by its own word."""
+        pid, host = (*self.lock.read_text(encoding="utf-8").split(), "", "")[:2]
+        return Holder(int(pid) if pid.isdecimal() else 0, host)
 
     def release(self) -> None:
         """Let others write."""
@@ -79,3 +127,12 @@ class RunFolder:
     def set_aside(self) -> Path | None:
         """Rename the folder, so that a new run can start; nothing is lost."""
         return set_aside(self.path)
+
+
+def _locked(file: TextIO) -> bool:
+    """Lock a file, until it is closed; whether nobody else has."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

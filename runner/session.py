@@ -149,17 +149,20 @@ class Session:
         agreed: str | None = self.world.tell(stop)
         return agreed
 
-    def evaluated(self, step: int, results: Results, failed: str | None = None) -> None:
+    def evaluated(
+        self, step: int, results: Results, failed: str | None = None, better: Mapping[str, Way] | None = None
+    ) -> None:
         """Write the values of an evaluation while training goes on, and tell the hooks of them.
 
         Args:
             step: The training step.
             results: The values; none where it failed.
             failed: Why it did.
+            better: Which way values are better.
         """
         if self._evaluations is None:
             return
-        why = {} if failed is None else {"failed": failed}
+        why = {"better": dict(better or {})} if failed is None else {"failed": failed}
         seen = step * self.recipe.train.batch_size
         self._evaluations.write(step, images_seen=seen, results=results, **why)
         if results:
@@ -178,6 +181,12 @@ class Session:
             return {}
         values = {f"eval/{name}": math.nan if r["value"] is None else r["value"] for name, r in last["results"].items()}
         return {**values, "eval/step": float(last["step"])}
+
+    @property
+    def better(self) -> dict[str, Way]:
+        """Which way the newest scores are better, by the names that hooks know them by."""
+        last = self._evaluations.last if self._evaluations is not None else None
+        return {f"eval/{name}": way for name, way in (last or {}).get("better", {}).items()}
 
     def wrote(self, path: Path) -> None:
         """Tell the hooks of a finished file."""

@@ -1,12 +1,14 @@
-"""Ctrl-C and SIGTERM: asked for, then done at a safe place."""
+"""Ctrl-C, SIGTERM and requests of another process to stop: heard, then done at a safe place."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
+LOOKED_EVERY_S = 0.5  # for a request, which may lie on a network's file system
 IMPATIENT_AFTER_S = 2.0  # launchers pass one Ctrl-C on twice, a moment apart; a person takes longer
 
 
@@ -32,13 +34,29 @@ class Signals:
 
     Args:
         heard: Whether to say that the signal was heard; True on rank 0.
+
+    Attributes:
+        at_once: Whether one stops at once, since nothing would be lost: while a first step is compiled, say.
+        asked: Looks for the request of another process to stop, which counts as SIGTERM; None where nobody can ask.
     """
 
     def __init__(self, heard: bool = True) -> None:
         self.heard = heard
-        self.requested = 0
-        self._when_s = 0.0
+        self.at_once = False
+        self.asked: Callable[[], bool] | None = None
+        self._signum = 0
+        self._when_s = self._looked_s = 0.0
         self._before: dict[int, object] = {}
+
+    @property
+    def requested(self) -> int:
+        """The signal that was heard, 0 for none; it is looked for requests now and then."""
+        now_s = time.monotonic()
+        if not self._signum and self.asked is not None and now_s - self._looked_s > LOOKED_EVERY_S:
+            self._looked_s = now_s
+            if self.asked():
+                self._hear(signal.SIGTERM, b"\nanother dmf asks for this folder; stopping at the next safe place\n")
+        return self._signum
 
     def __enter__(self) -> Signals:
         for signum in (signal.SIGINT, signal.SIGTERM):
@@ -51,14 +69,18 @@ class Signals:
 
     def check(self) -> None:
         """Raise `Interrupted` if a stop was asked for."""
-        if self.requested:
-            raise Interrupted(self.requested)
+        if asked := self.requested:
+            raise Interrupted(asked)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self.requested and signum == signal.SIGINT and now - self._when_s > IMPATIENT_AFTER_S:
+        is_impatient = signum == signal.SIGINT and time.monotonic() - self._when_s > IMPATIENT_AFTER_S
+        if (self._signum and is_impatient) or self.at_once:
+            self._signum = self._signum or signum  # should what it interrupts catch it, the next safe place knows
             raise Interrupted(signum)
-        if not self.requested:
-            self.requested, self._when_s = signum, now
-            if self.heard:  # a plain write: whatever the signal interrupted may hold a lock
-                os.write(2, b"\nstopping at the next safe place; Ctrl-C again stops at once\n")
+        if not self._signum:
+            self._hear(signum, b"\nstopping at the next safe place; Ctrl-C again stops at once\n")
+
+    def _hear(self, signum: int, text: bytes) -> None:
+        self._signum, self._when_s = signum, time.monotonic()
+        if self.heard:  # a plain write: whatever the signal interrupted may hold a lock
+            os.write(2, text)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ...registry.errors import UserError
 from ..launching import add_launch, launch, launched_by_us, plan_for
 from .flags import add_overrides, add_runs
+from .going_on import add_going_on, extended, make_room
 
 if TYPE_CHECKING:
     from ...registry import Recipe
@@ -27,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser)
     add_runs(parser)
     parser.add_argument("--fresh", action="store_true", help="start anew; the old folder is renamed, not deleted")
+    add_going_on(parser)
     add_launch(parser)
 
 
@@ -35,13 +37,14 @@ def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample"
     from ...registry import read
     from ..assemble import check_parts
 
-    recipe = read(args.recipe, args.overrides)
+    recipe = extended(args, read(args.recipe, args.overrides))
     check_parts(recipe)  # what is wrong there is told before data are read and processes started
     plan = plan_for(args, recipe.device, recipe.name)
     if plan is None:
         return _work(args, recipe, phases)
     if plan.nodes == 1:  # else another machine may have more
         check_batch(recipe.train.batch_size, plan.ranks)
+    make_room(args, recipe, print)
     return launch(plan, args.argv, once=("--fresh",))
 
 
@@ -56,10 +59,11 @@ def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> in
     def work(world: World) -> None:
         check_batch(recipe.train.batch_size, world.size)
         check_alike(recipe, world)
+        world.first_only(lambda: make_room(args, recipe, log.info))
         if args.fresh:
             check_fresh()
             world.first_only(lambda: set_aside(args.runs / recipe.name))
-        with open_session(recipe, args.runs, world) as session:
+        with open_session(recipe, args.runs, world, args.stretch) as session:
             check_shared(session)
             if not carry_out(session, phases):
                 log.info("%s", done_message(session, args.recipe, args.overrides))
@@ -68,7 +72,8 @@ def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> in
         return on_ranks(recipe.device, work, recipe.distributed.timeout_s)
     except Interrupted as stop:
         how = "Ctrl-C" if stop.exit_code == 130 else "SIGTERM"
-        log.info("stopped by %s; nothing is lost: give the same command again to go on", how)
+        again = f"dmf resume {args.runs / recipe.name}" if args.extend else "give the same command again"
+        log.info("stopped by %s; nothing is lost: %s to go on", how, again)
         raise
     except Diverged as error:
         log.error("%s", error)

@@ -1,0 +1,189 @@
+"""`dmf resume verify`: a recipe's training, killed in the middle and resumed, held against one that was not."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from ...registry.errors import UserError
+
+if TYPE_CHECKING:
+    from ...registry import Recipe
+    from ..exactness import Finding
+
+DEFAULT_STEPS, FEWEST_STEPS = 30, 4
+LOOKED_EVERY_S = 0.002
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Run the command: 0 where all is as it must be, 1 where not."""
+    from ..console import start_console
+
+    start_console(0)
+    steps = args.steps or DEFAULT_STEPS
+    if steps < FEWEST_STEPS or len(args.words) < 2:
+        raise UserError(f"dmf resume verify RUN [--steps N]: a run or a recipe, and at least {FEWEST_STEPS} steps")
+    source, recipe = _recipe(args)
+    scratch = Path(tempfile.mkdtemp(prefix="dmf-verify-"))
+    trial = Trial(source, (*args.words[2:], *_start_of(recipe, args.runs)), recipe, steps, scratch)
+    good = _told(trial.killed())
+    if args.ranks is not None:
+        good = _told(trial.on_other_ranks(args.ranks)) and good
+    if good:
+        shutil.rmtree(scratch)
+        return 0
+    print(f"{_advice()}\nthe runs are kept in {scratch}")
+    return 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Trainings of one recipe in a scratch folder.
+
+    Attributes:
+        source: The recipe's file.
+        overrides: Of the command line.
+        recipe: What they make.
+        steps: To train.
+        runs: The scratch folder.
+    """
+
+    source: str
+    overrides: tuple[str, ...]
+    recipe: Recipe
+    steps: int
+    runs: Path
+
+    def killed(self) -> list[Finding]:
+        """Train straight, and once more killed with -9 half of the way and resumed; compare bit for bit."""
+        from ..exactness import bit_for_bit
+
+        self._train("straight", 1)
+        step = self._broken("killed", kill_tree)
+        print(f"killed with -9 after step {step} of {self.steps}, and resumed:")
+        self._train("killed", 1)
+        return bit_for_bit(self.runs / "straight", self.runs / "killed", self.steps)
+
+    def on_other_ranks(self, ranks: int) -> list[Finding]:
+        """Train half of the way on one rank, and on with another number; compare to rounding."""
+        from ..exactness import to_rounding
+
+        step = self._broken("moved", lambda pid: os.kill(pid, signal.SIGTERM))
+        print(f"stopped after step {step} of {self.steps} on one rank, and resumed on {ranks}:")
+        self._train("moved", ranks)
+        why = "the network's own dropout depends on the rank" if drops_out(self.recipe) else ""
+        return to_rounding(self.runs / "straight", self.runs / "moved", self.steps, losses_differ=why)
+
+    def _train(self, name: str, ranks: int) -> None:
+        """To the end.
+
+        Raises:
+            UserError: It failed; its own message has been shown.
+        """
+        process = self._start(name, ranks)
+        out, err = process.communicate()
+        if process.returncode:
+            sys.stderr.write(err or out)
+            raise UserError(f"the training itself failed (exit code {process.returncode}); see above, and {self.runs}")
+
+    def _broken(self, name: str, end: Callable[[int], None]) -> int:
+        """Train half of the way; the step that was logged last.
+
+        Raises:
+            UserError: It was over before it could be ended.
+        """
+        from ..exactness import points
+
+        process = self._start(name, 1)
+        history = self.runs / name / "history.jsonl"
+        while _lines(history) < self.steps // 2 and process.poll() is None:
+            time.sleep(LOOKED_EVERY_S)
+        if process.poll() is None:
+            end(process.pid)
+        out, err = process.communicate()
+        if process.returncode == 0:
+            raise UserError(f"all {self.steps} steps were over before the middle was seen; take more: --steps")
+        if process.returncode not in (-signal.SIGKILL, 128 + signal.SIGTERM):
+            sys.stderr.write(err or out)
+            raise UserError(f"the training itself failed (exit code {process.returncode}); see above, and {self.runs}")
+        step: int = points(self.runs / name)[-1]["step"]
+        return step
+
+    def _start(self, name: str, ranks: int) -> subprocess.Popen[str]:
+        from ..launching.launch import RANK
+
+        words = [
+            *self.overrides,
+            f"name={name}",
+            f"train.steps={self.steps}",
+            f"checkpoint.every={max(self.steps // 5, 1)}",
+            "log.every=1",
+            "hooks=[]",
+            "preview.every=0",
+            "evaluate.during.every=0",
+        ]
+        where = ["--runs", str(self.runs), "--ranks", str(ranks)]
+        command = [sys.executable, "-c", RANK, "train", self.source, *words, *where]
+        return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def kill_tree(pid: int) -> None:
+    """-9 for a process and all below it."""
+    top = psutil.Process(pid)
+    for process in [top, *top.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def drops_out(recipe: Recipe) -> bool:
+    """Whether the network drops units of its own."""
+    return any("dropout" in name and value for name, value in recipe.backbone.options.items())
+
+
+def _recipe(args: argparse.Namespace) -> tuple[str, Recipe]:
+    """The recipe's file, or shipped name, and the recipe: of a run, or a recipe itself."""
+    from ...registry import read
+    from ...registry.shipped import shipped
+    from .run_folder import find_run
+
+    given = args.words[1]
+    source = given if Path(given).is_file() or given in shipped() else str(find_run(given, args.runs).recipe)
+    return source, read(source, args.words[2:])
+
+
+def _start_of(recipe: Recipe, runs: Path) -> list[str]:
+    """Where the training starts from, by a path that holds in the scratch folder too."""
+    source = recipe.init_from.source if recipe.init_from else None
+    named = source is not None and not Path(source).exists()
+    return [f"init_from.source={(runs / str(source)).absolute()}"] if named else []
+
+
+def _told(findings: list[Finding]) -> bool:
+    """Show a table; whether all is good."""
+    for one in findings:
+        print(f"  {'ok ' if one.good else 'NO '} {one.what:<22} {one.told}")
+    return all(one.good for one in findings)
+
+
+def _advice() -> str:
+    return (
+        "not exact. On a GPU write compute.deterministic: true (docs/speed.md says what it costs). On a CPU a part of "
+        "the recipe keeps state, or draws random numbers, of its own: see docs/resume.md"
+    )
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0

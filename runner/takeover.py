@@ -1,0 +1,68 @@
+"""`--restart`: the run that holds a folder is asked to write a checkpoint and stop, and another takes its place."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+import psutil
+
+from ..files.writing import write_text
+from ..registry import UserError
+from .folder import Holder, RunFolder
+
+LOOKED_EVERY_S, SAID_EVERY_S = 0.1, 5.0
+
+
+def take_over(folder: RunFolder, patience_s: float, say: Callable[[str], None]) -> None:
+    """Wait until nobody holds the folder; who does is asked to stop.
+
+    It is asked by a file in the folder, which reaches a process on any machine that sees it, and by SIGTERM where it
+    is a process of this one.
+
+    Args:
+        folder: The run's.
+        patience_s: How long to wait.
+        say: Shows a line.
+
+    Raises:
+        UserError: It is held still; the message says by whom, and what to do.
+    """
+    began_s = said_s = time.monotonic()
+    told: set[Holder] = set()
+    while (holder := folder.writer()) is not None:
+        now_s = time.monotonic()
+        if now_s - began_s > patience_s:
+            folder.request.unlink(missing_ok=True)
+            raise UserError(_too_long(folder, holder, patience_s))
+        if holder not in told:
+            say(f"asking {holder} to write a checkpoint and leave {folder.path}")
+            _terminate(folder, holder)
+            told.add(holder)
+        if not folder.request.exists():  # who takes the folder anew removes it
+            write_text(folder.request, f"{os.getpid()} {socket.gethostname()}\n")
+        if now_s - said_s > SAID_EVERY_S:
+            said_s = now_s
+            say(f"waiting for {holder}, {now_s - began_s:.0f} of at most {patience_s:.0f} s")
+        time.sleep(LOOKED_EVERY_S)
+    folder.request.unlink(missing_ok=True)
+
+
+def _terminate(folder: RunFolder, holder: Holder) -> None:
+    """SIGTERM for the holder, if it is a process of this machine: only that one has the lock's file open."""
+    with contextlib.suppress(psutil.Error, OSError):
+        there = [os.path.realpath(file.path) for file in psutil.Process(holder.pid).open_files()]
+        if os.path.realpath(folder.lock) in there and holder.pid != os.getpid():
+            os.kill(holder.pid, signal.SIGTERM)
+
+
+def _too_long(folder: RunFolder, holder: Holder, patience_s: float) -> str:
+    return (
+        f"{folder.path} is still held by {holder} after {patience_s:.0f} s. It may be in a long step, or hang: "
+        f"look at {folder.log}. Wait longer with --restart-timeout; or end it, kill -9 {holder.pid} on that machine, "
+        "and give the command again: what came after its last checkpoint is trained once more"
+    )
