@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,10 +66,15 @@ class Model:
         return Denoiser(network or self.backbone, self.schedule, self.prediction, self.codec.sigma_data)
 
 
-def build_model(recipe: Recipe, pixels: DataSpec) -> Model:
+def build_model(recipe: Recipe, pixels: DataSpec, accept: Callable[[DataSpec], None] | None = None) -> Model:
     """The model of a recipe for data of ``pixels``, its weights drawn from the recipe's seed.
 
     The weights are made on the CPU, so that they are the same on every device and rank.
+
+    Args:
+        recipe: Names the parts.
+        pixels: The data.
+        accept: Asked before the network is made, with what it will see; refuses by an error.
     """
     schedule, prediction = build_path(recipe)
     augmentations = tuple(part("augmentation", ref, pixels) for ref in recipe.augment)
@@ -78,6 +83,8 @@ def build_model(recipe: Recipe, pixels: DataSpec) -> Model:
     except ValueError as error:
         raise UserError(f"augment: {error}") from error
     codec: Codec = part("codec", recipe.codec, told)
+    if accept is not None:
+        accept(codec.spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         backbone: Backbone = part("backbone", recipe.backbone, codec.spec)
@@ -183,7 +190,23 @@ def check_parts(recipe: Recipe) -> None:
     for kind in ("objective", "weighting", "density", "decay"):
         part(kind, getattr(recipe.train, kind))
     check_weights(recipe)
+    check_hooks(recipe)
     check_latents(recipe)
+
+
+def check_hooks(recipe: Recipe) -> None:
+    """Ask the hooks that check a recipe, by a method ``check``, whether they can do what they are asked.
+
+    Raises:
+        UserError: One refuses.
+    """
+    for ref in recipe.hooks:
+        hook = part("hook", ref)
+        if hasattr(hook, "check"):
+            try:
+                hook.check(recipe)
+            except ValueError as error:
+                raise UserError(f"hooks: {error}") from error
 
 
 def tell_of_mirrors(augment: Sequence[PartRef], augmentations: Sequence[Augmentation]) -> None:

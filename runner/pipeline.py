@@ -36,6 +36,7 @@ from .session import Session
 from .summary import network_summary
 from .training import Trainer
 from .training.init_from import FACTS, REPORT, Started, start_from
+from .training.memory import check_memory
 from .training.strategies import strategy_class
 from .training_images import show_data
 
@@ -60,7 +61,8 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     check_reference(recipe, dataset.spec, session.files)
     check_weights(recipe, to_train="train" in due)
     set_up(recipe.compute, world.device)
-    model = build_model(recipe, dataset.spec)
+    accept = partial(check_memory, recipe, world) if "train" in due else None
+    model = build_model(recipe, dataset.spec, accept)
     if "train" in due:
         tell_of_mirrors(recipe.augment, model.augmentations)
     if session.start_step:

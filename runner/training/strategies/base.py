@@ -21,6 +21,8 @@ class Strategy(ABC):
 
     Attributes:
         sharded: Whether a rank holds but a part of each tensor; then every rank writes its part of a checkpoint.
+        adds_apart: Whether gradients that are added up before they are exchanged take the memory of all weights once
+            more.
 
     Args:
         world: The ranks.
@@ -28,9 +30,15 @@ class Strategy(ABC):
     """
 
     sharded: ClassVar[bool] = False
+    adds_apart: ClassVar[bool] = False
 
     def __init__(self, world: World, compute: torch.dtype | None = None) -> None:
         self.world = world
+
+    @classmethod
+    def held(cls, weight: Tensor, ranks: int) -> int:
+        """Numbers of a weight that each rank holds, also of its gradient, moments and averages; the most of all."""
+        return weight.numel()
 
     def place(self, module: nn.Module) -> None:
         """Put a module on the device, in the form in which it is trained; before optimizer and averages are made."""

@@ -24,6 +24,7 @@ MOST_NAMED = 5
 class DDP(Strategy):
     """torch's DistributedDataParallel."""
 
+    adds_apart = True  # what is exchanged lies in buckets
     _names: dict[nn.Parameter, str]
 
     def wrap(self, learner: Learner) -> Losses:

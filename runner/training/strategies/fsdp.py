@@ -35,6 +35,7 @@ class FSDP(Strategy):
     """
 
     sharded = True
+    adds_apart = True
 
     def __init__(self, world: World, compute: torch.dtype | None = None) -> None:
         super().__init__(world, compute)
@@ -43,10 +44,17 @@ class FSDP(Strategy):
         self._policy = MixedPrecisionPolicy(compute, torch.float32, cast_forward_inputs=False)
         self._form: nn.Module | None = None
 
+    @classmethod
+    def held(cls, weight: Tensor, ranks: int) -> int:
+        """A part along the first axis, rounded up to whole rows."""
+        rows = weight.shape[0] if weight.ndim else 1
+        return -(-rows // ranks) * (weight.numel() // max(rows, 1))
+
     def place(self, module: nn.Module) -> None:
         """Shard a learner, or a backbone that holds an average, in place; weights move to the device group by group."""
         backbone = module.backbone if isinstance(module, Learner) else module
         assert isinstance(backbone, Backbone)
+        self._row_by_row(module)
         if self._form is None:
             self._form = remade(backbone, _without_memory, _without_memory)
         for block in self._blocks(backbone):
@@ -94,6 +102,14 @@ class FSDP(Strategy):
         """A plain copy with all weights on this rank, as long as it is used; asked for on all ranks together."""
         assert self._form is not None, "placed before it is shown"
         yield with_weights(self._form, network)
+
+    def _row_by_row(self, module: nn.Module) -> None:
+        """Lay the weights in memory as they are split, row by row: `fully_shard` takes no others."""
+        others = [weight for weight in module.parameters() if not weight.is_contiguous()]
+        for weight in others:
+            weight.data = weight.data.contiguous()
+        if others and self.world.first and self._form is None:
+            log.warning("distributed.strategy: fsdp keeps weights row by row: compute.channels_last has no effect")
 
     def _blocks(self, backbone: Backbone) -> list[nn.Module]:
         """The blocks that can be sharded by themselves; it is said, once, when the backbone has others or none."""
