@@ -24,7 +24,7 @@ def check_factors(decay: Decay) -> None:
     """A finite factor from 0 to 1 at every point of a training, and beyond its horizon."""
     for size in BATCHES:
         for images in range(0, 2 * HORIZON, HORIZON // 16):
-            factor = decay(Progress(images, HORIZON, size))
+            factor = decay(Progress(images, HORIZON, size, warmup=HORIZON // 10))
             require(
                 math.isfinite(factor) and 0 <= factor <= 1,
                 f"{called(decay)} is {factor} after {images} of {HORIZON} images; it is to be from 0 to 1",

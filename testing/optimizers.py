@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..core import MakeOptimizer, WeightGroup
+from ..core import MakeOptimizer, WeightGroup, load_optimizer_state, optimizer_state, take_step
 from .claims import called, hold, require
 
 LR = 1e-2
@@ -45,20 +46,41 @@ def check_groups(make: MakeOptimizer) -> None:
 
 
 def check_goes_on(make: MakeOptimizer) -> None:
-    """A state that is saved and loaded takes the same next step, bit for bit."""
+    """A state that goes out by names and JSON, and comes in, takes the same next step, bit for bit."""
     module = _module()
     optimizer = make(_groups(module))
-    _step(module, optimizer)
+    for _ in range(2):
+        _step(module, optimizer)
     other = copy.deepcopy(module)
     again = make(_groups(other))
-    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    tensors, plain = optimizer_state(optimizer, module)
+    load_optimizer_state(again, other, {n: t.clone() for n, t in tensors.items()}, json.loads(json.dumps(plain)))
     for one, by in ((module, optimizer), (other, again)):
         _step(one, by)
-    same = all(torch.equal(a, b) for a, b in zip(module.parameters(), other.parameters(), strict=True))
-    require(same, f"{called(make)} takes another step after its state has been saved and loaded")
+    require(_same(module, other), f"{called(make)} takes another step after its state has been saved and loaded")
 
 
-OPTIMIZER_CHECKS = (check_descends, check_groups, check_goes_on)
+def check_passes_over(make: MakeOptimizer) -> None:
+    """A step whose gradient is not finite changes no weight and no state, be it the first one or a later one."""
+    module, twin = _module(), _module()
+    optimizer, undisturbed = make(_groups(module)), make(_groups(twin))
+    for place in range(3):
+        before = copy.deepcopy(module), {n: t.clone() for n, t in optimizer_state(optimizer, module)[0].items()}
+        _step(module, optimizer, bad=True)
+        after = optimizer_state(optimizer, module)[0]
+        changed = [n for n, t in before[1].items() if not torch.equal(t, after[n])]
+        require(not changed, f"{called(make)} changes its state in a step that is bad: {', '.join(changed)}")
+        require(_same(module, before[0]), f"{called(make)} changes weights in a step that is bad")
+        for one, by in ((module, optimizer), (twin, undisturbed)):
+            _step(one, by)
+        require(_same(module, twin), f"{called(make)} steps otherwise after {place + 1} bad steps than without them")
+
+
+OPTIMIZER_CHECKS = (check_descends, check_groups, check_goes_on, check_passes_over)
+
+
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
 def _module() -> nn.Module:
@@ -68,19 +90,22 @@ def _module() -> nn.Module:
 
 
 def _groups(module: nn.Module) -> list[WeightGroup]:
+    """A hidden matrix, the last one, the biases: a group each, with learning rates and decays of its own."""
     named = dict(module.named_parameters())
-    matrices = {name: weight for name, weight in named.items() if weight.ndim > 1}
-    others = {name: weight for name, weight in named.items() if weight.ndim <= 1}
-    return [WeightGroup(tuple(g), tuple(g.values()), LR / n, n == 1) for n, g in enumerate((matrices, others), 1)]
+    kinds = (("0.weight",), ("1.weight",), ("0.bias", "1.bias"))
+    return [
+        WeightGroup(names, tuple(named[name] for name in names), LR / n, decays=n < 3, hidden=n == 1)
+        for n, names in enumerate(kinds, 1)
+    ]
 
 
-def _loss(module: nn.Module) -> torch.Tensor:
+def _loss(module: nn.Module) -> Tensor:
     x = torch.linspace(-1, 1, 48).reshape(8, 6)
-    loss: torch.Tensor = (module(x) - 1).square().mean()
+    loss: Tensor = (module(x) - 1).square().mean()
     return loss
 
 
-def _step(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _step(module: nn.Module, optimizer: torch.optim.Optimizer, bad: bool = False) -> None:
     optimizer.zero_grad()
-    _loss(module).backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
+    (_loss(module) * (float("nan") if bad else 1.0)).backward()  # type: ignore[no-untyped-call]
+    take_step(optimizer, torch.tensor(float(bad)))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Lt
 
 from ...core import WeightGroup
 from ._groups import fits_fused, torch_groups
@@ -20,7 +20,7 @@ def sgd(
     *,
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9,
     nesterov: bool = False,
-    dampening: Annotated[float, Ge(0), Le(1)] = 0.0,
+    dampening: Annotated[float, Ge(0), Lt(1)] = 0.0,
     weight_decay: Annotated[float, Ge(0)] = 0.0,
 ) -> torch.optim.Optimizer:
     """v <- momentum v + (1 - dampening) g; a weight moves by the learning rate times v, from v = 0.
