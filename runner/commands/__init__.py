@@ -3,14 +3,31 @@
 from collections.abc import Mapping
 from types import ModuleType
 
-from . import bench, compare, data, encode, evaluate, likelihood, plugins, recipes, run, sample, train, validate
+from . import (
+    bench,
+    compare,
+    data,
+    ema,
+    encode,
+    evaluate,
+    likelihood,
+    plugins,
+    recipes,
+    resume,
+    run,
+    sample,
+    train,
+    validate,
+)
 
 COMMANDS: Mapping[str, ModuleType] = {
     "run": run,
     "train": train,
+    "resume": resume,
     "sample": sample,
     "evaluate": evaluate,
     "compare": compare,
+    "ema": ema,
     "encode": encode,
     "likelihood": likelihood,
     "validate": validate,
