@@ -55,7 +55,8 @@ class Train:
         steps: Optimizer steps in all.
         batch_size: Images a step, over all ranks together.
         micro_batch: Images that go through the network together on a rank, whose share of the batch is cut into such
-            pieces: less memory, the same gradient. Null is the whole share.
+            pieces: less memory, the same gradient. Null is the whole share; `auto` is what fits into a GPU's memory,
+            by trial.
         lr: Learning rate after the warm-up.
         warmup: Steps in which the learning rate rises from 0; or images, as in `500k images`.
         decay: Course of the learning rate after the warm-up.
@@ -83,7 +84,7 @@ class Train:
 
     steps: Count
     batch_size: Count
-    micro_batch: Count | None = None
+    micro_batch: Count | Literal["auto"] | None = None
     lr: Annotated[float, Gt(0)]
     warmup: Stretch = 0
     decay: Annotated[PartRef, PartKind("decay")] = PartRef("constant")

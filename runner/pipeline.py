@@ -152,8 +152,8 @@ def what_is_run(session: Session, facts: dict[str, str]) -> str:
     start = f", going on from step {session.start_step}" if session.start_step else ""
     return (
         f"{recipe.backbone.name} with {int(facts['network.parameters']):,} parameters on {facts['dataset.images']} "
-        f"images of {recipe.dataset.name}, {session.world.size} x {facts['machine.device']}, "
-        f"{recipe.train.precision}{start}; folder {session.folder}"
+        f"images of {recipe.dataset.name}, {session.world.size} x {facts['machine.device']}{start}; "
+        f"folder {session.folder}"
     )
 
 

@@ -6,6 +6,7 @@ Cost: the memory of one piece's activations in place of the share's; the work is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -13,6 +14,21 @@ from ...core import Level
 
 Drawn = tuple[Tensor, Tensor, Level, Mapping[str, Tensor]]
 """(x0, eps, level, cond) of a share of a batch."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `auto` has found to fit into the memory, and where: a run that goes on there takes the same.
+
+    Attributes:
+        images: Of a micro-batch.
+        share: Of a rank in a batch.
+        device: Its name.
+    """
+
+    images: int
+    share: int
+    device: str
 
 
 def pieces_of(drawn: Drawn, size: int) -> list[Drawn]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...core import load_optimizer_state, optimizer_state
+from ...core import load_optimizer_state, make_state, optimizer_state
 from ...registry import Recipe
 from .. import checkpoints
 from ..average_rules import average_rules
 from .averages import Averaged, averages_of
 from .guard import Guard
 from .learner import Learner
+from .micro_batches import Fitted
 from .optimizer import build_optimizer
 from .precision import LossScale
 from .strategies import Strategy
@@ -35,6 +36,7 @@ class TrainState:
         loss_sum: Sum of this rank's finite losses since the last logged point, on the device.
         loss_steps: Steps in that sum, on the device.
         scale: Of the loss; None in arithmetic that needs none.
+        fitted: The size of micro-batches, where it was left to the memory.
     """
 
     learner: Learner
@@ -45,6 +47,7 @@ class TrainState:
     loss_sum: Tensor
     loss_steps: Tensor
     scale: LossScale | None = None
+    fitted: Fitted | None = None
     step: int = 0
     images_seen: int = 0
 
@@ -98,6 +101,7 @@ def facts_of(state: TrainState, loss_sum: float, hooks: dict[str, Any]) -> dict[
         "loss_steps": float(state.loss_steps),
         "bad_steps": state.guard.counts(),
         "loss_scale": None if state.scale is None else state.scale.counts(),
+        "micro_batch": None if state.fitted is None else asdict(state.fitted),
         "optimizer": optimizer_state(state.optimizer, state.learner)[1],
         "hooks": hooks,
         "averages": [one.rule.label for one in state.averages],
@@ -105,21 +109,41 @@ def facts_of(state: TrainState, loss_sum: float, hooks: dict[str, Any]) -> dict[
 
 
 def restore(state: TrainState, saved: checkpoints.Checkpoint) -> None:
-    """Put a checkpoint's contents into ``state``."""
+    """Put a checkpoint's contents into ``state``, of which this rank may hold but a part.
+
+    Args:
+        state: To fill.
+        saved: Verified; its tensors need not have been read.
+    """
     device = state.loss_sum.device
-    state.learner.backbone.load_state_dict(dict(saved.tensors["model"]))
+    checkpoints.restore_into(saved.path, "model", state.learner.backbone.state_dict())
     for one in state.averages:
-        one.network.load_state_dict(dict(saved.tensors[one.group]))
-    if isinstance(state.learner.objective, nn.Module):
-        state.learner.objective.load_state_dict(dict(saved.tensors.get("objective", {})))
-    load_optimizer_state(state.optimizer, state.learner, saved.tensors["optimizer"], saved.facts["optimizer"])
+        checkpoints.restore_into(saved.path, one.group, one.network.state_dict())
+    if own := _objective_weights(state.learner):
+        checkpoints.restore_into(saved.path, "objective", own)
+    _restore_optimizer(state, saved)
     facts = saved.facts
     state.guard = Guard(device, state.guard.limit, tuple(facts["bad_steps"]))
     if state.scale is not None:
         state.scale = LossScale(state.scale.world, *facts["loss_scale"])
+    if facts["micro_batch"] is not None:
+        state.fitted = Fitted(**facts["micro_batch"])
     state.step, state.images_seen, state.horizon = saved.step, facts["images_seen"], facts["horizon"]
     state.loss_sum = torch.tensor(facts["loss_sum"], device=device)
     state.loss_steps = torch.tensor(facts["loss_steps"], device=device)
+
+
+def _restore_optimizer(state: TrainState, saved: checkpoints.Checkpoint) -> None:
+    make_state(state.optimizer)
+    mine = optimizer_state(state.optimizer, state.learner)[0]
+    there = checkpoints.shapes_in(saved.path, "optimizer")
+    # what has no place here is refused by its name and shape, before anything is read
+    held = {
+        name: mine[name] if name in mine and mine[name].shape == shape else torch.empty(shape, device="meta")
+        for name, shape in there.items()
+    }
+    load_optimizer_state(state.optimizer, state.learner, held, saved.facts["optimizer"])
+    checkpoints.restore_into(saved.path, "optimizer", held)
 
 
 def _objective_weights(learner: Learner) -> dict[str, Tensor]:

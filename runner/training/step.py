@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,10 +11,14 @@ from torch import Tensor
 from ...core import take_step
 from ...registry import Recipe
 from ..assemble import Model, part
+from ..compute import in_words
+from ..console import log
 from ..feed import Feed
 from ..world import World
 from .draws import Draws
+from .fitting_memory import fitted
 from .micro_batches import Drawn, pieces_of
+from .precision import tell_of_slowness
 from .rates import rates_of, set_rates
 from .state import TrainState
 from .strategies import Losses, Strategy
@@ -32,7 +37,7 @@ class Stepper:
     Attributes:
         norm: Norm of the last gradient before it was clipped, 0-d, on the device.
         losses: What gives the losses, once it is ready for all ranks.
-        micro_batch: Images that go through the network together on a rank; None is its whole share.
+        micro_batch: Images that go through the network together on a rank.
     """
 
     losses: Losses
@@ -41,7 +46,35 @@ class Stepper:
         self.recipe, self.feed, self.strategy, self.state = recipe, feed, strategy, state
         self.draws, self.rates = draws_of(recipe, model, strategy.world), rates_of(recipe)
         self.norm = torch.zeros((), device=strategy.world.device)
-        self.micro_batch = recipe.train.micro_batch
+        share, wanted = recipe.train.batch_size // strategy.world.size, recipe.train.micro_batch
+        self.micro_batch = min(wanted, share) if isinstance(wanted, int) else share
+
+    def begin(self) -> None:
+        """Settle the size of micro-batches, where the recipe leaves it to the memory; say how steps are computed."""
+        tell_of_slowness(self.recipe.train.precision, self.strategy.world.device)
+        if self.recipe.train.micro_batch == "auto":
+            state = self.state
+            drawn = self.draws(self.feed.batch(state.images_seen), state.images_seen)
+            state.fitted = fitted(partial(self._try, drawn), len(drawn[0]), state, self.strategy.world)
+            self.micro_batch = state.fitted.images
+        log.info("a step: %s", ", ".join(self._in_words()))
+
+    def _try(self, drawn: Drawn, size: int) -> None:
+        """A forward and backward pass of some images, as it is within a step; it leaves nothing."""
+        with self.strategy.alone(self.losses):
+            self.losses(*pieces_of(drawn, size)[0]).sum().backward()
+        self.state.optimizer.zero_grad(set_to_none=True)
+
+    def _in_words(self) -> list[str]:
+        """How a step is computed."""
+        recipe, world, optimizer = self.recipe, self.strategy.world, self.state.optimizer
+        said = [recipe.train.precision, *in_words(recipe.compute, self.state.learner.backbone, world.device)]
+        fused = "fused " if optimizer.defaults.get("fused") else ""
+        said.append(f"{fused}{recipe.train.optimizer.name}")
+        share = recipe.train.batch_size // world.size
+        if self.micro_batch < share:
+            said.append(f"{-(-share // self.micro_batch)} micro-batches of {self.micro_batch}")
+        return said
 
     def __call__(self) -> float:
         """Take one; seconds that its batch was waited for."""
@@ -57,7 +90,7 @@ class Stepper:
     def _gradients(self, drawn: Drawn) -> Tensor:
         """Make those of the mean loss of the global batch; the mean of this rank's share, 0-d."""
         share = len(drawn[0])
-        pieces, mean = pieces_of(drawn, self.micro_batch or share), torch.zeros_like(self.norm)
+        pieces, mean = pieces_of(drawn, self.micro_batch), torch.zeros_like(self.norm)
         scale: Tensor | float = 1.0 if self.state.scale is None else self.state.scale.value
         for place, piece in enumerate(pieces):
             is_last = place == len(pieces) - 1

@@ -12,10 +12,12 @@ from .. import checkpoints
 from ..assemble import Model
 from ..console import TaskProgress, log
 from ..evaluation.during import During
+from ..evaluation.scoring import Scored
 from ..feed import Feed
 from ..session import Session
 from ..signals import Interrupted
 from . import state as states
+from .cadence import Cadence, check_best_is_there
 from .learner import learner_of
 from .pace import Pace
 from .points import Points
@@ -56,25 +58,28 @@ class Trainer:
         self.snapshots = Snapshots(session.files.averages, self.state.averages, self.world, batch_size)
         self.pace = Pace(batch_size)
         self.points = Points(session, self.state, self.take_step, feed, self.pace)
-        self.stops = Stops(self.world, session.signals)
+        self.cadence = Cadence(self.recipe)
+        self.stops = Stops(self.world, session.signals, self.cadence.overdue)
 
     def begin(self) -> None:
         """Restore the newest checkpoint, and make the network ready for all ranks."""
         if self.session.saved is not None:
-            saved = checkpoints.load(self.session.saved.path, verified=True)
+            saved = self.session.saved
             states.restore(self.state, saved)
             self.state.horizon = self.session.horizon(self.state.horizon)
             self.saved_step = saved.step
             self.session.hooks.load_state_dict(saved.facts["hooks"])
         self.snapshots.cut_back(self.state.step)
         self.take_step.losses = self.strategy.wrap(self.state.learner)
+        self.take_step.begin()
         self.pace.restart()
 
     def run(self) -> None:
         """Train to the recipe's number of steps. The order of what happens after a step matters: see the comments."""
         recipe, state = self.recipe, self.state
-        with TaskProgress("train", recipe.train.steps, state.step, recipe.train.batch_size, self.world.first) as bar:
-            if state.step == 0 and self._preview_due():
+        bar = TaskProgress("train", recipe.train.steps, state.step, recipe.train.batch_size, self.world.first)
+        with self.saver, bar:
+            if state.step == 0 and self.cadence.sheet(0):
                 self._show()  # where it began: pictures by step start with it
             if self.during is not None and self.during.missing(state.step):
                 self._score()  # stopped after the checkpoint, before the scores
@@ -84,12 +89,12 @@ class Trainer:
                 self.step()
                 last = state.step == recipe.train.steps
                 stop = None
-                if state.step % recipe.log.every == 0 or last:
+                if self.cadence.point(state.step):
                     stop = self.points.write(bar)  # first, so that a checkpoint holds the logged point
                 self.snapshots.after(state.step, last or stop is not None)  # none is lost that a checkpoint is past
-                if state.step % recipe.checkpoint.every == 0 or last or stop:
+                if stop or self.cadence.checkpoint(state.step, self.stops.overdue):
                     self.save()  # before the pictures, so that a crash in them costs no training
-                if self._preview_due():
+                if self.cadence.sheet(state.step):
                     self._show()
                 if self.during is not None and self.during.due(state.step):
                     self._score()
@@ -98,7 +103,6 @@ class Trainer:
                     log.info("%s stopped the training at step %d", stop, state.step)
                     self.session.stopped_early(state.step)
                     break
-        self.saver.finish()
         if (waited := self.pace.waited()) is not None:
             log.info(
                 "waited for data: %.1f s for the first batch, then %.1f %% of the time", self.pace.first_s, 100 * waited
@@ -119,13 +123,12 @@ class Trainer:
         facts = states.facts_of(self.state, loss_sum, self.session.hooks.state_dict())
         self.saver.save(self.state.step, states.groups_of(self.state), facts)
         self.saved_step = self.state.step
+        self.cadence.saved()
+        if self.points.loss is not None:
+            self.saver.judge(self.state.step, {"loss": self.points.loss}, {"loss": "lower"})
 
     def _tell_saved(self, step: int, path: Path) -> None:
         self.session.hooks.call("dmf_checkpoint_saved", run=self.session, step=step, path=path)
-
-    def _preview_due(self) -> bool:
-        preview, step = self.recipe.preview, self.state.step
-        return preview.every > 0 and step >= preview.start and step % preview.every == 0
 
     def _show(self) -> None:
         with self._at_rest() as network:
@@ -137,13 +140,26 @@ class Trainer:
     def _score(self) -> None:
         assert self.during is not None, "asked by the caller"
         with self._at_rest() as network:
-            self.during(network, self.state.shown, self.state.step)
+            self.during(network, self.state.shown, self.state.step, self._judge)
         self.world.barrier()
         self.pace.restart()  # nor are scores
+
+    def _judge(self, scored: Scored) -> None:
+        """Hold the checkpoint of this step against the best one; before its values are noted as known.
+
+        Raises:
+            UserError: On every rank: `checkpoint.best` names none of the values.
+        """
+        check_best_is_there(self.recipe.checkpoint.best, scored)
+        self.saver.finish()
+        values = {name: result["value"] for name, result in scored.results.items()}
+        self.saver.judge(self.state.step, values, scored.better)
 
     @contextlib.contextmanager
     def _at_rest(self) -> Iterator[nn.Module]:
         """The averaged network, or the trained one, in eval mode; afterwards as it was."""
+        if self.recipe.sampler.reference is not None:
+            self.saver.finish()  # it may be a checkpoint of this run
         with self.strategy.whole(self.state.to_show) as network:
             was_training = network.training
             with contextlib.suppress(Interrupted):  # the loop hears of it next, and writes a checkpoint
@@ -154,5 +170,4 @@ class Trainer:
         """Checkpoint and leave after Ctrl-C or SIGTERM; several ranks agree on it first."""
         if asked := self.stops.asked():
             self.save()
-            self.saver.finish()
             raise Interrupted(asked)

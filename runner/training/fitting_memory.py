@@ -1,0 +1,104 @@
+"""The size of micro-batches by what fits into a GPU's memory: two trials, the line through them, one more to be sure.
+
+Cost: three forward and backward passes, or some more where the line was wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.distributed.tensor import DTensor
+
+from ...registry import UserError
+from ..console import log
+from ..world import World
+from .micro_batches import Fitted
+from .state import TrainState
+
+USED = 0.9  # of what is free: what comes later, samples among it, needs some too
+TRIAL = 16  # part of the share that is tried first; then twice as much
+
+Peak = Callable[[int], "int | None"]
+"""Bytes of memory at the worst moment of a pass of so many images; None where they did not suffice."""
+
+
+def fitted(trial: Callable[[int], None], share: int, state: TrainState, world: World) -> Fitted:
+    """The largest micro-batches that fit; those that the run had before, where it goes on on the same kind of device.
+
+    Args:
+        trial: A forward and backward pass of so many images, after which no gradient is left; on all ranks together.
+        share: Images of this rank in a batch.
+        state: Of the training.
+        world: The ranks.
+    """
+    if world.device.type != "cuda":
+        log.info("train.micro_batch: auto takes a CPU's whole share, %d images", share)
+        return Fitted(share, share, world.device.type)
+    device = torch.cuda.get_device_name(world.device)
+    if (before := state.fitted) is not None and (before.share, before.device) == (share, device):
+        return before
+    free, _ = torch.cuda.mem_get_info(world.device)
+    unused = torch.cuda.memory_reserved(world.device) - torch.cuda.memory_allocated(world.device)
+    room = torch.cuda.memory_allocated(world.device) + int(USED * (free + unused)) - _still_to_come(state)
+    images = largest(lambda size: _peak(trial, size, world), room, share, world)
+    log.info("train.micro_batch: auto takes %d of %d images, with %.1f GiB to use", images, share, room / 2**30)
+    return Fitted(images, share, device)
+
+
+def largest(peak: Peak, room: int, share: int, world: World) -> int:
+    """The number of images in equal pieces of the share that fit.
+
+    Args:
+        peak: Tries a size.
+        room: Bytes that may be used at the worst moment.
+        share: Images in all.
+        world: The ranks, which agree on the smallest.
+
+    Raises:
+        UserError: Not even one fits.
+    """
+    low = max(share // TRIAL, 1)
+    high = min(2 * low, share)
+    known = {size: peak(size) for size in (low, high)}
+    first, second = known[low], known[high]
+    size = low
+    if first is not None and second is not None:
+        each = max((second - first) / max(high - low, 1), 1)
+        size = low + int((room - first) / each)
+    size = int(world.min(torch.tensor(_even(share, size), device=world.device)))
+    while (known[size] if size in known else peak(size)) is None:
+        if size == 1:
+            raise UserError(
+                "train.micro_batch: not even one image fits into the memory; train.activation_checkpointing=true, "
+                "train.precision=bf16 or distributed.strategy=fsdp need less of it"
+            )
+        size = _even(share, size // 2)
+    return size
+
+
+def _even(share: int, most: int) -> int:
+    """The size of pieces of at most ``most`` images that are as equal as can be."""
+    pieces = -(-share // min(max(most, 1), share))
+    return -(-share // pieces)
+
+
+def _peak(trial: Callable[[int], None], size: int, world: World) -> int | None:
+    """Of all ranks the most; None where one has run out."""
+    torch.cuda.reset_peak_memory_stats(world.device)
+    try:
+        trial(size)
+        found = torch.cuda.max_memory_allocated(world.device)
+    except torch.cuda.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        found = 1 << 62
+    found = int(world.max(torch.tensor(found, device=world.device)))
+    return None if found == 1 << 62 else found
+
+
+def _still_to_come(state: TrainState) -> int:
+    """Bytes of the optimizer's state where it has none yet: two moments a weight is the most that ours have."""
+    if state.optimizer.state:
+        return 0
+    weights = [w.to_local() if isinstance(w, DTensor) else w for w in state.learner.parameters() if w.requires_grad]
+    return 2 * sum(w.numel() * w.element_size() for w in weights)
