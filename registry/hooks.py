@@ -59,6 +59,11 @@ class RunInfo(Protocol):
         """Folder of the run that this one is a part of, as a point of a sweep is; None for a run of its own."""
         ...
 
+    @property
+    def better(self) -> Mapping[str, Literal["lower", "higher"]]:
+        """Which way the newest values of evaluations while training are better, by their names as ``eval/<name>``."""
+        ...
+
 
 class Hooks:
     """The hook specifications. All run on rank 0 only; an implementation may leave out arguments it has no use for."""

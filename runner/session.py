@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..core import Way
 from ..files.writing import read_json, write_json, write_text
 from ..registry import HookCaller, Recipe, UserError, differences, load, read
 from ..registry.hooks import Task
@@ -308,6 +309,8 @@ def open_session(recipe: Recipe, runs: Path, world: World, stretch: bool = False
             if handler is not None and not isinstance(error, (UserError, KeyboardInterrupt)):
                 handler.handle(log.makeRecord("dmf", logging.ERROR, "", 0, "the run failed", (), sys.exc_info()))
             session.hooks.call("dmf_run_ended", run=session, error=error)
+            if isinstance(error, UserError) and not folder.recipe.exists():
+                folder.log.unlink(missing_ok=True)  # of a run that was refused: nothing is left of it
             raise
         else:
             session.hooks.call("dmf_run_ended", run=session, error=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from ..signals import Interrupted
 from ..world import LocalError
 from .evaluation import Evaluation
 from .results import Results, is_spread, with_spread
+from .scoring import Scored
 from .settings import numbered
 from .streams import Shown, shares
 from .trained import Trained
@@ -81,7 +83,7 @@ class During:
         missing: bool = self.session.world.tell(self.due(step) and self.session.evaluated_step != step)
         return missing
 
-    def __call__(self, network: nn.Module, weights: str, step: int) -> None:
+    def __call__(self, network: nn.Module, weights: str, step: int, judge: Callable[[Scored], None]) -> None:
         """Score, write a line of ``evaluations.jsonl``, tell the hooks. On every rank.
 
         What a score lacks costs no training: it is said, and the training goes on.
@@ -90,6 +92,8 @@ class During:
             network: In eval mode.
             weights: ``ema`` or ``raw``: what it is.
             step: Training steps behind it.
+            judge: Called with the values, on every rank, before they are written: when a killed run goes on, values
+                that are written are not computed again.
 
         Raises:
             Interrupted: A stop was asked for.
@@ -110,7 +114,9 @@ class During:
             return
         images = self.recipe.evaluate.images
         log.info("step %d: %s", step, _line(scored.results, images))
-        session.evaluated(step, numbered(scored.results, images))
+        judge(scored)
+        better = {f"{name}_n{images}": way for name, way in scored.better.items()}
+        session.evaluated(step, numbered(scored.results, images), better=better)
         for name, picture in scored.pictures.items():  # on rank 0
             save_png(picture, session.folder / "evaluation" / f"step-{step:08d}-{name}.png")
             session.hooks.call("dmf_images", run=session, step=step, name=f"{name}_n{images}", images=picture)

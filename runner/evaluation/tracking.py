@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
+from ...core import Way
 from ...files.writing import read_json, write_text
 from ...registry import HookCaller, Recipe, UserError, read
 from ...registry.hooks import Task
@@ -40,6 +41,7 @@ class Told:
         start_step: Training steps behind the weights.
         parent: Folder of the run that it is a part of.
         task: It is evaluated.
+        better: Nothing: it is not in training.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Told:
     start_step: int
     parent: Path | None = None
     task: Task = "evaluate"
+    better: Mapping[str, Way] = field(default_factory=dict)
 
 
 class Tracked:
