@@ -99,8 +99,12 @@ class RunFolder:
             raise UserError(f"{self.path} cannot be made or written: {error.strerror}; choose another --runs") from None
         self._lock = open(self.lock, "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the run
         if not _locked(self._lock):
-            self.release()
+            self._lock.close()
+            self._lock = None
             raise InUse(self.path, self._named())
+        if not (self.lock.exists() and os.path.samestat(os.fstat(self._lock.fileno()), self.lock.stat())):
+            self._lock.close()  # who held it has just removed the folder: see release
+            return self.hold()
         self._lock.truncate(0)
         self._lock.write(f"{os.getpid()} {socket.gethostname()}\n")
         self._lock.flush()
@@ -119,10 +123,22 @@ class RunFolder:
         return Holder(int(pid) if pid.isdecimal() else 0, host)
 
     def release(self) -> None:
-        """Let others write."""
+        """Let others write; a folder that is still empty, of a run that was refused, goes."""
         if self._lock is not None:
+            self._remove_if_empty()
             self._lock.close()
             self._lock = None
+
+    def _remove_if_empty(self) -> None:
+        made = (self.lock, self.samples, self.checkpoints)
+        if not self.path.exists() or set(self.path.iterdir()) - set(made):
+            return
+        if not any(folder.is_dir() and any(folder.iterdir()) for folder in made[1:]):
+            for folder in made[1:]:
+                if folder.is_dir():
+                    folder.rmdir()
+            self.lock.unlink()
+            self.path.rmdir()
 
     def set_aside(self) -> Path | None:
         """Rename the folder, so that a new run can start; nothing is lost."""

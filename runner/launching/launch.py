@@ -35,7 +35,7 @@ def launch(plan: Plan, argv: list[str], once: Collection[str] = ()) -> int:
 
     meeting = None if plan.rendezvous is None else reach(plan.rendezvous)
     _silence()
-    with tempfile.TemporaryDirectory(prefix="dmf-") as logs, _environment(_for_ranks(plan, meeting)):
+    with tempfile.TemporaryDirectory(prefix="dmf-ranks-") as logs, _environment(_for_ranks(plan, meeting)):
         try:
             return _watched(plan, meeting, argv, once, logs)
         except SignalException as error:
