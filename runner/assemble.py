@@ -30,6 +30,7 @@ from ..core.predictions import check_prediction
 from ..registry import PartRef, Recipe, SamplerRef, UserError, build, load
 from ..registry.options import fill
 from .average_rules import check_weights
+from .checkpoints import check_best
 from .compute import prepare
 from .console import log
 from .latents.possible import check_latents
@@ -192,6 +193,7 @@ def check_parts(recipe: Recipe) -> None:
     check_weights(recipe)
     check_hooks(recipe)
     check_latents(recipe)
+    check_best(recipe)
 
 
 def check_hooks(recipe: Recipe) -> None:

@@ -102,10 +102,10 @@ class Stopper:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
         whole = During.__call__
 
-        def stopped(self: During, network: Any, weights: str, at: int) -> None:
+        def stopped(self: During, network: Any, weights: str, at: int, judge: Any) -> None:
             if at == step:
                 os.kill(os.getpid(), signal.SIGINT)
-            whole(self, network, weights, at)
+            whole(self, network, weights, at, judge)
 
         monkeypatch.setattr(During, "__call__", stopped)
 

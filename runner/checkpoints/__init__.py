@@ -4,7 +4,7 @@
 `keeping` says which stay, `reading` reads them, `layout` knows what lies where.
 """
 
-from .keeping import best_step, staying
+from .keeping import best_step, check_best, staying
 from .layout import MANIFEST, DamagedCheckpoint, Tensors, groups_in, place, steps
 from .reading import Checkpoint, load, newest, restore_into, settle, shapes_in
 from .saver import Saver
@@ -16,6 +16,7 @@ __all__ = [
     "Saver",
     "Tensors",
     "best_step",
+    "check_best",
     "groups_in",
     "load",
     "newest",

@@ -4,16 +4,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ...core import Way
 from ...files.writing import read_json, write_json
+from ...registry import Recipe, UserError
 from ...registry.recipe_types import Checkpoint as Options
 from ..console import log
 from .layout import discard, place, steps
 
 POINTER = "best.json"
+
+
+def check_best(recipe: Recipe) -> None:
+    """Accept `checkpoint.best` before the training.
+
+    Raises:
+        UserError: There will be no values to choose by.
+    """
+    best = recipe.checkpoint.best
+    if best not in (None, "loss") and recipe.evaluate.during.every == 0:
+        raise UserError(
+            f"checkpoint.best: {best} is measured by evaluations while training goes on, and this recipe has none: "
+            "write evaluate.during.every, the number of images between two, or checkpoint.best: loss"
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """On a checkpoint.
+
+    Attributes:
+        metric: What was measured.
+        step: When.
+        value: The value.
+        better: Which way values are better.
+    """
+
+    metric: str
+    step: int
+    value: float
+    better: Way
+
+    def beats(self, before: Mapping[str, Any]) -> bool:
+        """Whether it is better than the best so far; one of another metric is no measure."""
+        if before["metric"] != self.metric:
+            return True
+        return bool(self.value < before["value"] if self.better == "lower" else self.value > before["value"])
 
 
 def staying(there: Sequence[int], options: Options, best: int | None) -> list[int]:
@@ -42,41 +81,24 @@ def best_step(folder: Path) -> int | None:
     return None if found is None else found["step"]
 
 
-def judge(folder: Path, metric: str, step: int, value: float, way: Way) -> bool:
-    """Note a checkpoint as the best if it is better than the one that is; equal ones stay behind the first.
+def note(folder: Path, verdict: Verdict) -> bool:
+    """Point at a checkpoint as the best if it is better than the one that is; of equal ones the first stays.
 
     Args:
-        folder: Of checkpoints, which has that of ``step``.
-        metric: What was measured.
-        step: When.
-        value: The value.
-        way: Which way values are better.
+        folder: Of checkpoints.
+        verdict: On one of them.
 
     Returns:
         Whether it is the best now.
     """
-    if not math.isfinite(value):
+    if not math.isfinite(verdict.value) or not place(folder, verdict.step).is_dir():
         return False
     before = _best(folder)
-    if before is not None and before["metric"] == metric and before["step"] != step:
-        worse = value >= before["value"] if way == "lower" else value <= before["value"]
-        if worse:
-            return False
-    write_json(folder / POINTER, {"step": step, "metric": metric, "value": value, "better": way})
-    log.info("step %d: the best %s so far, %.5g", step, metric, value)
+    if before is not None and before["step"] != verdict.step and not verdict.beats(before):
+        return False
+    write_json(folder / POINTER, asdict(verdict))
+    log.info("step %d: the best %s so far, %.5g", verdict.step, verdict.metric, verdict.value)
     return True
-
-
-def measured(metric: str, values: Mapping[str, float | None], ways: Mapping[str, Way]) -> tuple[float, Way] | None:
-    """The value of a metric, and which way it is better; None where it is not there.
-
-    Args:
-        metric: Name of a value.
-        values: By their names.
-        ways: By the same names.
-    """
-    value, way = values.get(metric), ways.get(metric)
-    return None if value is None or way is None else (value, way)
 
 
 def _best(folder: Path) -> dict[str, Any] | None:

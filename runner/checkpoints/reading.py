@@ -106,8 +106,8 @@ def restore_into(path: Path, group: str, targets: Tensors) -> None:
     Raises:
         UserError: The checkpoint's tensors have other names or shapes; the message names them.
     """
-    aliases: Mapping[str, str] = _facts(path)["aliases"].get(group, {})
-    _check(path, group, aliases, targets)
+    _check(path, group, targets)
+    aliases = _aliases(path, group)
     firsts = {name: value.detach() for name, value in targets.items() if name not in aliases}
     with torch.no_grad():
         if file_of(path, group).exists():
@@ -121,13 +121,21 @@ def restore_into(path: Path, group: str, targets: Tensors) -> None:
 
 
 def shapes_in(path: Path, group: str) -> dict[str, tuple[int, ...]]:
-    """The shape of each whole tensor of a group; of tied ones only the first."""
-    if not file_of(path, group).exists():
+    """The shape of each whole tensor of a group."""
+    if file_of(path, group).exists():
+        with safe_open(file_of(path, group), framework="pt") as file:
+            firsts = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    else:
         from . import shards
 
-        return {name: tuple(shape) for name, (shape, _) in shards.shapes(path / group).items()}
-    with safe_open(file_of(path, group), framework="pt") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+        firsts = {name: tuple(shape) for name, (shape, _) in shards.shapes(path / group).items()}
+    return {**firsts, **{second: firsts[first] for second, first in _aliases(path, group).items()}}
+
+
+def _aliases(path: Path, group: str) -> dict[str, str]:
+    """Second names of tied tensors, with the first."""
+    found: dict[str, str] = _facts(path)["aliases"].get(group, {})
+    return found
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -159,9 +167,8 @@ def _fill(file: Path, targets: Tensors) -> None:
             target.copy_(whole)
 
 
-def _check(path: Path, group: str, aliases: Mapping[str, str], targets: Tensors) -> None:
+def _check(path: Path, group: str, targets: Tensors) -> None:
     there = shapes_in(path, group)
-    there |= {second: there[first] for second, first in aliases.items()}
     here = {name: tuple(value.shape) for name, value in targets.items()}
     if there != here:
         wrong = [

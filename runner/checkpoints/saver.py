@@ -62,6 +62,7 @@ class Saver:
         self._writing: threading.Thread | None = None
         self._job: Job | None = None
         self._error: Exception | None = None
+        self._verdict: keeping.Verdict | None = None
         self._told = False
 
     def save(self, step: int, groups: Mapping[str, Tensors], facts: Mapping[str, Any]) -> None:
@@ -112,7 +113,7 @@ class Saver:
             self._writing = None
             self._finished()
 
-    def scored(self, step: int, values: Mapping[str, float | None], ways: Mapping[str, Way]) -> None:
+    def judge(self, step: int, values: Mapping[str, float | None], ways: Mapping[str, Way]) -> None:
         """Keep the checkpoint of this step if it is the best so far by the recipe's metric.
 
         Args:
@@ -121,14 +122,11 @@ class Saver:
             ways: Which way each is better.
         """
         metric = self.options.best
-        if metric is None or not self.world.first:
-            return
-        found = keeping.measured(metric, values, ways)
-        if found is None:
-            return
-        self.finish()  # the one to be judged may still be on its way
-        if place(self.folder, step).is_dir() and keeping.judge(self.folder, metric, step, *found):
-            keeping.prune(self.folder, self.options)
+        value = None if metric is None else values.get(metric)
+        if metric is not None and value is not None and self.world.first:
+            self._verdict = keeping.Verdict(metric, step, value, ways[metric])
+            if self._writing is None:  # else it comes when that is whole
+                self._settle_best()
 
     def __enter__(self) -> Saver:
         return self
@@ -160,6 +158,12 @@ class Saver:
             raise error
         if job is not None and self.world.first:
             self.on_saved(job.step, place(self.folder, job.step))
+            self._settle_best()
+
+    def _settle_best(self) -> None:
+        verdict, self._verdict = self._verdict, None
+        if verdict is not None and keeping.note(self.folder, verdict):
+            keeping.prune(self.folder, self.options)
 
     def _write_aside(self, job: Job) -> None:
         try:

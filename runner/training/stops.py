@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
@@ -23,10 +24,15 @@ class Stops:
     Args:
         world: The ranks.
         signals: What this one was asked.
+        clock: Whether, by rank 0's clock, a checkpoint is due; all ranks hear of it on the same way.
+
+    Attributes:
+        overdue: Whether it is, after `asked`.
     """
 
-    def __init__(self, world: World, signals: Signals) -> None:
-        self.world, self.signals = world, signals
+    def __init__(self, world: World, signals: Signals, clock: Callable[[], bool] = lambda: False) -> None:
+        self.world, self.signals, self._clock = world, signals, clock
+        self.overdue = False
         own = world.size > 1 and world.device.type != "cpu"
         self._group: dist.ProcessGroup | None = dist.new_group(backend="gloo") if own else None  # type: ignore[assignment]
         self._left, self._steps, self._since_s = 0, 0, time.monotonic()
@@ -34,7 +40,9 @@ class Stops:
     def asked(self) -> int:
         """The signal that asks for a stop before the next step, 0 for none; the same on every rank."""
         if self.world.size == 1:
+            self.overdue = self._clock()
             return self.signals.requested
+        self.overdue = False
         self._left -= 1
         self._steps += 1
         if self._left > 0:
@@ -44,9 +52,10 @@ class Stops:
     def _agree(self) -> int:
         now_s = time.monotonic()
         step_us = int(1e6 * (now_s - self._since_s) / max(self._steps, 1))
-        told = torch.tensor([self.signals.requested, step_us])
+        told = torch.tensor([self.signals.requested, step_us, int(self.world.first and self._clock())])
         dist.all_reduce(told, dist.ReduceOp.MAX, group=self._group)
         if self._group is not None:
             self._left = max(1, int(1e6 * AGREED_EVERY_S / max(int(told[1]), 1)))
         self._steps, self._since_s = 0, now_s
+        self.overdue = bool(told[2])
         return int(told[0])
