@@ -25,17 +25,21 @@ def dmf(*words: object, launcher: tuple[str, ...] = ()) -> str:
 
 @pytest.fixture
 def one(tiny: Path) -> Path:
-    """The run of one rank, beside which the others are held."""
+    """The run of one rank, beside which the others are held; its learning rate rises and falls."""
+    text = tiny.read_text()
+    tiny.write_text(text.replace("train: {", "train: {warmup: 3, decay: {name: step, every: 4, factor: 0.5}, "))
     dmf("train", tiny, "name=one")
     return tiny.parent / "runs/one"
 
 
-def losses(run: Path) -> list[float]:
-    return [json.loads(line)["values"]["loss"] for line in (run / "history.jsonl").read_text().splitlines()]
+def logged(run: Path, name: str) -> list[float]:
+    return [json.loads(line)["values"][name] for line in (run / "history.jsonl").read_text().splitlines()]
 
 
 def assert_alike(run: Path, one: Path) -> None:
-    assert losses(run) == pytest.approx(losses(one), rel=1e-5)
+    assert logged(run, "loss") == pytest.approx(logged(one, "loss"), rel=1e-5)
+    assert logged(run, "learning_rate") == logged(one, "learning_rate")
+    assert len(set(logged(one, "learning_rate"))) > 3  # or nothing has been seen
     a, b = (load_file(r / f"checkpoints/step-{STEPS:08d}/ema.safetensors") for r in (run, one))
     difference = sum(float((a[k] - b[k]).square().sum()) for k in a) ** 0.5
     assert difference < 1e-4 * sum(float(b[k].square().sum()) for k in b) ** 0.5
