@@ -67,12 +67,23 @@ class Trainer:
             saved = self.session.saved
             states.restore(self.state, saved)
             self.state.horizon = self.session.horizon(self.state.horizon)
+            self._warn_of_rest()
             self.saved_step = saved.step
             self.session.hooks.load_state_dict(saved.facts["hooks"])
         self.snapshots.cut_back(self.state.step)
         self.take_step.losses = self.strategy.wrap(self.state.learner)
         self.take_step.begin()
         self.pace.restart()
+
+    def _warn_of_rest(self) -> None:
+        state, steps = self.state, self.recipe.train.steps
+        if state.step < steps and self.take_step.rates.factor(state.images_seen, state.horizon) == 0:
+            log.warning(
+                "the learning rate is 0 from here on: its decay was laid out for %d steps and ends at 0. --stretch "
+                "lays it out anew, for %d",
+                state.horizon // self.recipe.train.batch_size,
+                steps,
+            )
 
     def run(self) -> None:
         """Train to the recipe's number of steps. The order of what happens after a step matters: see the comments."""
