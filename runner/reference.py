@@ -126,23 +126,38 @@ def _not_earlier(step: int, of: int) -> str:
 
 def _check_own_step(reference: Reference, recipe: Recipe, home: RunFolder) -> None:
     """Accept a step of the run itself, which may be still to come, if it will be kept to the end."""
-    steps, every, keep = recipe.train.steps, recipe.checkpoint.every, recipe.checkpoint.keep
+    steps, wanted = recipe.train.steps, recipe.checkpoint
     if reference.step is None:
         raise UserError(f"{WHERE}: the newest weights of a run cannot guide themselves; write an earlier step")
     there = checkpoints.steps(home.checkpoints)
     last = max(steps, *there, 0)
     if reference.step >= last:
         raise UserError(f"{WHERE}: {_not_earlier(reference.step, last)}")
-    start = max(there, default=0)
-    to_come = {step for step in (*range(every, steps, every), steps) if step > start}
-    at_the_end = sorted({*there, *to_come})
-    at_the_end = at_the_end[-keep:] if to_come else at_the_end
+    at_the_end = _at_the_end(recipe, there)
     if reference.step not in at_the_end:
         raise UserError(
             f"{WHERE}: step {reference.step} of this run will not be there when it is needed: with checkpoint.every "
-            f"{every} and checkpoint.keep {keep} the steps kept to the end are {', '.join(map(str, at_the_end))}; "
-            "write one of those before the last, or change checkpoint.every and checkpoint.keep"
+            f"{wanted.every}, keep {wanted.keep} and keep_every {wanted.keep_every} the steps kept to the end are "
+            f"{', '.join(map(str, at_the_end))}; write one of those before the last, or change checkpoint.keep_every"
         )
+
+
+def _at_the_end(recipe: Recipe, there: list[int]) -> list[int]:
+    """The steps whose checkpoints are there after the training, for certain.
+
+    Args:
+        recipe: The run's.
+        there: Those that are there now.
+    """
+    from .training.cadence import checkpoint_due  # it asks the evaluation, which asks here
+
+    steps, wanted, start = recipe.train.steps, recipe.checkpoint, max(there, default=0)
+    to_come = [step for step in range(start + 1, steps + 1) if checkpoint_due(recipe, step)]
+    if not to_come:
+        return there
+    if wanted.minutes is not None:  # the clock's push out others, nobody knows which
+        wanted = replace(wanted, keep=1)
+    return checkpoints.staying([*there, *to_come], wanted, None)
 
 
 def _check_fits(reference: Reference, folder: RunFolder, recipe: Recipe, spec: DataSpec, home: RunFolder) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +11,6 @@ from ..registry import UserError
 from ..registry.words import did_you_mean
 from . import checkpoints
 from .average_rules import POSTHOC
-from .checkpoints.layout import digests_of, file_of
 from .console import log
 from .folder import RunFolder
 
@@ -39,13 +36,8 @@ class Weights:
 
     @property
     def sha256(self) -> str:
-        """Of their file, as the checkpoint's manifest has it; of several files that of their names and hashes."""
-        digests = digests_of(self.path)
-        whole = digests.get(file_of(self.path, self.group).name)
-        if whole is not None:
-            return whole
-        parts = sorted((name, one) for name, one in digests.items() if name.startswith(f"{self.group}/"))
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        """Of the file that holds them whole: the same for the same weights, whatever number of ranks wrote them."""
+        return checkpoints.identity(self.path, self.group)
 
     def read(self) -> dict[str, Tensor]:
         """The tensors by name."""

@@ -6,7 +6,7 @@
 
 from .keeping import best_step, check_best, staying
 from .layout import MANIFEST, DamagedCheckpoint, Tensors, groups_in, place, steps
-from .reading import Checkpoint, load, newest, restore_into, settle, shapes_in
+from .reading import Checkpoint, identity, load, newest, restore_into, settle, shapes_in
 from .saver import Saver
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "best_step",
     "check_best",
     "groups_in",
+    "identity",
     "load",
     "newest",
     "place",

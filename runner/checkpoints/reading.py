@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import shutil
 import time
@@ -12,12 +14,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ...registry import UserError
 from ..console import log
-from .layout import STATE, DamagedCheckpoint, Tensors, file_of, groups_in, paths, verify
+from .layout import STATE, DamagedCheckpoint, Tensors, digests_of, file_of, groups_in, paths, verify
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,22 @@ def restore_into(path: Path, group: str, targets: Tensors) -> None:
             shards.read_into(path / group, firsts)
         for second, first in aliases.items():
             targets[second].detach().copy_(firsts[first])
+
+
+def identity(path: Path, group: str) -> str:
+    """The sha256 of the file that holds a group whole, whatever number of ranks wrote it."""
+    digests = digests_of(path)
+    whole = digests.get(file_of(path, group).name)
+    parts = tuple(sorted(one for name, one in digests.items() if name.startswith(f"{group}/")))
+    return whole or _identity_of_parts(path, group, parts)
+
+
+@functools.lru_cache(maxsize=16)
+def _identity_of_parts(path: Path, group: str, parts: tuple[str, ...]) -> str:
+    """See `identity`; for the files of these hashes."""
+    from . import shards
+
+    return hashlib.sha256(save(shards.read_whole(path / group))).hexdigest()
 
 
 def shapes_in(path: Path, group: str) -> dict[str, tuple[int, ...]]:
