@@ -1,0 +1,261 @@
+"""What is started for which flags on which machine, and what a launcher's environment makes of a process."""
+
+import argparse
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from dmf.registry import UserError
+from dmf.runner.launching import Place, Plan, add_launch, find_place, plan_for
+from dmf.runner.launching.endpoint import reach, split_address
+from dmf.runner.launching.launch import _for_ranks
+from dmf.runner.launching.slurm import first_host, port_of, tasks_per_node
+
+LAUNCHERS = ("RANK", "WORLD_SIZE", "DMF_LAUNCHER", "SLURM_", "OMPI_", "MASTER_", "CUDA_VISIBLE", "OMP_", "GLOO_")
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_started_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(LAUNCHERS):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A machine with so many GPUs."""
+
+    def there(count: int) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+    there(0)
+    return there
+
+
+def plan(words: str, device: str = "auto") -> Plan | None:
+    parser = argparse.ArgumentParser()
+    add_launch(parser)
+    return plan_for(parser.parse_args(words.split()), device, "mine")
+
+
+# flags
+
+THERE = [
+    ("", "auto", 0, None),
+    ("", "auto", 1, None),
+    ("", "auto", 4, Plan("mine", 4)),
+    ("", "cuda", 2, Plan("mine", 2)),
+    ("", "cpu", 4, None),
+    ("--gpus 1", "auto", 4, None),
+    ("--gpus 3", "auto", 4, Plan("mine", 3)),
+    ("--gpu-ids 0,2", "auto", 4, Plan("mine", 2, visible="0,2")),
+    ("--gpu-ids 3", "cuda", 4, Plan("mine", 1, visible="3")),
+    ("--ranks 2", "cpu", 0, Plan("mine", 2)),
+    ("--ranks 2", "auto", 0, Plan("mine", 2)),
+    ("--ranks 2", "auto", 4, Plan("mine", 2)),
+    ("--ranks 1", "auto", 4, None),
+    ("--nodes 2 --rendezvous a:1", "cpu", 0, Plan("mine", 1, 2, "a:1")),
+    ("--nodes 2 --rendezvous a:1", "auto", 8, Plan("mine", 8, 2, "a:1")),
+    ("--restarts 3", "cpu", 0, Plan("mine", restarts=3)),
+    ("--ranks 2 --grace 7", "cpu", 0, Plan("mine", 2, grace_s=7)),
+]
+NOT = [
+    ("--gpus 8", "auto", 4, "this machine has 4 GPUs"),
+    ("--gpus 1", "auto", 0, "no GPUs that torch can use"),
+    ("--ranks 8", "auto", 4, "each rank needs its own"),
+    ("--gpu-ids 0,5,4", "auto", 4, r"no GPU 4, 5 on this machine; those that torch can use: 0 to 3"),
+    ("--gpu-ids 0", "auto", 0, "can use: none"),
+    ("--gpu-ids 1,1", "auto", 4, "one GPU twice"),
+    ("--gpus 2", "cpu", 4, "--gpus with device=cpu: write --ranks"),
+    ("--gpu-ids 0", "cpu", 4, "--gpu-ids with device=cpu"),
+    ("--gpus 2 --ranks 2", "auto", 4, "--ranks and --gpus all say how many"),
+    ("--nodes 2", "cpu", 0, "--nodes 2 needs a place .* --rendezvous HOST:PORT"),
+    ("--rendezvous a:1", "cpu", 0, "say how many with --nodes"),
+    ("--nodes 2 --rendezvous a", "cpu", 0, "expected HOST:PORT"),
+    ("--nodes 2 --rendezvous a:99999", "cpu", 0, "expected HOST:PORT"),
+]
+
+
+@pytest.mark.parametrize(("words", "device", "count", "want"), THERE)
+def test_what_is_started(gpus: Callable[[int], None], words: str, device: str, count: int, want: Plan | None) -> None:
+    gpus(count)
+    assert plan(words, device) == want
+
+
+@pytest.mark.parametrize(("words", "device", "count", "why"), NOT)
+def test_what_cannot_be_is_refused(gpus: Callable[[int], None], words: str, device: str, count: int, why: str) -> None:
+    gpus(count)
+    with pytest.raises(UserError, match=why):
+        plan(words, device)
+
+
+def test_ids_count_among_the_visible_ones(gpus: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7, 5,GPU-0a")
+    found = plan("--gpu-ids 0,2")
+    assert found is not None and found.visible == "7,GPU-0a"
+
+
+@pytest.mark.parametrize("words", ["--ranks 2", "--gpus 2", "--nodes 2 --rendezvous a:1", "--restarts 1"])
+def test_flags_under_a_launcher_that_runs_are_refused(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(UserError):
+        plan(words)  # rank 1 of 1
+    for name, value in {"WORLD_SIZE": "2", "MASTER_ADDR": "h", "MASTER_PORT": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="torchrun has started this process as rank 1 of 2 already"):
+        plan(words)
+    assert plan("") is None
+    monkeypatch.setenv("DMF_LAUNCHER", "17")  # they are our own launcher's
+    assert plan(words) is None
+
+
+def test_ranks_share_the_cores_unless_somebody_has_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(13)))
+    assert _for_ranks(Plan("mine", 4), None)["OMP_NUM_THREADS"] == "3"
+    assert _for_ranks(Plan("mine", 20), None)["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert "OMP_NUM_THREADS" not in _for_ranks(Plan("mine", 4), None)
+
+
+# environments
+
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "2"}
+TORCHRUN |= {"MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
+JOB = {"SLURM_JOB_ID": "1234", "SLURM_NTASKS": "8", "SLURM_NODELIST": "node[01-02]", "SLURM_TASKS_PER_NODE": "4(x2)"}
+STEP = JOB | {
+    "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "1",
+    "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_STEP_NODELIST": "node[01-02]",
+    "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
+}
+MPI = {f"OMPI_COMM_WORLD_{k}": v for k, v in {"RANK": "1", "SIZE": "2", "LOCAL_RANK": "1", "LOCAL_SIZE": "2"}.items()}
+
+
+def test_places() -> None:
+    assert find_place({}) == Place()
+    assert find_place(TORCHRUN) == Place(3, 4, 1, 2, 2, ("node1", 29500), "torchrun")
+    assert find_place(STEP) == Place(5, 8, 1, 4, 2, ("node01", port_of(1234, 0)), "srun")
+    assert find_place(STEP | {"MASTER_ADDR": "x", "MASTER_PORT": "5"}).address == ("x", 5)
+    assert find_place(MPI) == Place(1, 2, 1, 2, 1, ("127.0.0.1", 29500), "mpirun")
+    assert find_place(STEP | MPI).launcher == "mpirun"  # which starts its helpers by srun
+    assert find_place(STEP | TORCHRUN).launcher == "torchrun"
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        JOB,  # the shell of salloc
+        JOB | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"},  # a batch script
+        STEP | {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"},  # srun of one task in an allocation of eight
+    ],
+)
+def test_one_process_in_an_allocation_is_alone(env: dict[str, str]) -> None:
+    assert find_place(env) == Place()
+
+
+@pytest.mark.parametrize(
+    ("env", "why"),
+    [
+        (TORCHRUN | {"RANK": "4"}, "rank 4 of 4"),
+        (TORCHRUN | {"WORLD_SIZE": "four"}, "WORLD_SIZE is 'four'"),
+        ({k: v for k, v in TORCHRUN.items() if k != "MASTER_ADDR"}, "set MASTER_ADDR"),
+        (MPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}, "set MASTER_ADDR"),
+    ],
+)
+def test_a_mixture_is_refused(env: dict[str, str], why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        find_place(env)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("node7", "node7"),
+        ("node[01-04,07]", "node01"),
+        ("node[007,009-012],other3", "node007"),
+        ("a,b[1-2]", "a"),
+        ("row[2-3]-n[5,9]", "row2-n5"),
+        ("gpu-a[10-19].cluster", "gpu-a10.cluster"),
+    ],
+)
+def test_first_host(nodes: str, first: str) -> None:
+    assert first_host(nodes) == first
+
+
+def test_tasks_and_ports() -> None:
+    assert tasks_per_node("2(x3),1") == [2, 2, 2, 1]
+    ports = {port_of(job, step) for job in range(1000) for step in (0, 1)}
+    assert len(ports) > 1900 and min(ports) > 1024 and max(ports) < 32768
+
+
+# the meeting place
+
+
+def test_addresses() -> None:
+    assert split_address("node01:29400") == ("node01", 29400)
+    assert split_address("[fe80::1]:5") == ("fe80::1", 5)
+
+
+def test_who_comes_first_listens_and_the_next_goes_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    first = reach(f"127.0.0.1:{port}")
+    assert first.here and first.own_address == "127.0.0.1" and first.interface is not None
+    assert _for_ranks(Plan("mine"), first)["GLOO_SOCKET_IFNAME"] == first.interface
+    with socket.create_server(("127.0.0.1", port)):
+        assert not reach(f"127.0.0.1:{port}").here
+    assert capsys.readouterr().err == ""
+
+
+def test_it_waits_for_the_machine_that_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dmf.runner.launching.endpoint._is_free", lambda *given: False)  # another machine's
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(UserError, match=r"no answer in 0 s \(.*refused\); start the same command on 127.0.0.1 too"):
+        reach(f"127.0.0.1:{port}", patience_s=0.1)
+    servers: list[socket.socket] = []
+    later = threading.Timer(0.3, lambda: servers.append(socket.create_server(("127.0.0.1", port))))
+    later.start()
+    assert not reach(f"127.0.0.1:{port}", patience_s=10).here
+    later.join()
+    servers[0].close()
+
+
+# what a person sees
+
+
+def test_mistakes_are_messages(tiny: Path, dmf_command: Callable[..., tuple[int, str, str]]) -> None:
+    for words, why in {
+        "--ranks 5": "Take 4 of them",
+        "--nodes 2": "--rendezvous HOST:PORT",
+        "--gpus 2": "--gpus with device=cpu",
+    }.items():
+        code, _, err = dmf_command("train", tiny, *words.split())
+        assert code == 2 and why in err and err.count("\n") == 1, err
+    assert not (tiny.parent / "runs").exists()
+
+
+def test_a_refused_run_leaves_no_folder(tiny: Path, dmf_command: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = dmf_command("train", tiny, "sampler.guidance=2", "train.label_dropout=0")
+    assert code == 2, err
+    code, _, err = dmf_command("train", tiny, "hooks=[{name: mlflow, uri: 'bogus://x'}]")
+    assert code == 2, err
+    assert not list((tiny.parent / "runs").glob("*")), "nothing was trained, and nothing is there"
+    assert dmf_command("train", tiny, "train.steps=2")[0] == 0
+    kept = sorted(path.name for path in (tiny.parent / "runs/tiny").iterdir())
+    code, _, err = dmf_command("train", tiny, "train.lr=7")
+    assert code == 2 and sorted(path.name for path in (tiny.parent / "runs/tiny").iterdir()) == kept
