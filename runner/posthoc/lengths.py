@@ -48,7 +48,10 @@ def solve(tracks: Tracks, lengths: Sequence[float]) -> list[Made]:
     Raises:
         UserError: A length that the snapshots cannot give; the message says which they can.
     """
-    made = [Made(name_of(length), length, _solved(tracks, length)) for length in lengths]
+    try:
+        made = [Made(name_of(length), length, _solved(tracks, length)) for length in lengths]
+    except ValueError as error:
+        raise UserError(f"--length: {error}") from None
     bad = [one for one in made if one.solution.residual > MOST_RESIDUAL]
     if bad:
         listed = ", ".join(f"{one.length:g} (off by {one.solution.residual:.0%})" for one in bad)
