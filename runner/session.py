@@ -46,8 +46,6 @@ FREE = (
     "hooks",
     "distributed",
     "train.stop_after_bad_steps",
-    "train.micro_batch",  # as many images to a step; their gradients are added up in another order
-    "compute",  # about the machine, as device is
 )
 
 

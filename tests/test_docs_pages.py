@@ -184,7 +184,7 @@ def test_the_readme_lists_all_that_is_built_in() -> None:
 
 
 def test_the_keys_that_are_free_are_those_of_the_code() -> None:
-    text = (DOCS / "checkpoints.md").read_text(encoding="utf-8")
+    text = (DOCS / "resume.md").read_text(encoding="utf-8")
     listed = text.partition("<!-- the test reads this list -->")[2].strip().partition("\n\n")[0]
     assert set(re.findall(r"`([^`]+)`", listed)) == set(FREE)
 

@@ -129,11 +129,11 @@ class Trial:
             *self.overrides,
             f"name={name}",
             f"train.steps={self.steps}",
-            f"checkpoint.every={max(self.steps // 5, 1)}",
+            f"checkpoint={{every: {max(self.steps // 5, 1)}, asynchronous: {self.recipe.checkpoint.asynchronous}}}",
             "log.every=1",
             "hooks=[]",
             "preview.every=0",
-            "evaluate.during.every=0",
+            "evaluate={images: 0}",
         ]
         where = ["--runs", str(self.runs), "--ranks", str(ranks)]
         command = [sys.executable, "-c", RANK, "train", self.source, *words, *where]
