@@ -79,7 +79,16 @@ def learner_of(recipe: Recipe, model: Model) -> Learner:
     objective, weighting = part("objective", train.objective), part("weighting", train.weighting)
     learner = Learner(model, objective, weighting, loss_space, dtype_of(train.precision))
     freeze(learner, train.freeze)
+    if train.freeze:
+        _tell_frozen(learner)
     return learner
+
+
+def _tell_frozen(learner: Learner) -> None:
+    weights = list(learner.parameters())
+    frozen = [weight for weight in weights if not weight.requires_grad]
+    numbers = [f"{sum(weight.numel() for weight in some):,}" for some in (frozen, weights)]
+    log.info("frozen: %d of %d weights, %s of %s numbers", len(frozen), len(weights), *numbers)
 
 
 def _warn_of_idle(gradient: Tensor, channels: int) -> None:

@@ -22,7 +22,7 @@ from ..console import log
 from ..world import World
 from .forms import remade
 from .optimizer import build_optimizer
-from .patterns import matching, name_of
+from .patterns import freeze
 from .strategies import STRATEGIES, Strategy, strategy_class
 
 GIB = 2**30
@@ -83,10 +83,7 @@ def trained(recipe: Recipe, spec: DataSpec) -> Trained:
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         module = Trained(part("backbone", recipe.backbone, spec), part("objective", recipe.train.objective))
-    weights = {name_of(name): weight for name, weight in module.named_parameters()}
-    for chosen in matching(weights, recipe.train.freeze, "train.freeze").values():
-        for name in chosen:
-            weights[name].requires_grad_(False)
+    freeze(module, recipe.train.freeze)
     return module
 
 

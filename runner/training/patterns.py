@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import nn
 
 from ...registry import UserError
-from ..console import log
 
 SHOWN = 6
 
@@ -84,8 +83,6 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> None:
         weights[name].requires_grad_(False)
     if not any(weight.requires_grad for weight in weights.values()):
         raise UserError("train.freeze: all weights are frozen, and nothing is left to train; take a pattern out")
-    numbers = [f"{sum(weights[name].numel() for name in some):,}" for some in (frozen, weights)]
-    log.info("frozen: %d of %d weights, %s of %s numbers", len(frozen), len(weights), *numbers)
 
 
 def name_of(weight: str) -> str:
