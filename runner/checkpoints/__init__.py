@@ -4,13 +4,14 @@
 `keeping` says which stay, `reading` reads them, `layout` knows what lies where.
 """
 
-from .keeping import best_step, check_best, staying
+from .keeping import POINTER, best_step, check_best, staying
 from .layout import MANIFEST, DamagedCheckpoint, Tensors, groups_in, place, steps
 from .reading import Checkpoint, identity, load, newest, restore_into, settle, shapes_in
 from .saver import Saver
 
 __all__ = [
     "MANIFEST",
+    "POINTER",
     "Checkpoint",
     "DamagedCheckpoint",
     "Saver",

@@ -75,13 +75,18 @@ def add_walk(parser: argparse.ArgumentParser) -> None:
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Which weights are used, and where."""
     parser.add_argument("--batch-size", metavar="N", help="images at a time")
+    add_weights(parser)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where to compute")
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Which weights are used."""
     parser.add_argument(
         "--weights",
         metavar="NAME",
         help="ema, the run's first average (default); raw, the weights themselves; another average's label, as "
         "power-0.05; or posthoc-LENGTH, which dmf ema makes",
     )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where to compute")
 
 
 def _guidance(text: str) -> str:

@@ -1,0 +1,106 @@
+"""`dmf export`: the weights of a run in one safetensors file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .flags import add_runs, add_weights, check_writable, positive
+
+if TYPE_CHECKING:
+    from ...registry import Recipe
+    from ..folder import RunFolder
+    from ..weights import Weights
+
+HELP = "write the weights of a run into one safetensors file, from a checkpoint of any number of ranks"
+ENDING = ".safetensors"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("run", help="a run's folder, or its name")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file, named *.safetensors")
+    add_weights(parser)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--step", type=positive, metavar="N", help="of the checkpoint of this step (default: the newest)"
+    )
+    which.add_argument("--best", action="store_true", help="of the best checkpoint, by the recipe's checkpoint.best")
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    add_runs(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from safetensors.torch import save
+
+    from ...files.writing import write_bytes
+    from ...registry import UserError, read
+    from ..console import start_console
+    from ..weights import find_weights
+    from .run_folder import find_run, weights_of
+
+    start_console(0)
+    check_writable(args.out, (ENDING,))
+    if args.out.exists() and not args.force:
+        raise UserError(f"{args.out} is there already; give another name, or --force to write over it")
+    folder = find_run(args.run, args.runs)
+    recipe = read(folder.recipe)
+    step = best_of(folder) if args.best else args.step
+    weights = find_weights(folder, weights_of(args.weights, recipe), step)
+    # a tied weight stands under each of its names: who reads the file need not know of ties
+    tensors = {name: value.clone() for name, value in weights.read().items()}
+    write_bytes(args.out, save(tensors, about(folder, recipe, weights)))
+    count = sum(value.numel() for value in tensors.values())
+    print(f"{args.out}: {weights.kind} weights of step {weights.step}, {len(tensors)} tensors, {count:,} numbers")
+    print(_example(args.out, recipe))
+    return 0
+
+
+def best_of(folder: RunFolder) -> int:
+    """The step of a run's best checkpoint.
+
+    Raises:
+        UserError: It has none.
+    """
+    from ...registry import UserError
+    from .. import checkpoints
+
+    step = checkpoints.best_step(folder.checkpoints)
+    if step is None:
+        there = ", ".join(map(str, checkpoints.steps(folder.checkpoints)))
+        raise UserError(
+            f"--best: {folder.path} has no best checkpoint: write checkpoint.best, the name of a value, into the "
+            f"recipe before it is trained, or give --step, of {there}"
+        )
+    return step
+
+
+def about(folder: RunFolder, recipe: Recipe, weights: Weights) -> dict[str, str]:
+    """What the file says of itself, all text: enough to make the network, and to say in a protocol what it is."""
+    from ...files.writing import read_json
+
+    facts: dict[str, str] = read_json(folder.facts) or {}
+    told = [name for name in facts if name.startswith(("dataset.", "codec.", "git.", "version.dmf"))]
+    return {
+        "format": "pt",
+        "dmf.recipe": json.dumps(recipe.as_dict(), sort_keys=True),
+        "dmf.recipe_digest": recipe.digest(),
+        "dmf.spec": json.dumps(read_json(folder.spec)),
+        "dmf.run": recipe.name,
+        "dmf.step": str(weights.step),
+        "dmf.images_seen": str(weights.step * recipe.train.batch_size),
+        "dmf.weights": weights.kind,
+        "dmf.sha256": weights.sha256,
+        **{f"dmf.{name}": facts[name] for name in told},
+    }
+
+
+def _example(file: Path, recipe: Recipe) -> str:
+    return (
+        "  from safetensors.torch import load_file\n"
+        f"  weights = load_file({str(file)!r})\n"
+        f"  network.load_state_dict(weights)  # a {recipe.backbone.name} of these options; its metadata has the recipe"
+    )
