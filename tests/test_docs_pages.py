@@ -177,7 +177,8 @@ def test_the_readme_has_the_two_commands() -> None:
 
 
 def test_the_readme_lists_all_that_is_built_in() -> None:
-    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| \[?(\w+)(?:\]\(.*\))? \| (.*) \|$", text, re.MULTILINE))
     for kind in KINDS:
         names = [part.name for part in parts(kind) if part.distribution == "dmf"]
         assert rows[kind] == ", ".join(f"`{name}`" for name in names), kind
