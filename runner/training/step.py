@@ -62,7 +62,7 @@ class Stepper:
     def _try(self, drawn: Drawn, size: int) -> None:
         """A forward and backward pass of some images, as it is within a step; it leaves nothing."""
         with self.strategy.alone(self.losses):
-            self.losses(*pieces_of(drawn, size)[0]).sum().backward()
+            self.losses(*pieces_of(drawn, size)[0]).sum().backward()  # type: ignore[no-untyped-call]
         self.state.optimizer.zero_grad(set_to_none=True)
 
     def _in_words(self) -> list[str]:
@@ -97,7 +97,7 @@ class Stepper:
             with contextlib.nullcontext() if is_last else self.strategy.alone(self.losses):
                 loss = self.losses(*piece).sum() / share  # the strategy makes the mean over ranks
                 # a loss that is not finite makes its gradient so, which tells all ranks of it
-                loss.backward(torch.where(torch.isfinite(loss), scale, torch.nan))
+                loss.backward(torch.where(torch.isfinite(loss), scale, torch.nan))  # type: ignore[no-untyped-call]
             mean = mean + loss.detach()
         return mean
 
