@@ -3,10 +3,12 @@
 import copy
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from dmf.core import DataSpec, WeightGroup, load_optimizer_state, make_state, optimizer_state
@@ -14,6 +16,8 @@ from dmf.plugins.backbones.dim import DiM
 from dmf.registry import UserError, build, read
 from dmf.runner.training.optimizer import build_optimizer, weight_groups
 from dmf.runner.training.rates import rates_now, set_rates
+
+Command = Callable[..., tuple[int, str, str]]
 
 
 def network(layer: Literal["mamba1", "mamba2"] = "mamba1") -> DiM:
@@ -191,3 +195,23 @@ def test_another_state_is_refused_by_name(
     module = nn.Linear(2, 2)
     with pytest.raises(ValueError, match=f"{what} than this AdamW's: .*{name}"):
         load_optimizer_state(torch.optim.AdamW(module.parameters()), module, *optimizer_state(optimizer, theirs))
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["muon", "{name: sgd, momentum: 0}", "{name: sgd, nesterov: true}"], ids=["muon", "plain", "nesterov"]
+)
+def test_a_training_that_goes_on_ends_with_the_same_weights(tiny: Path, dmf_command: Command, optimizer: str) -> None:
+    short = [
+        f"train.optimizer={optimizer}",
+        "train.steps=4",
+        "train.batch_size=8",
+        "train.decay={name: step, every: 3}",
+    ]
+    assert dmf_command("train", tiny, "name=whole", *short)[0] == 0
+    assert dmf_command("train", tiny, "name=parts", *short, "train.steps=2")[0] == 0
+    code, _, err = dmf_command("train", tiny, "name=parts", *short)
+    assert code == 0, err
+    whole, parts = (
+        load_file(tiny.parent / f"runs/{n}/checkpoints/step-00000004/model.safetensors") for n in ("whole", "parts")
+    )
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core import load_optimizer_state, make_state, optimizer_state
-from ...registry import Recipe
+from ...registry import Recipe, UserError
 from .. import checkpoints
 from ..average_rules import average_rules
 from .averages import Averaged, averages_of
@@ -142,7 +142,10 @@ def _restore_optimizer(state: TrainState, saved: checkpoints.Checkpoint) -> None
         name: mine[name] if name in mine and mine[name].shape == shape else torch.empty(shape, device="meta")
         for name, shape in there.items()
     }
-    load_optimizer_state(state.optimizer, state.learner, held, saved.facts["optimizer"])
+    try:
+        load_optimizer_state(state.optimizer, state.learner, held, saved.facts["optimizer"])
+    except ValueError as error:
+        raise UserError(f"{saved.path}: {error}") from error
     checkpoints.restore_into(saved.path, "optimizer", held)
 
 
