@@ -6,16 +6,16 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
 
 
-def start(*words: object) -> "subprocess.Popen[str]":
-    """A `dmf` on one thread, its output in pipes."""
+def start(*words: object, module: Sequence[object] = ("dmf",)) -> "subprocess.Popen[str]":
+    """A `dmf` on one thread, or another module, its output in pipes."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "dmf", *map(str, words)]
+    command = [sys.executable, "-m", *map(str, module), *map(str, words)]
     return subprocess.Popen(command, text=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
