@@ -19,6 +19,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from ....core import Backbone
+from ....registry import UserError
 from ...console import log
 from ...world import World
 from ..forms import remade
@@ -51,9 +52,14 @@ class FSDP(Strategy):
         return -(-rows // ranks) * (weight.numel() // max(rows, 1))
 
     def place(self, module: nn.Module) -> None:
-        """Shard a learner, or a backbone that holds an average, in place; weights move to the device group by group."""
+        """Shard a learner, or a backbone that holds an average, in place; weights move to the device group by group.
+
+        Raises:
+            UserError: A weight without an axis, which cannot be split.
+        """
         backbone = module.backbone if isinstance(module, Learner) else module
         assert isinstance(backbone, Backbone)
+        _check_axes(module)
         self._row_by_row(module)
         if self._form is None:
             self._form = remade(backbone, _without_memory, _without_memory)
@@ -147,6 +153,15 @@ def with_weights(form: nn.Module, sharded: nn.Module) -> nn.Module:
 
     plain = remade(form, whole, lambda name, _: sharded.get_buffer(name))
     return plain.requires_grad_(False).train(sharded.training)
+
+
+def _check_axes(module: nn.Module) -> None:
+    single = [name for name, weight in module.named_parameters() if not weight.ndim]
+    if single:
+        raise UserError(
+            f"distributed.strategy: fsdp splits weights along their first axis, and {', '.join(single)} has none: give "
+            "it the shape (1,), or write distributed.strategy: ddp"
+        )
 
 
 def _without_memory(_: str, value: Tensor) -> Tensor:
