@@ -18,6 +18,8 @@ from .plan import Plan
 # not `-m dmf`: that would take a folder `dmf` where the user is for the package
 RANK = "import sys; sys.path[:] = [p for p in sys.path if p]; from dmf.runner.cli import main; sys.exit(main())"
 
+STORE_S = 20  # for an answer of the meeting place; when it is out of reach the launcher waits so long a few times
+
 
 def launch(plan: Plan, argv: list[str], once: Collection[str] = ()) -> int:
     """Run ``dmf argv`` on the ranks of a plan.
@@ -83,6 +85,7 @@ def _rendezvous(plan: Plan, meeting: Endpoint | None) -> Any:
             local_addr=meeting.own_address if meeting else "127.0.0.1",
             is_host=meeting is None or meeting.here,
             join_timeout=int(PATIENCE_S),
+            read_timeout=STORE_S,
         )
     )
 
