@@ -1,0 +1,82 @@
+"""A rank that writes checkpoints whose tensors are in parts: FOLDER, then what to do."""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+
+from dmf.registry.recipe_types import Checkpoint
+from dmf.runner import checkpoints
+from dmf.runner.world import World
+
+Groups = dict[str, dict[str, Tensor]]
+
+
+def whole(step: int) -> Groups:
+    """The tensors of a step: axes that do not divide, one that leaves a rank without a part, plain ones, a tied one."""
+    drawn = torch.Generator().manual_seed(step)
+    model = {"a.weight": torch.randn(7, 3, generator=drawn), "b": torch.randn(1, generator=drawn)}
+    moments = {f"exp_avg/{name}": value.half() for name, value in model.items()} | {"step/b": torch.tensor(float(step))}
+    return {"model": {**model, "tied": model["a.weight"]}, "optimizer": moments, "objective": {"c": torch.ones(2)}}
+
+
+def parts(step: int) -> Groups:
+    mesh, groups = init_device_mesh("cpu", (dist.get_world_size(),)), whole(step)
+    for group in ("model", "optimizer"):
+        for name, value in groups[group].items():
+            if value.ndim:
+                groups[group][name] = distribute_tensor(value, mesh, [Shard(0)], src_data_rank=None)
+    groups["model"]["tied"] = groups["model"]["a.weight"]
+    return groups
+
+
+def same(one: Tensor, two: Tensor) -> bool:
+    one = one.full_tensor() if isinstance(one, DTensor) else one
+    return torch.equal(one, two) and one.dtype == two.dtype
+
+
+def restores(path: Path) -> None:
+    """Read a checkpoint of any number of ranks, in parts and whole."""
+    step = checkpoints.load(path, ()).step
+    for group, tensors in parts(0).items():
+        checkpoints.restore_into(path, group, tensors)
+        assert all(same(value, whole(step)[group][name]) for name, value in tensors.items()), group
+    for group, tensors in checkpoints.load(path).tensors.items():
+        assert all(same(value, whole(step)[group][name]) for name, value in tensors.items()), group
+
+
+def saves(folder: Path, world: World, asynchronous: bool) -> None:
+    folder.mkdir(exist_ok=True)
+    saved: list[int] = []
+    options = Checkpoint(keep=3, asynchronous=asynchronous)
+    with checkpoints.Saver(folder, world, options, lambda step, path: saved.append(step)) as saver:
+        groups = parts(1)
+        saver.save(1, groups, {})
+        for value in (v for name in ("model", "optimizer") for v in groups[name].values()):
+            value.zero_()  # training goes on
+        saver.save(2, parts(2), {})
+    assert saved == ([1, 2] if world.first else [])
+    dist.barrier()
+    for step in (1, 2):
+        restores(checkpoints.place(folder, step))
+
+
+def main(folder: Path, task: str) -> None:
+    dist.init_process_group("gloo")
+    world = World(dist.get_rank(), dist.get_world_size(), torch.device("cpu"))
+    if task == "kill":
+        with checkpoints.Saver(folder, world, Checkpoint(asynchronous=True), lambda step, path: None) as saver:
+            for step in range(1, 100_000):
+                saver.save(step, parts(step), {})
+    saves(folder / "waited", world, False)
+    saves(folder / "aside", world, True)
+    restores(folder / "one" / "step-00000004")  # of one rank
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
