@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import nn
 from ...registry import read
 from ...testing.bench.timing import Spread, spread, timed
 from ..assemble import build_dataset, build_model
+from ..compute import set_up
 from ..feed import Batch, Feed, source_of
 from ..session import open_session
 from ..training import Trainer
@@ -64,29 +66,41 @@ def training_steps(
         steps: Timed ones.
         tick: Called after each of them.
     """
-    changed = {**words, "hooks": [], "name": f"steps-{time.monotonic_ns()}"}
-    recipe = read(name, [f"{place}={json.dumps(value)}" for place, value in changed.items()])
+    with training(name, [f"{place}={json.dumps(value)}" for place, value in words.items()], world, scratch) as trainer:
+        feed = trainer.feed
+        assert isinstance(feed, Watched)
+        times = Times(feed.batch_size)
+        for step in range(-WARM, steps):
+            trainer.session.signals.check()
+            seconds = timed(trainer.step, world.device)
+            if step >= 0:
+                times.step_s.append(seconds)
+                times.wait_s.append(feed.last_s)
+                tick()
+    return times
+
+
+@contextlib.contextmanager
+def training(name: str, words: Sequence[str], world: World, scratch: Path) -> Iterator[Trainer]:
+    """The training of a recipe, ready for its first step; its run's folder stays.
+
+    Args:
+        name: The recipe's.
+        words: Values to change, ``place=value``.
+        world: One rank.
+        scratch: For the run's folder.
+    """
+    recipe = read(name, [*words, "hooks=[]", f"name=steps-{time.monotonic_ns()}"])
+    set_up(recipe.compute, world.device)
     with open_session(recipe, scratch, world) as session:
         dataset = build_dataset(recipe, world)
         model = build_model(recipe, dataset.spec)
         model.backbone.to(world.device)
-        source = source_of(dataset, world.device, recipe.loading)
-        size = recipe.train.batch_size
-        feed = Watched(dataset, recipe.seed, size, world, model.augmentations, source=source)
-        trainer = Trainer(session, model, feed, no_preview)
-        trainer.begin()
-        times = Times(size)
-        try:
-            for step in range(-WARM, steps):
-                session.signals.check()
-                seconds = timed(trainer.step, world.device)
-                if step >= 0:
-                    times.step_s.append(seconds)
-                    times.wait_s.append(feed.last_s)
-                    tick()
-        finally:
-            feed.close()
-    return times
+        source, size = source_of(dataset, world.device, recipe.loading), recipe.train.batch_size
+        with contextlib.closing(Watched(dataset, recipe.seed, size, world, model.augmentations, source=source)) as feed:
+            trainer = Trainer(session, model, feed, no_preview)
+            trainer.begin()
+            yield trainer
 
 
 class Watched(Feed):

@@ -6,15 +6,17 @@ import argparse
 from collections.abc import Mapping
 from types import ModuleType
 
-from . import bench_backbones, bench_data, bench_metrics, bench_samplers
+from . import bench_backbones, bench_checkpoints, bench_data, bench_metrics, bench_samplers, bench_training
 from .flags import add_commands
 
-HELP = "measure samplers on data whose answer is known, and the speed of backbones, of the data path and of metrics"
+HELP = "measure samplers on data whose answer is known; the speed of backbones, data path, metrics and training steps"
 SUBJECTS: Mapping[str, ModuleType] = {
     "samplers": bench_samplers,
     "backbones": bench_backbones,
     "data": bench_data,
     "metrics": bench_metrics,
+    "checkpoints": bench_checkpoints,
+    "training": bench_training,
 }
 
 
