@@ -1,0 +1,101 @@
+"""One rank, then two, then one again train as one; it is enough that one rank is asked to stop."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from fork_kit import Ranks
+from process_kit import lines
+from safetensors.torch import load_file
+
+from dmf.runner.exactness import bit_for_bit, to_rounding
+from dmf.runner.training.points import Points
+from dmf.runner.training.stops import Stops
+
+Command = Callable[..., tuple[int, str, str]]
+STEPS = 60
+WORDS = [f"train.steps={STEPS}", "log.every=1", "checkpoint.every=1000", "train.decay=cosine", "train.warmup=10"]
+
+
+@pytest.fixture
+def runs(tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two runs: straight on one rank; and moved, from one to two and back."""
+    assert dmf_command("train", tiny, *WORDS, "name=straight")[0] == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, 20)
+        assert dmf_command("train", tiny, *WORDS, "name=moved")[0] == 143
+    history = tiny.parent / "runs/moved/history.jsonl"
+    ranks = Ranks(["train", tiny, *WORDS, "name=moved"], 2)
+    until = time.monotonic() + 120
+    while lines(history) < 35 and ranks.running() and time.monotonic() < until:
+        time.sleep(0.002)
+    os.kill(ranks.pids[1], signal.SIGTERM)  # not the one that writes
+    assert ranks.codes() == [143, 143], ranks.said()
+    assert 35 <= lines(history) < STEPS
+    assert dmf_command("train", tiny, *WORDS, "name=moved")[0] == 0
+    return tiny.parent / "runs"
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """The run hears SIGTERM when it logs this step."""
+    write = Points.write
+
+    def stopping(self: Points, bar: object) -> str | None:
+        if self.state.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return write(self, bar)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Points, "write", stopping)
+
+
+@pytest.mark.slow
+def test_one_rank_then_two_then_one_train_as_one(runs: Path) -> None:
+    straight, moved = (
+        [json.loads(x) for x in (runs / n / "history.jsonl").read_text().splitlines()] for n in ("straight", "moved")
+    )
+    assert [x["draws"] for x in straight] == [x["draws"] for x in moved] and len(straight) == STEPS
+    assert [x["values"]["learning_rate"] for x in straight] == [x["values"]["learning_rate"] for x in moved]
+    losses = [[x["values"]["loss"] for x in run] for run in (straight, moved)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5) and losses[1] != losses[0]  # they were not one rank's
+    for name in ("model", "ema"):
+        a, b = (load_file(runs / n / f"checkpoints/step-{STEPS:08d}/{name}.safetensors") for n in ("straight", "moved"))
+        apart, whole = (torch.cat([v.reshape(-1) for v in x]).double() for x in ([a[k] - b[k] for k in a], a.values()))
+        assert 0 < float(apart.norm()) < 1e-4 * float(whole.norm())
+    rounding = to_rounding(runs / "straight", runs / "moved", STEPS)
+    assert len(rounding) == 4 and all(one.good for one in rounding)
+    assert [one.what for one in bit_for_bit(runs / "straight", runs / "moved", STEPS) if one.good] == [
+        "images, noise, times"
+    ]
+
+
+class FakeWorld:
+    """Two ranks on GPUs, of which the other needs a given time a step."""
+
+    size, first, device = 2, True, torch.device("cuda")
+
+
+def test_on_gpus_ranks_ask_each_other_about_twice_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slowest rank's step decides after how many steps, so that all ask after the same one."""
+    now_s, asked = [0.0], list[float]()
+
+    def slowest(told: torch.Tensor, *args: object, **more: object) -> None:
+        asked.append(now_s[0])
+        told[1] = max(int(told[1]), 50_000)  # the other rank's, microseconds
+
+    monkeypatch.setattr("torch.distributed.new_group", lambda backend: object())
+    monkeypatch.setattr("torch.distributed.all_reduce", slowest)
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
+    signals = type("Signals", (), {"requested": 0})()
+    stops = Stops(FakeWorld(), signals)  # type: ignore[arg-type]
+    for _ in range(100):
+        stops.asked()
+        now_s[0] += 0.05
+    assert 10 <= len(asked) <= 13
+    signals.requested = 15
+    waited = next(k for k in range(1, 30) if stops.asked())
+    assert waited <= 10
