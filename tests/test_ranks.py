@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from docs_kit import ROOT
 from process_kit import start
 from safetensors.torch import load_file
 
@@ -61,9 +63,12 @@ def test_two_ranks_are_one(tiny: Path, one: Path) -> None:
 
 
 def test_torchrun_joins(tiny: Path, one: Path) -> None:
-    launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node", "3", "-m")
-    dmf("train", tiny, "name=three", launcher=launcher)
-    assert_alike(tiny.parent / "runs/three", one)
+    """By the line of the page as it stands, but for the recipe and the name."""
+    page = (ROOT / "docs/distributed.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^torchrun (.*) -m dmf run digits_dit name=by-torchrun device=cpu$", page, re.MULTILINE)
+    launcher = ("torch.distributed.run", *line.split(), "-m")
+    dmf("train", tiny, "name=by-torchrun", launcher=launcher)
+    assert_alike(tiny.parent / "runs/by-torchrun", one)
 
 
 def test_another_number_of_ranks_goes_on(tiny: Path, one: Path) -> None:
@@ -81,10 +86,13 @@ def test_trouble_on_rank_0_alone_is_one_message(tiny: Path) -> None:
         str(tiny),
         "--ranks",
         "2",
+        "--restarts",
+        "5",
         "hooks=[{name: mlflow, uri: 'bogus://x'}]",
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
+    assert "restart" not in done.stderr, "a mistake is not tried again"
     assert done.stderr.count("error:") == 1 and "Traceback" not in done.stderr, done.stderr
 
 
