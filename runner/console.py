@@ -30,9 +30,17 @@ def start_console(rank: int) -> None:
     log.propagate = False
 
 
+class _LogFile(logging.FileHandler):
+    """A file that a full disk does not make a traceback on the screen, where every line stands anyway."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        print(f"warning: {self.baseFilename} cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
+        log.removeHandler(self)
+
+
 def log_to(file: Path) -> logging.Handler:
     """Also write every line to ``file``, with its time."""
-    handler = logging.FileHandler(file, encoding="utf-8", delay=True)
+    handler = _LogFile(file, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     return handler

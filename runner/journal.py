@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -11,6 +12,7 @@ from typing import Any, TextIO
 
 from ..files.writing import write_text
 from .console import log
+from .trouble import saving
 
 
 class Journal:
@@ -37,6 +39,7 @@ class Journal:
         self.last: Mapping[str, Any] | None = kept[-1] if kept else None
         self._file: TextIO | None = None
 
+    @saving("a line of the history")
     def write(self, step: int, **fields: Any) -> None:
         """Add a line, with the time in Unix seconds."""
         if self._file is None:
@@ -48,7 +51,8 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # each line is flushed; what a full disk did not take has been said
+                self._file.close()
 
 
 def _plain(value: Any) -> Any:

@@ -54,6 +54,7 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
         return False
     recipe, world = session.recipe, session.world
     dataset = build_dataset(recipe, world)
+    check_ranks(len(dataset), world.size)
     session.check_data(world.first_alone(dataset.fingerprint))  # what rank 0 has read is kept for the others
     if not due:
         return False
@@ -94,6 +95,17 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
         score(session, evaluation, trained)
         session.finish("evaluate", mark(session, "evaluate", trained.step))
     return True
+
+
+def check_ranks(images: int, ranks: int) -> None:
+    """Refuse more ranks than there are images: some would see nothing but what others see.
+
+    Raises:
+        UserError: Saying how many there may be.
+    """
+    if ranks > images:
+        there = "1 image" if images == 1 else f"{images} images"
+        raise UserError(f"{ranks} ranks, and the data set has {there}: start at most {images}, or give it more images")
 
 
 def phases_due(session: Session, phases: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ from ...core import Way
 from ...registry import UserError
 from ...registry.recipe_types import Checkpoint as Options
 from ..console import log
-from ..trouble import writing
+from ..trouble import saving
 from ..world import World
 from . import keeping
 from .layout import STATE, Tensors, digested, discard, file_of, flush, is_sharded, place, seal
@@ -177,15 +177,15 @@ class Saver:
         except Exception as error:
             self._error = error
 
-    @writing("a checkpoint")
+    @saving("a checkpoint")
     def _write(self, job: Job) -> None:
         """Write under another name, seal, rename; on rank 0, with the other ranks' parts where there are any."""
         aside = self.folder / f".tmp-{job.step:08d}"
         if self.world.first:
             shutil.rmtree(aside, ignore_errors=True)
             if not self.folder.exists():
-                log.warning("%s was deleted while the run went on; it is made anew", self.folder)
                 self.folder.mkdir()
+                log.warning("%s was deleted while the run went on; it is made anew", self.folder)
             aside.mkdir()
         digests = self._write_parts(aside, job)
         if not self.world.first:

@@ -54,6 +54,7 @@ def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> in
     from ..session import open_session
     from ..signals import Interrupted
     from ..training.guard import Diverged
+    from ..trouble import CannotWrite
     from .on_ranks import on_ranks
 
     def work(world: World) -> None:
@@ -75,7 +76,7 @@ def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> in
         again = f"dmf resume {args.runs / recipe.name}" if args.extend else "give the same command again"
         log.info("stopped by %s; nothing is lost: %s to go on", how, again)
         raise
-    except Diverged as error:
+    except (Diverged, CannotWrite) as error:
         log.error("%s", error)
         return 1
 
