@@ -1,0 +1,78 @@
+"""`dmf resume verify`: kills a training for real, and says what is equal."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import FULL
+from fork_kit import Ranks
+
+from dmf.runner import exactness
+from dmf.runner.exactness import Finding
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+class Forked:
+    """Stands in for `subprocess.Popen` where the counts are small."""
+
+    def __init__(self, command: list[str], **options: object) -> None:
+        place = command.index("--ranks")
+        self.ranks = Ranks([*command[3:place], *command[place + 2 :]], int(command[place + 1]))
+        self.pid = self.ranks.pids[0]
+
+    def poll(self) -> int | None:
+        return None if self.ranks.running() else 0
+
+    def communicate(self) -> tuple[str, str]:
+        self.returncode = max(self.ranks.codes(), key=lambda code: abs(code or 0))
+        return self.ranks.said(), ""
+
+
+@pytest.fixture(autouse=True)
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not FULL:
+        there = SimpleNamespace(Popen=Forked, PIPE=None)
+        monkeypatch.setattr("dmf.runner.commands.resume_verify.subprocess", there)
+
+
+@pytest.mark.slow
+def test_a_run_is_shown_to_resume_exactly(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    assert dmf_command("train", tiny, "train.steps=2")[0] == 0
+    code, out, err = dmf_command("resume", "verify", "tiny", "--steps", 60, "--ranks", 2)
+    assert code == 0, out + err
+    assert "killed with -9 after step" in out and "resumed on 2" in out
+    assert out.count("equal, bit for bit (31 tensors)") == 2 and "93 tensors" in out
+    assert out.count("equal, in all 60 points") == 3 and " NO " not in out
+    assert list((tmp_path / "scratch").iterdir()) == []
+    bad = [Finding("model", False, "1 of 31 tensors differ, such as w")]
+    monkeypatch.setattr(exactness, "bit_for_bit", lambda *runs: bad)
+    code, out, err = dmf_command("resume", "verify", tiny, "--steps", 40)
+    assert code == 1 and "NO  model" in out and "compute.deterministic" in out and "kept in" in out
+
+
+def test_what_cannot_be_verified_is_said(tiny: Path, dmf_command: Command) -> None:
+    assert dmf_command("resume", "verify", tiny, "--steps", 1)[0] == 2
+    assert dmf_command("resume", "verify")[0] == 2
+    code, _, err = dmf_command("resume", "verify", "nowhere")
+    assert code == 2 and "nowhere is no run" in err
+
+
+def test_tensors_are_compared_by_their_bits() -> None:
+    nan, zero = torch.tensor([torch.nan, 1.0]), torch.tensor([0.0])
+    same = exactness._equal_tensors("model", {"a": nan, "b": zero}, {"a": nan.clone(), "b": zero.clone()})
+    assert same.good
+    for other in ({"a": nan}, {"a": nan, "b": -zero}, {"a": nan, "b": zero.double()}, {"a": nan, "b": zero, "c": zero}):
+        assert not exactness._equal_tensors("model", {"a": nan, "b": zero}, other).good
+
+
+def test_weights_are_compared_as_one_vector() -> None:
+    a, b = {"w": torch.tensor([3.0]), "b": torch.tensor([1e-9])}, {"w": torch.tensor([3.0]), "b": torch.tensor([4.0])}
+    assert exactness.vector_apart(a, b) == pytest.approx(4 / 5)
+    assert exactness.vector_apart(b, b) == 0
