@@ -94,6 +94,18 @@ def test_small_gradients_do_not_vanish(tiny: Path) -> None:
     assert apart(gradient(tiny, FP16, factor=1e-6, value=1.0), want) > 0.5
 
 
+def test_the_scale_is_gone_before_the_gradient_is_clipped(tiny: Path) -> None:
+    with trainer(tiny, FP16) as one, trainer(tiny, "name=plain") as plain:
+        for made in (one, plain):
+            made.step()
+        assert float(one.take_step.norm) == pytest.approx(float(plain.take_step.norm), rel=0.01)
+        sizes = [
+            sum(float(p.grad.square().sum()) for p in m.state.learner.parameters() if p.grad is not None)
+            for m in (one, plain)
+        ]
+        assert sizes[0] == pytest.approx(sizes[1], rel=0.02) and sizes[1] <= 1.001
+
+
 def test_an_overflow_is_no_bad_step_and_a_bad_loss_no_overflow(tiny: Path) -> None:
     with trainer(tiny, FP16) as one:
         state, step, learner = one.state, one.take_step, one.state.learner
