@@ -54,6 +54,7 @@ def test_inverse_sqrt_is_flat_and_then_falls_with_the_root() -> None:
 def test_what_counts_from_the_start_counts_the_warm_up_too(name: str, options: dict[str, Any]) -> None:
     assert at(name, 7_000, warmup=1_000, **options) == at(name, 8_000, **options)
     assert at(name, 1_000, warmup=999, **options) == 1 and at(name, 1_001, warmup=1_000, **options) < 1
+    assert Rates(build("decay", name, **options), 1_000, SIZE).factor(8_000, 99_999) == at(name, 8_000, **options)
 
 
 def test_spans_in_steps_and_in_images_are_one() -> None:

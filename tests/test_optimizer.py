@@ -2,16 +2,16 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
-from dmf.core import DataSpec, WeightGroup, load_optimizer_state, make_state, optimizer_state
+from dmf.core import Backbone, DataSpec, WeightGroup, load_optimizer_state, make_state, optimizer_state
 from dmf.plugins.backbones.dim import DiM
 from dmf.registry import UserError, build, read
 from dmf.runner.training.optimizer import build_optimizer, weight_groups
@@ -87,6 +87,22 @@ def test_hidden_are_the_matrices_in_blocks_and_no_others() -> None:
     unet = groups_of("unet", base=32, multipliers=[1], blocks=1, groups=8, attention=[])
     assert not any(unet[name].hidden for name in unet if name.startswith(("into.", "out.", "conditioning.")))
     assert any(group.hidden and group.weights[0].ndim == 4 for group in unet.values())
+
+
+class Told(Backbone):
+    """Has an embedding in its only block."""
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__(spec)
+        self.layers = nn.ModuleList([nn.ModuleDict({"mixing": nn.Linear(4, 4), "table": nn.Embedding(3, 4)})])
+
+    def forward(self, x: Tensor, noise: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        return x
+
+
+def test_an_embedding_in_a_block_is_not_hidden() -> None:
+    groups = weight_groups(Told(DataSpec((1, 8, 8))), 1.0)
+    assert [name for group in groups if group.hidden for name in group.names] == ["layers.0.mixing.weight"]
 
 
 def test_factors_make_groups_with_rates_of_their_own() -> None:
