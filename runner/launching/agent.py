@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Collection, Mapping
 
@@ -14,12 +16,17 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from ..signals import IMPATIENT_AFTER_S
+from .endpoint import PATIENCE_S
 
+STUCK_S, BARRIER_S = 20.0, 330.0  # to take leave of the other machines: of a run that failed, that is done
 FINAL = (2, 128 + signal.SIGINT, 128 + signal.SIGTERM)  # a user's mistake, asked to stop: to try again is no help
 
 
 class Agent(LocalElasticAgent):
-    """Three things are its own: which exits are final, how long a stop may take, what is done but once.
+    """Its own are: which exits are final, how long a stop may take, what is done but once, and that it never hangs.
+
+    torch's waits for its meeting place without end where the network swallows what is sent. So it does not ask there
+    whether more machines have come, since their number is fixed; and once its ranks have ended it leaves in any case.
 
     Args:
         spec: The ranks of this machine.
@@ -31,8 +38,12 @@ class Agent(LocalElasticAgent):
     def __init__(self, spec: WorkerSpec, logs: str, *, grace_s: int, once: Collection[str] = ()) -> None:
         super().__init__(spec, DefaultLogsSpecs(log_dir=logs))
         self.grace_s, self.once = grace_s, once
+        spec.rdzv_handler.num_nodes_waiting = lambda: 0  # type: ignore[method-assign]
+        self._leaves: tuple[float, int] | None = None  # when, at last, and with which exit code
+        threading.Thread(target=self._leave_in_time, name="dmf-agent", daemon=True).start()
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, int]:
+        self._leaves = None
         started: dict[int, int] = super()._start_workers(worker_group)
         spec = worker_group.spec
         spec.args = tuple(word for word in spec.args if word not in self.once)
@@ -40,14 +51,27 @@ class Agent(LocalElasticAgent):
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result: RunResult = super()._monitor_workers(worker_group)
+        if result.state is WorkerState.SUCCEEDED:
+            self._leaves = time.monotonic() + BARRIER_S, 0
         if result.state is WorkerState.FAILED:
-            if exit_code(result.failures) in FINAL:
-                self._remaining_restarts = 0
-            elif self._remaining_restarts:
-                most = worker_group.spec.max_restarts
-                said = f"restart {most - self._remaining_restarts + 1} of {most}, from the last checkpoint"
-                print(f"{told(result.failures)}; {said}", file=sys.stderr, flush=True)
+            self._failed(result, worker_group.spec.max_restarts)
         return result
+
+    def _failed(self, result: RunResult, most: int) -> None:
+        if exit_code(result.failures) in FINAL:
+            self._remaining_restarts = 0
+        again = self._remaining_restarts > 0
+        self._leaves = time.monotonic() + (PATIENCE_S if again else 0) + STUCK_S, exit_code(result.failures)
+        if again:
+            said = f"restart {most - self._remaining_restarts + 1} of {most}, from the last checkpoint"
+            print(f"{told(result.failures)}; {said}", file=sys.stderr, flush=True)
+
+    def _leave_in_time(self) -> None:
+        while self._leaves is None or time.monotonic() < self._leaves[0]:
+            time.sleep(0.5)
+        print("error: the other machines are out of reach; run the command on each to carry on", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(self._leaves[1])  # the main thread waits for them, and would for ever
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
         """Pass the signal on and wait. A second Ctrl-C ends the ranks at once; whatever else comes changes nothing."""
