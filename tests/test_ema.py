@@ -147,7 +147,7 @@ def test_a_run_shows_and_scores_its_first_average_alone(made: Made) -> None:
     ("name", "group"),
     [("raw", "model"), ("ema", "ema"), ("power-0.05", "ema-power-0.05"), ("fixed-0.9-every-1000000", "ema")],
 )
-def test_sampling_and_scoring_use_the_weights_that_are_named(run: Path, name: str, group: str) -> None:
+def test_sampling_scoring_and_export_use_the_weights_that_are_named(run: Path, name: str, group: str) -> None:
     with asked() as seen:
         assert dmf("sample", run, "--weights", name, "--count", 10)[0] == 0
         code, said = dmf("evaluate", run, "--weights", name, "--no-track", "--json", run / "scored.json")
@@ -155,6 +155,8 @@ def test_sampling_and_scoring_use_the_weights_that_are_named(run: Path, name: st
     assert seen and set(seen) == {mark(weights(run, group=group))}
     told = {one["protocol"]["weights"] for one in json.loads((run / "scored.json").read_text()).values()}
     assert told == {"ema" if group == "ema" else name}
+    assert dmf("export", run, "--weights", name, "--out", run / "out.safetensors")[0] == 0
+    assert mark(load_file(run / "out.safetensors")) == mark(weights(run, group=group))
 
 
 @pytest.mark.parametrize(("name", "group"), [("raw", "model"), ("ema", "ema"), ("power-0.1", "ema-power-0.1")])
@@ -245,6 +247,8 @@ def test_what_was_made_is_sampled_scored_and_swept(run: Path) -> None:
     with asked() as seen:
         assert dmf("sample", run, "--weights", "posthoc-0.12", "--count", 5)[0] == 0
     assert set(seen) == {mark(kept(run, "posthoc-0.12"))}
+    assert dmf("export", run, "--weights", "posthoc-0.07", "--out", run / "out.safetensors")[0] == 0
+    assert mark(load_file(run / "out.safetensors")) == mark(kept(run, "posthoc-0.07"))
     assert {value.dtype for value in kept(run, "posthoc-0.12").values()} == {torch.float32}
 
 
