@@ -54,15 +54,17 @@ def take_over(folder: RunFolder, patience_s: float, say: Callable[[str], None]) 
 
 def _terminate(folder: RunFolder, holder: Holder) -> None:
     """SIGTERM for the holder, if it is a process of this machine: only that one has the lock's file open."""
+    if holder.pid == os.getpid() or holder.pid <= 1:
+        return
     with contextlib.suppress(psutil.Error, OSError):
         there = [os.path.realpath(file.path) for file in psutil.Process(holder.pid).open_files()]
-        if os.path.realpath(folder.lock) in there and holder.pid != os.getpid():
+        if os.path.realpath(folder.lock) in there:
             os.kill(holder.pid, signal.SIGTERM)
 
 
 def _too_long(folder: RunFolder, holder: Holder, patience_s: float) -> str:
     return (
-        f"{folder.path} is still held by {holder} after {patience_s:.0f} s. It may be in a long step, or hang: "
-        f"look at {folder.log}. Wait longer with --restart-timeout; or end it, kill -9 {holder.pid} on that machine, "
-        "and give the command again: what came after its last checkpoint is trained once more"
+        f"{folder.path} is still held by {holder} after {patience_s:.0f} s. It may be in a long step, or hang: look at "
+        f"{folder.log}. Wait longer with --restart-timeout; or end that process with kill -9 on its machine, and give the "
+        "command again: what came after its last checkpoint is trained once more"
     )

@@ -5,9 +5,10 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -136,10 +137,19 @@ def test_who_holds_a_folder_is_named(tmp_path: Path) -> None:
     assert other.writer() is None
 
 
-def test_a_holder_on_another_machine_is_asked_by_a_file(tmp_path: Path) -> None:
+@pytest.fixture
+def bystander() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process of this machine that has the number of one on another machine."""
+    process = subprocess.Popen(["sleep", "600"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_holder_on_another_machine_is_asked_by_a_file(tmp_path: Path, bystander: "subprocess.Popen[bytes]") -> None:
     held, said = RunFolder(tmp_path / "run"), list[str]()
     held.hold()
-    held.lock.write_text("1 elsewhere\n")  # process 1 of this machine must not be meant
+    held.lock.write_text(f"{bystander.pid} elsewhere\n")
     waiting = threading.Thread(target=take_over, args=(RunFolder(held.path), 30, said.append))
     waiting.start()
     with Signals() as signals:
@@ -151,14 +161,14 @@ def test_a_holder_on_another_machine_is_asked_by_a_file(tmp_path: Path) -> None:
     held.release()
     waiting.join(timeout=20)
     assert not waiting.is_alive() and not held.request.exists()
-    assert "pid 1 on elsewhere" in said[0]
+    assert f"pid {bystander.pid} on elsewhere" in said[0] and bystander.poll() is None
 
 
 def test_a_holder_that_does_not_answer_is_told_of_and_the_request_withdrawn(tmp_path: Path) -> None:
     held = RunFolder(tmp_path / "run")
     held.hold()
-    held.lock.write_text("1 elsewhere\n")
-    with pytest.raises(UserError, match=r"still held by pid 1 on elsewhere .*--restart-timeout"):
+    held.lock.write_text("0 elsewhere\n")
+    with pytest.raises(UserError, match=r"still held by pid unknown on elsewhere .*--restart-timeout"):
         take_over(RunFolder(held.path), 0.3, lambda line: None)
     assert not held.request.exists()
     held.release()
