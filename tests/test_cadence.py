@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from checkpoints_kit import saver, weights
+from PIL import Image
 
 from dmf.registry import UserError, read
 from dmf.registry.recipe_types import Checkpoint
-from dmf.runner.checkpoints import best_step, check_best, staying, steps
+from dmf.runner.checkpoints import best_step, check_best, keeping, staying, steps
 from dmf.runner.training.cadence import Cadence, checkpoint_due
 
 Command = Callable[..., tuple[int, str, str]]
@@ -117,3 +118,40 @@ def test_a_training_keeps_the_best_by_its_evaluations(tiny: Path, dmf_command: C
 def test_checkpoints_by_the_clock(tiny: Path, dmf_command: Command) -> None:
     assert dmf_command("train", tiny, "checkpoint={every: null, minutes: 1e-9, keep: 20}")[0] == 0
     assert steps(Path("runs/tiny/checkpoints")) == list(range(1, 13))
+
+
+def test_a_run_that_dies_before_the_best_is_noted_notes_it_when_it_goes_on(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [
+        "evaluate={metrics: [{name: frechet, features: digits}], during: {every: 70, images: 60}}",
+        "checkpoint={every: null, best: frechet_digits, keep: 1}",
+    ]
+    assert dmf_command("train", tiny, "name=straight", *words)[0] == 0
+    best = best_step(Path("runs/straight/checkpoints"))
+
+    def dies(folder: Path, verdict: keeping.Verdict) -> bool:
+        if verdict.step == best:
+            raise RuntimeError("a crash")
+        return note(folder, verdict)
+
+    note = keeping.note
+    with monkeypatch.context() as patch:
+        patch.setattr(keeping, "note", dies)
+        with pytest.raises(RuntimeError, match="a crash"):
+            dmf_command("train", tiny, *words)
+    assert best_step(Path("runs/tiny/checkpoints")) != best
+    assert dmf_command("train", tiny, *words)[0] == 0
+    assert best_step(Path("runs/tiny/checkpoints")) == best
+
+
+def test_sheets_of_samples_compare_across_time_and_after_a_stop(tiny: Path, dmf_command: Command) -> None:
+    words = ["preview={every: 2, start: 6, per_class: 1}"]
+    assert dmf_command("train", tiny, "name=straight", *words)[0] == 0
+    for last in (7, 12):
+        assert dmf_command("train", tiny, f"train.steps={last}", *words)[0] == 0
+    sheets = sorted(path.name for path in Path("runs/straight/samples").glob("step-*.png"))
+    assert sheets == [f"step-{step:08d}.png" for step in (6, 8, 10, 12)]
+    for name in sheets:
+        one, two = (Path(f"runs/{run}/samples/{name}") for run in ("straight", "tiny"))
+        assert Image.open(one).tobytes() == Image.open(two).tobytes()
