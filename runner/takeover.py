@@ -65,6 +65,6 @@ def _terminate(folder: RunFolder, holder: Holder) -> None:
 def _too_long(folder: RunFolder, holder: Holder, patience_s: float) -> str:
     return (
         f"{folder.path} is still held by {holder} after {patience_s:.0f} s. It may be in a long step, or hang: look at "
-        f"{folder.log}. Wait longer with --restart-timeout; or end that process with kill -9 on its machine, and give the "
-        "command again: what came after its last checkpoint is trained once more"
+        f"{folder.log}. Wait longer with --restart-timeout; or end that process with kill -9 on its machine, and give "
+        "the command again: what came after its last checkpoint is trained once more"
     )
