@@ -24,13 +24,14 @@ ALONE = World(0, 1, torch.device("cpu"))
 
 @dataclass
 class Trained:
-    """What came of it: losses and gradient norms of each step, the averaged network, and what held it."""
+    """What came of it: losses and gradient norms of each step, gradients that came before a step's last pass."""
 
     learner: Learner
     strategy: Strategy
     average: nn.Module
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
+    early: int = 0
 
     def whole(self) -> Tensor:
         """All averaged weights and buffers in one vector."""
@@ -85,6 +86,8 @@ def train(
             with shared.alone(losses) if not last else torch.enable_grad():
                 loss = losses(x0[some], eps[some], level, {"class": labels[some]}).sum() / len(mine)
                 loss.backward()
+            if not last:
+                found.early += sum(weight.grad is not None for weight in learner.parameters())
             total = total + loss.detach()
         norm = shared.clip(learner.parameters(), 0.5)
         take_step(optimizer, (~torch.isfinite(norm)).float())

@@ -139,6 +139,17 @@ def test_too_large_a_training_is_refused_before_anything_is_made(
     assert [next(one.parameters()).device.type for one in made] == ["meta"]
 
 
+def test_ranks_that_have_too_little_are_told_how_many_would_do(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = read(tiny, ["distributed.strategy=fsdp"])
+    monkeypatch.setattr(
+        memory, "free_bytes", lambda device: Footprint(recipe, trained(recipe, PIXELS)).on(FSDP, 6).total
+    )
+    monkeypatch.setattr(World, "together", lambda self, work: work())
+    with pytest.raises(UserError, match=r"on the cpu of each rank, .* distributed\.strategy: fsdp and take 6 ranks"):
+        check_memory(recipe, World(0, 2, CPU), PIXELS)
+    check_memory(recipe, World(0, 6, CPU), PIXELS)
+
+
 def load_of(name: str) -> Any:
     from dmf.registry import find
 
