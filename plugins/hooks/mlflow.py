@@ -131,9 +131,12 @@ class MLflow:
             return
         if error is None and self.log_model and session.checkpoint is not None:
             # a recipe may do without an average: then the weights themselves are the model
-            averaged = session.checkpoint / "ema.safetensors"
-            weights = averaged if averaged.exists() else session.checkpoint / "model.safetensors"
-            session.outbox.keep("file", {"path": _within(run.folder, weights), "into": "model"})
+            files = [session.checkpoint / f"{group}.safetensors" for group in ("ema", "model")]
+            weights = next((file for file in files if file.exists()), None)
+            if weights is None:  # each rank wrote its part
+                log.info("the weights are in parts and not sent; in one file: dmf export %s --out FILE", run.folder)
+            else:
+                session.outbox.keep("file", {"path": _within(run.folder, weights), "into": "model"})
             session.outbox.keep("text", {"text": run.recipe.to_yaml(), "into": "model/recipe.yaml"})
         self._silent = not session.end(error, min(self.patience_s, SILENT_PATIENCE_S if self._silent else math.inf))
 
