@@ -43,7 +43,8 @@ def _be_deterministic(wanted: bool) -> None:
     if wanted:  # cuBLAS reads it when it is first used
         os.environ.setdefault(WORKSPACE, ":4096:8")
     torch.use_deterministic_algorithms(wanted)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # what nobody reads need not be filled
+    # what nobody reads need not be filled
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     backends.cudnn.deterministic = wanted
     backends.cudnn.benchmark = not wanted  # it takes the algorithm that was fastest, another one each time
 
@@ -76,9 +77,9 @@ def prepare(network: Backbone, compute: Compute, device: str) -> None:
         UserError: Blocks are to be compiled, and it has none.
     """
     if _wants_channels_last(network, compute, device != "cpu" and torch.cuda.is_available()):
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)
     if compute.compile is True:
-        network.compile()  # type: ignore[no-untyped-call]
+        network.compile()
     if compute.compile == "blocks":
         blocks = network.blocks()
         if not blocks:

@@ -62,7 +62,8 @@ def cost(name: str, words: Sequence[str], world: World, scratch: Path, rounds: i
         ours, by_hand = by_turns(trainer.step, _by_hand(trainer), rounds, world.device, tick)
         size = trainer.recipe.train.batch_size
     above = spread([100 * (a / b - 1) for a, b in zip(ours, by_hand, strict=True)])
-    return Cost(name, size, *(spread([1000 * s for s in side]) for side in (ours, by_hand)), above)
+    ours_ms, by_hand_ms = (spread([1000 * seconds for seconds in side]) for side in (ours, by_hand))
+    return Cost(name, size, ours_ms, by_hand_ms, above)
 
 
 def _by_hand(trainer: Trainer) -> Step:
@@ -79,7 +80,7 @@ def _by_hand(trainer: Trainer) -> Step:
         with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
             output = network(x, noise, cond)
         loss = (output[:, : x.shape[1]].float() - target).square().mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
 
     return step
