@@ -187,7 +187,7 @@ def join(device: str, timeout_s: float = TIMEOUT_S) -> World:
     return World(place.rank, place.size, where)
 
 
-def why_lost(error: RuntimeError) -> str | None:
+def why_lost(error: RuntimeError, timeout_s: float) -> str | None:
     """Why an exchange between ranks failed, if that is what failed; empty where another rank ended and says why."""
     text = str(error)
     if re.search(r"gloo.*((closed|reset) by peer|Broken pipe)", text, re.DOTALL):
@@ -195,7 +195,7 @@ def why_lost(error: RuntimeError) -> str | None:
     if isinstance(error, (dist.DistNetworkError, dist.DistStoreError)) or re.search(
         r"gloo.*Timed out", text, re.DOTALL
     ):
-        return "another rank did not answer in time"
+        return f"another rank did not answer in {timeout_s:g} s, which is distributed.timeout_s"
     if isinstance(error, dist.DistError) or re.search(r"gloo.*(connect|unreachable|No route)", text, re.DOTALL):
         return f"ranks could not exchange data: {text.strip().splitlines()[0]}"
     return None

@@ -41,10 +41,10 @@ def on_ranks(device: str, work: Callable[[World], None], timeout_s: float = TIME
             raise
         return 2
     except RuntimeError as error:
-        lost = why_lost(error)
+        lost = why_lost(error, timeout_s)
         if lost is None:
             raise
-        _tell(lost, place.local_rank == 0, place.machines, timeout_s)
+        _tell(lost, place.local_rank == 0, place.machines)
         time.sleep(OTHERS_FIRST_S)
         return 1
     finally:
@@ -52,9 +52,9 @@ def on_ranks(device: str, work: Callable[[World], None], timeout_s: float = TIME
     return 0
 
 
-def _tell(lost: str, first_here: bool, machines: int, timeout_s: float) -> None:
+def _tell(lost: str, first_here: bool, machines: int) -> None:
     """One message a machine; none where a rank on the same screen has said what is wrong."""
     if not lost and machines > 1:
         lost = "a rank on another machine has ended; its screen says why"
     if lost and first_here:
-        print(f"error: {lost} (distributed.timeout_s is {timeout_s:g})", file=sys.stderr, flush=True)
+        print(f"error: {lost}", file=sys.stderr, flush=True)
