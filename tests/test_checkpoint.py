@@ -9,6 +9,7 @@ from checkpoints_kit import Groups, saver, weights
 
 from dmf.registry import UserError
 from dmf.runner import checkpoints
+from dmf.runner.trouble import CannotWrite
 
 
 def save(folder: Path, step: int, groups: Groups, keep: int = 3) -> Path:
@@ -103,7 +104,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoints.saver, "seal", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(CannotWrite, match="No space"):
         write(tmp_path, 2, 2.0)
     assert newest(tmp_path).step == 1
 

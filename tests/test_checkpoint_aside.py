@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from dmf.runner import checkpoints
 from dmf.runner.checkpoints import saver as module
 from dmf.runner.checkpoints.staging import Staging
+from dmf.runner.trouble import CannotWrite
 
 Command = Callable[..., tuple[int, str, str]]
 KILLS = 5 if FULL else 1
@@ -80,7 +81,7 @@ def test_a_write_that_failed_ends_the_run_with_its_error(
 
     saver(tmp_path).save(1, weights(1), {})
     monkeypatch.setattr(module, "seal", full)
-    with pytest.raises(OSError, match="No space"), saver(tmp_path, asynchronous=True) as writes:
+    with pytest.raises(CannotWrite, match="No space"), saver(tmp_path, asynchronous=True) as writes:
         writes.save(2, weights(2), {})
         assert writes._writing is not None
         writes._writing.join()
