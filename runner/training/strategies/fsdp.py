@@ -44,6 +44,7 @@ class FSDP(Strategy):
         # inputs stay as they are: autocast rounds them where a layer wants it, and a noise level of 999 is no bf16
         self._policy = MixedPrecisionPolicy(compute, torch.float32, cast_forward_inputs=False)
         self._form: nn.Module | None = None
+        self._tells = world.first  # of the first network; the averages are alike
 
     @classmethod
     def held(cls, weight: Tensor, ranks: int) -> int:
@@ -124,7 +125,7 @@ class FSDP(Strategy):
         uses = Counter(weight for part in _apart(backbone, alone) for weight in part)
         calls = Counter(alone)
         own = [b for b in calls if calls[b] == 1 and all(uses[weight] == 1 for weight in b.parameters())]
-        if len(own) < max(len(blocks), 1) and self.world.first and self._tell:
+        if len(own) < max(len(blocks), 1) and self._tells:
             log.warning(
                 "distributed.strategy: fsdp puts the weights of one block of the backbone together at a time, and %s; "
                 "the weights of all others are put together at once",
@@ -132,10 +133,8 @@ class FSDP(Strategy):
                 if blocks
                 else f"blocks() of {type(backbone).__name__} is empty",
             )
-        self._tell = False
+        self._tells = False
         return own
-
-    _tell = True
 
 
 @torch.no_grad()
