@@ -223,10 +223,10 @@ def test_more_snapshots_lessen_the_residual_and_a_short_one_grows_the_noise() ->
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("fixed", {"start": "soon"}, "'soon' is no stretch of training"),
-        ("half_life", {"length": "7 epochs"}, "'7 epochs' is no stretch of training"),
+        ("fixed", {"start": "soon"}, "got 'soon', expected a number of steps"),
+        ("half_life", {"length": "7 epochs"}, "got '7 epochs', expected a number of steps"),
         ("half_life", {"length": 0}, "0 is no half-life"),
-        ("power", {"snapshots": "often"}, "'often' is no stretch of training"),
+        ("power", {"snapshots": "often"}, "got 'often', expected a number of steps"),
         ("power", {"snapshots": 0}, "0 is no stretch of training"),
     ],
 )
