@@ -259,3 +259,26 @@ def test_a_refused_run_leaves_no_folder(tiny: Path, dmf_command: Callable[..., t
     kept = sorted(path.name for path in (tiny.parent / "runs/tiny").iterdir())
     code, _, err = dmf_command("train", tiny, "train.lr=7")
     assert code == 2 and sorted(path.name for path in (tiny.parent / "runs/tiny").iterdir()) == kept
+
+
+# what ends a run
+
+
+@pytest.mark.parametrize(
+    ("ended", "code", "words"),
+    [
+        ([(0, 10, 1), (1, 40, -9)], 1, "a rank ended with exit code 1"),  # it hung, and was killed in the end
+        ([(0, 10, 1), (1, 10, -9)], 1, "a rank was killed by signal 9"),
+        ([(0, 11, -15), (1, 10, 2)], 2, "a rank ended with exit code 2"),
+        ([(0, 12, 1), (1, 10, 143)], 143, "a rank ended with exit code 143"),
+    ],
+)
+def test_the_failure_that_explains_the_others(ended: list[tuple[int, int, int]], code: int, words: str) -> None:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+    from dmf.runner.launching.agent import exit_code, told
+
+    failures = {rank: ProcessFailure(rank, 0, exitcode, "/nowhere") for rank, _, exitcode in ended}
+    for rank, when_s, _ in ended:
+        failures[rank].timestamp = when_s
+    assert (exit_code(failures), told(failures)) == (code, words)

@@ -86,9 +86,12 @@ class Agent(LocalElasticAgent):
 
 
 def first_failure(failures: Mapping[int, ProcessFailure]) -> ProcessFailure:
-    """The one that explains the others: a process that was killed, else the first that ended."""
-    killed = [one for one in failures.values() if one.exitcode < 0 and -one.exitcode != signal.SIGTERM]
-    return min(killed or failures.values(), key=lambda one: one.timestamp)
+    """The one that explains the others: the first that ended; of several in one second one that was killed."""
+
+    def killed(one: ProcessFailure) -> bool:
+        return one.exitcode < 0 and -one.exitcode != signal.SIGTERM  # that is how the agent ends the others
+
+    return min(failures.values(), key=lambda one: (one.timestamp, not killed(one)))
 
 
 def exit_code(failures: Mapping[int, ProcessFailure]) -> int:
