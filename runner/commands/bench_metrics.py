@@ -23,8 +23,8 @@ HELP = (
 )
 CONTESTS = ("extraction", "statistics", "memory")
 BESIDE = "torch-fidelity"
-IMAGES = {"cpu": {"classifier": 1024, "inception": 16}, "cuda": {"classifier": 50_000, "inception": 2048}}
-BATCHES = {"cpu": {"classifier": 128, "inception": 8}, "cuda": {"classifier": 500, "inception": 128}}
+IMAGES = {"cpu": {"classifier": 1024, "inception": 64}, "cuda": {"classifier": 50_000, "inception": 2048}}
+BATCHES = {"cpu": {"classifier": 128, "inception": 32}, "cuda": {"classifier": 500, "inception": 128}}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
