@@ -209,4 +209,4 @@ def test_a_user_without_weights_is_told_before_training(
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody answers
     code, _, err = dmf_command("run", tiny, "evaluate.metrics=[fid]", "evaluate.images=20")
     assert code == 2 and INCEPTION.name in err and INCEPTION.sha256 in err and "put it at" in err
-    assert "Traceback" not in err and not list((tmp_path / "runs/tiny/checkpoints").iterdir())
+    assert "Traceback" not in err and not (tmp_path / "runs/tiny").exists()
