@@ -36,7 +36,6 @@ def launch(plan: Plan, argv: list[str], once: Collection[str] = ()) -> int:
     from torch.distributed.elastic.rendezvous import RendezvousError
 
     meeting = None if plan.rendezvous is None else reach(plan.rendezvous)
-    _silence()
     with tempfile.TemporaryDirectory(prefix="dmf-ranks-") as logs, _environment(_for_ranks(plan, meeting)):
         try:
             return _watched(plan, meeting, argv, once, logs)
@@ -52,6 +51,7 @@ def _watched(plan: Plan, meeting: Endpoint | None, argv: list[str], once: Collec
 
     from .agent import Agent, exit_code, first_failure, told
 
+    _silence()  # now that all that speaks is imported
     spec = WorkerSpec(
         role="dmf",
         local_world_size=plan.ranks,
