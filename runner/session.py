@@ -6,14 +6,14 @@ import contextlib
 import logging
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..core import Way
 from ..files.writing import read_json, write_json, write_text
-from ..registry import HookCaller, Recipe, UserError, differences, load, read
+from ..registry import HookCaller, Recipe, UserError, read
 from ..registry.hooks import Task
 from . import checkpoints
 from .assemble import part
@@ -22,31 +22,9 @@ from .evaluation.during import is_due
 from .evaluation.results import Results
 from .folder import RunFolder
 from .journal import Journal
+from .same_run import check_same
 from .signals import Signals
 from .world import World
-
-# a run may go on under another value of these: they do not change what has been trained
-FREE = (
-    "name",
-    "dataset",  # where the data lies may change; that it is the same data is checked by its fingerprint
-    "device",
-    "loading",
-    "latents.cache",  # kept or encoded anew, moments are the same to rounding
-    "latents.shard_mib",
-    "train.steps",
-    "train.micro_batch",  # the same gradient to rounding
-    "compute",  # likewise
-    "train.activation_checkpointing",
-    "preview",
-    "sampler",
-    "sample",
-    "evaluate",
-    "checkpoint",
-    "log",
-    "hooks",
-    "distributed",
-    "train.stop_after_bad_steps",
-)
 
 
 class Session:
@@ -248,40 +226,6 @@ def _take(folder: RunFolder, recipe: Recipe) -> Recipe | None:
     old = read(folder.recipe)
     check_same(old, recipe, folder.path)
     return old
-
-
-def check_same(old: Recipe, new: Recipe, path: Path) -> None:
-    """Accept a recipe to go on with.
-
-    Args:
-        old: The run's.
-        new: The one that is given.
-        path: The run's folder.
-
-    Raises:
-        UserError: What has been trained would be of another recipe; each difference is listed.
-    """
-    free = (*FREE, *(f"codec.{name}" for name in _free_of_codec(old, new)))
-    changed = [line for line in differences(old, new) if not _is_free(line.split(":")[0], free)]
-    if changed:
-        listed = "\n  ".join(changed)
-        raise UserError(
-            f"{path} holds a run of another recipe:\n  {listed}\n"
-            "Give the new run a name of its own (name=...), start afresh with --fresh (the old folder is kept aside), "
-            "or take the changes back to go on with the old run."
-        )
-
-
-def _free_of_codec(old: Recipe, new: Recipe) -> tuple[str, ...]:
-    """Its free options; that they make the same codec is checked by facts once it is built: `facts.check_codec`."""
-    if old.codec.name != new.codec.name:
-        return ()
-    free: tuple[str, ...] = getattr(load("codec", new.codec.name), "free", ())  # it may be a function that makes one
-    return free
-
-
-def _is_free(path: str, free: Sequence[str]) -> bool:
-    return any(path == key or path.startswith(f"{key}.") for key in free)
 
 
 @contextlib.contextmanager

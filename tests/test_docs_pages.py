@@ -21,7 +21,7 @@ from dmf.registry import KINDS, find, kind_of, parts, read
 from dmf.registry.shipped import shipped
 from dmf.runner.cli import main, parse
 from dmf.runner.commands import COMMANDS
-from dmf.runner.session import FREE
+from dmf.runner.same_run import FREE
 
 Command = Callable[..., tuple[int, str, str]]
 DOCS = ROOT / "docs"

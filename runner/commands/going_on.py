@@ -110,7 +110,7 @@ def make_room(args: argparse.Namespace, recipe: Recipe, say: Callable[[str], Non
         return
     from ...registry import read
     from ..folder import RunFolder
-    from ..session import check_same
+    from ..same_run import check_same
     from ..takeover import take_over
 
     folder = RunFolder(args.runs / recipe.name)

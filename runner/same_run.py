@@ -1,0 +1,65 @@
+"""Whether a recipe goes on with a run: what may have changed in it, and what may not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..registry import Recipe, UserError, differences, load
+
+# a run may go on under another value of these: they do not change what has been trained
+FREE = (
+    "name",
+    "dataset",  # where the data lies may change; that it is the same data is checked by its fingerprint
+    "device",
+    "loading",
+    "latents.cache",  # kept or encoded anew, moments are the same to rounding
+    "latents.shard_mib",
+    "train.steps",
+    "train.micro_batch",  # the same gradient to rounding
+    "compute",  # likewise
+    "train.activation_checkpointing",
+    "preview",
+    "sampler",
+    "sample",
+    "evaluate",
+    "checkpoint",
+    "log",
+    "hooks",
+    "distributed",
+    "train.stop_after_bad_steps",
+)
+
+
+def check_same(old: Recipe, new: Recipe, path: Path) -> None:
+    """Accept a recipe to go on with.
+
+    Args:
+        old: The run's.
+        new: The one that is given.
+        path: The run's folder.
+
+    Raises:
+        UserError: What has been trained would be of another recipe; each difference is listed.
+    """
+    free = (*FREE, *(f"codec.{name}" for name in _free_of_codec(old, new)))
+    changed = [line for line in differences(old, new) if not _is_free(line.split(":")[0], free)]
+    if changed:
+        listed = "\n  ".join(changed)
+        raise UserError(
+            f"{path} holds a run of another recipe:\n  {listed}\n"
+            "Give the new run a name of its own (name=...), start afresh with --fresh (the old folder is kept aside), "
+            "or take the changes back to go on with the old run."
+        )
+
+
+def _free_of_codec(old: Recipe, new: Recipe) -> tuple[str, ...]:
+    """Its free options; that they make the same codec is checked by facts once it is built: `facts.check_codec`."""
+    if old.codec.name != new.codec.name:
+        return ()
+    free: tuple[str, ...] = getattr(load("codec", new.codec.name), "free", ())  # it may be a function that makes one
+    return free
+
+
+def _is_free(path: str, free: Sequence[str]) -> bool:
+    return any(path == key or path.startswith(f"{key}.") for key in free)
