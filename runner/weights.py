@@ -10,7 +10,7 @@ from torch import Tensor
 from ..registry import UserError
 from ..registry.words import did_you_mean
 from . import checkpoints
-from .average_rules import POSTHOC
+from .average_rules import POSTHOC, named
 from .console import log
 from .folder import RunFolder
 
@@ -49,16 +49,18 @@ def find_weights(folder: RunFolder, kind: str, step: int | None = None) -> Weigh
 
     Args:
         folder: The run's.
-        kind: ``raw``, ``ema``, an average's label, or ``posthoc-`` and a length, of those that `dmf ema` made.
+        kind: ``raw``, ``ema``, an average's label, or ``posthoc-`` and a length, of those that `dmf ema` made; a
+            number in it may be written in any way.
         step: Of a checkpoint; None is the newest.
 
     Raises:
         UserError: There are none; the message names those there are.
     """
     if kind.startswith(POSTHOC):
-        return _made_after(folder, kind, step)
+        return _made_after(folder, _length(kind), step)
     saved = _newest(folder) if step is None else _of_step(folder, step)
     labels: list[str] = saved.facts["averages"]
+    kind = named(kind, labels)
     if kind == "ema" and not labels:
         log.info("%s keeps no average of its weights (train.ema is empty): the raw ones are used", folder.path)
         kind = "raw"
@@ -77,12 +79,12 @@ def made_after(folder: RunFolder) -> list[str]:
     return [path.name for path in there]
 
 
-def _made_after(folder: RunFolder, kind: str, step: int | None) -> Weights:
+def _made_after(folder: RunFolder, length: str, step: int | None) -> Weights:
+    kind = f"{POSTHOC}{length}"
     home = folder.averages / kind
     there = checkpoints.steps(home)
     if (not there) if step is None else (step not in there):
         of = "" if step is None else f" of step {step}"
-        length = kind.removeprefix(POSTHOC)
         raise UserError(
             f"{folder.path} has no {kind}{of}; it has {', '.join(made_after(folder)) or 'none of that kind'}; "
             f"dmf ema {folder.path} --length {length}{'' if step is None else f' --step {step}'} makes it"
@@ -91,7 +93,20 @@ def _made_after(folder: RunFolder, kind: str, step: int | None) -> Weights:
     try:
         return Weights(path, kind, checkpoints.load(path, ()).step, KEPT_GROUP)
     except checkpoints.DamagedCheckpoint as error:
-        raise UserError(f"{error}; make it anew: dmf ema {folder.path} --length {kind.removeprefix(POSTHOC)}") from None
+        raise UserError(f"{error}; make it anew: dmf ema {folder.path} --length {length}") from None
+
+
+def _length(kind: str) -> str:
+    """That of an average made after the training, as its name has it.
+
+    Raises:
+        UserError: It is no number.
+    """
+    text = kind.removeprefix(POSTHOC)
+    try:
+        return f"{float(text):.15g}"
+    except ValueError:
+        raise UserError(f"{kind}: after {POSTHOC} stands a length, as in {POSTHOC}0.07; {text!r} is none") from None
 
 
 def _those(folder: RunFolder, labels: list[str], meant: str) -> str:

@@ -145,7 +145,7 @@ def test_a_run_shows_and_scores_its_first_average_alone(made: Made) -> None:
 
 @pytest.mark.parametrize(
     ("name", "group"),
-    [("raw", "model"), ("ema", "ema"), ("power-0.05", "ema-power-0.05"), ("fixed-0.9-every-1000000", "ema")],
+    [("raw", "model"), ("ema", "ema"), ("power-0.050", "ema-power-0.05"), ("fixed-0.9-every-1000000", "ema")],
 )
 def test_sampling_scoring_and_export_use_the_weights_that_are_named(run: Path, name: str, group: str) -> None:
     with asked() as seen:
@@ -154,12 +154,12 @@ def test_sampling_scoring_and_export_use_the_weights_that_are_named(run: Path, n
     assert code == 0, said
     assert seen and set(seen) == {mark(weights(run, group=group))}
     told = {one["protocol"]["weights"] for one in json.loads((run / "scored.json").read_text()).values()}
-    assert told == {"ema" if group == "ema" else name}
+    assert told == {group.removeprefix("ema-") if group != "model" else name}
     assert dmf("export", run, "--weights", name, "--out", run / "out.safetensors")[0] == 0
     assert mark(load_file(run / "out.safetensors")) == mark(weights(run, group=group))
 
 
-@pytest.mark.parametrize(("name", "group"), [("raw", "model"), ("ema", "ema"), ("power-0.1", "ema-power-0.1")])
+@pytest.mark.parametrize(("name", "group"), [("raw", "model"), ("ema", "ema"), ("power-0.10", "ema-power-0.1")])
 def test_a_training_starts_from_the_weights_that_are_named(run: Path, name: str, group: str) -> None:
     recipe = run.parent.parent / "tiny.yaml"
     recipe.write_text(TINY, encoding="utf-8")
@@ -170,7 +170,7 @@ def test_a_training_starts_from_the_weights_that_are_named(run: Path, name: str,
         assert apart(found, weights(run, group=group)) < 1e-6
 
 
-@pytest.mark.parametrize(("name", "group"), [("raw", "model"), ("power-0.05", "ema-power-0.05")])
+@pytest.mark.parametrize(("name", "group"), [("raw", "model"), ("power-5e-2", "ema-power-0.05")])
 def test_guidance_leads_away_from_the_weights_that_are_named(run: Path, name: str, group: str) -> None:
     away = f"{{step: 6, weights: {name}}}"
     with asked() as seen:
@@ -250,6 +250,27 @@ def test_what_was_made_is_sampled_scored_and_swept(run: Path) -> None:
     assert dmf("export", run, "--weights", "posthoc-0.07", "--out", run / "out.safetensors")[0] == 0
     assert mark(load_file(run / "out.safetensors")) == mark(kept(run, "posthoc-0.07"))
     assert {value.dtype for value in kept(run, "posthoc-0.12").values()} == {torch.float32}
+
+
+def test_a_length_is_found_however_it_is_written(run: Path) -> None:
+    """As the recipe or a command has it, or with the zeros that another has: it is a number."""
+    code, said = dmf("ema", run, "--length", "0.070,0.10,0.12345678", "--metric", "[{name: frechet, features: digits}]")
+    assert code == 0 and "posthoc-0.12345678" in said, said
+    for name, folder in (
+        ("posthoc-0.10", "posthoc-0.1"),
+        ("posthoc-.07", "posthoc-0.07"),
+        ("posthoc-7e-2", "posthoc-0.07"),
+    ):
+        assert dmf("export", run, "--weights", name, "--out", run / "out.safetensors", "--force")[0] == 0
+        assert mark(load_file(run / "out.safetensors")) == mark(kept(run, folder))
+    code, said = dmf("evaluate", run, "evaluate.weights=power-0.10", "--no-track", "--json", run / "scored.json")
+    assert code == 0, said
+    told = {one["protocol"]["weights"] for one in json.loads((run / "scored.json").read_text()).values()}
+    assert told == {"power-0.1"}
+    code, said = dmf("export", run, "--weights", "posthoc-0.110", "--out", run / "other.safetensors")
+    assert code == 2 and "has no posthoc-0.11; it has posthoc-0.07, posthoc-0.1, posthoc-0.12345678; " in said
+    code, said = dmf("export", run, "--weights", "posthoc-long", "--out", run / "other.safetensors")
+    assert code == 2 and "after posthoc- stands a length, as in posthoc-0.07; 'long' is none" in said
 
 
 def test_a_damaged_snapshot_is_named_and_left_out(run: Path) -> None:

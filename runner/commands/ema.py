@@ -68,4 +68,4 @@ def _score(args: argparse.Namespace) -> int:
 
     words = ["evaluate", args.run, "--runs", str(args.runs), "--metrics", args.metric]
     words += [] if args.images is None else ["--images", args.images]
-    return main([*words, "--sweep", f"length={','.join(f'{length:g}' for length in args.length)}"])
+    return main([*words, "--sweep", f"length={','.join(f'{length:.15g}' for length in args.length)}"])
