@@ -67,18 +67,20 @@ class Agent(LocalElasticAgent):
             print(f"{told(result.failures)}; {said}", file=sys.stderr, flush=True)
 
     def _leave_in_time(self) -> None:
-        while self._leaves is None or time.monotonic() < self._leaves[0]:
+        while (leaves := self._leaves) is None or time.monotonic() < leaves[0]:  # a restart may unset it in between
             time.sleep(0.5)
         print("error: the other machines are out of reach; run the command on each to carry on", file=sys.stderr)
         sys.stderr.flush()
-        os._exit(self._leaves[1])  # the main thread waits for them, and would for ever
+        os._exit(leaves[1])  # the main thread waits for them, and would for ever
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
         """Pass the signal on and wait. A second Ctrl-C ends the ranks at once; whatever else comes changes nothing."""
         began = time.monotonic()
         while True:
             try:
-                super()._shutdown(death_sig, self.grace_s)
+                if self._pcontext is not None:
+                    self._pcontext.close(death_sig, self.grace_s)  # torch 2.8 would give them 30 s, whatever it is told
+                super()._shutdown(death_sig)  # nobody is left; the rest of what it has
                 return
             except SignalException as again:
                 if again.sigval == signal.SIGINT and time.monotonic() - began > IMPATIENT_AFTER_S:

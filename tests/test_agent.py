@@ -1,0 +1,55 @@
+"""The launcher's agent on one machine, at its end: how long ranks have, and that it leaves."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from torch.distributed.elastic.agent.server.api import WorkerSpec
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
+
+from dmf.runner.launching.agent import Agent
+
+DEAF = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open(sys.argv[1], 'w'); time.sleep(60)"
+
+
+def test_ranks_have_the_grace_that_was_asked_for_on_every_torch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = LocalElasticAgent._shutdown
+
+    def as_in_2_8(agent: LocalElasticAgent, death_sig: signal.Signals = signal.SIGTERM) -> None:
+        whole(agent, death_sig)
+
+    monkeypatch.setattr(LocalElasticAgent, "_shutdown", as_in_2_8)
+    spec = WorkerSpec("dmf", 1, SimpleNamespace(), entrypoint=sys.executable)
+    agent = Agent(spec, str(tmp_path), grace_s=1)
+    there = tmp_path / "there"
+    logs = DefaultLogsSpecs(log_dir=str(tmp_path))
+    agent._pcontext = start_processes("dmf", sys.executable, {0: ("-c", DEAF, str(there))}, {0: {}}, logs)
+    while not there.exists():
+        time.sleep(0.05)
+    began = time.monotonic()
+    agent._shutdown()
+    assert 1 <= time.monotonic() - began < 10, "torch's own patience is 30 s"
+    assert agent._pcontext.subprocess_handlers[0].proc.returncode == -signal.SIGKILL
+
+
+def test_it_leaves_though_a_restart_begins_in_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: Iterator[tuple[float, int] | None] = iter([(0.0, 7), None])
+
+    class Restarting(Agent):
+        _leaves = property(lambda self: next(told))  # type: ignore[assignment]
+
+    def left(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(os, "_exit", left)
+    with pytest.raises(SystemExit) as ended:
+        object.__new__(Restarting)._leave_in_time()
+    assert ended.value.code == 7
