@@ -10,7 +10,7 @@ from ..registry import Recipe, UserError, differences, load
 # a run may go on under another value of these: they do not change what has been trained
 FREE = (
     "name",
-    "dataset",  # where the data lies may change; that it is the same data is checked by its fingerprint
+    "dataset",  # where the data lies may change, its name not; that it is the same is checked by its fingerprint
     "device",
     "loading",
     "latents.cache",  # kept or encoded anew, moments are the same to rounding
@@ -29,6 +29,7 @@ FREE = (
     "distributed",
     "train.stop_after_bad_steps",
 )
+NOT_FREE = "dataset.name"  # told before other data are read, or even fetched
 
 
 def check_same(old: Recipe, new: Recipe, path: Path) -> None:
@@ -40,12 +41,16 @@ def check_same(old: Recipe, new: Recipe, path: Path) -> None:
         path: The run's folder.
 
     Raises:
-        UserError: What has been trained would be of another recipe; each difference is listed.
+        UserError: What has been trained would be of another recipe; each difference is listed, of another part its
+            name alone.
     """
     free = (*FREE, *(f"codec.{name}" for name in _free_of_codec(old, new)))
-    changed = [line for line in differences(old, new) if not _is_free(line.split(":")[0], free)]
-    if changed:
-        listed = "\n  ".join(changed)
+    unlike = {line.split(":")[0]: line for line in differences(old, new)}
+    others = tuple(key.removesuffix("name") for key in unlike if key.endswith(".name"))
+    changed = {key: line for key, line in unlike.items() if key == NOT_FREE or not _is_free(key, free)}
+    told = [line for key, line in changed.items() if key.endswith(".name") or not key.startswith(others)]
+    if told:
+        listed = "\n  ".join(told)
         raise UserError(
             f"{path} holds a run of another recipe:\n  {listed}\n"
             "Give the new run a name of its own (name=...), start afresh with --fresh (the old folder is kept aside), "

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...registry import PartRef, Recipe, SamplerRef, differences, load
+from ..average_rules import in_numbers
 from .protocol import called
 from .results import Results
 
@@ -26,8 +27,8 @@ def settings(own: Recipe, now: Recipe) -> list[str]:
         now: What is scored with.
     """
     words = sampler_words(own.sampler, now.sampler)
-    if own.evaluate.weights != now.evaluate.weights:
-        words.append(now.evaluate.weights)
+    if in_numbers(own.evaluate.weights) != in_numbers(now.evaluate.weights):
+        words.append(in_numbers(now.evaluate.weights))
     if own.evaluate.seed != now.evaluate.seed:
         words.append(f"seed:{now.evaluate.seed}")
     lines = [line.partition(": ") for line in differences(own, now)]
