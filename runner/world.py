@@ -40,11 +40,13 @@ class World:
         rank: 0 ... size - 1; rank 0 writes and logs.
         size: Number of processes.
         device: Where this one computes.
+        timeout_s: How long it waits for another.
     """
 
     rank: int
     size: int
     device: torch.device
+    timeout_s: float = TIMEOUT_S
 
     @property
     def first(self) -> bool:
@@ -55,6 +57,12 @@ class World:
         """This rank's part of a global batch that divides evenly."""
         part = total // self.size
         return slice(self.rank * part, (self.rank + 1) * part)
+
+    def group_on_host(self) -> dist.ProcessGroup:
+        """A group of all ranks for itself, which exchanges through the host's memory; made by all of them together."""
+        patience = timedelta(seconds=self.timeout_s)  # torch would take 30 minutes, whatever the first group was given
+        group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=patience)  # type: ignore[assignment]
+        return group
 
     def barrier(self) -> None:
         """Wait for all."""
@@ -184,7 +192,7 @@ def join(device: str, timeout_s: float = TIMEOUT_S) -> World:
         backend = "nccl" if where.type == "cuda" else "gloo"
         store, patience = store_of(place, timeout_s), timedelta(seconds=timeout_s)
         dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=patience)
-    return World(place.rank, place.size, where)
+    return World(place.rank, place.size, where, timeout_s)
 
 
 def why_lost(error: RuntimeError, timeout_s: float) -> str | None:

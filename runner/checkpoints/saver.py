@@ -82,7 +82,7 @@ class Saver:
         }
         in_parts = any(is_sharded(group) for group in firsts.values())
         if in_parts and self._ranks is None:
-            self._ranks = dist.new_group(backend="gloo")  # type: ignore[assignment]
+            self._ranks = self.world.group_on_host()
         state = json.dumps({"step": step, "aliases": aliases, **facts}, indent=1)
         if not self.options.asynchronous:
             self._job = Job(step, firsts, state)

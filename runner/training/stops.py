@@ -34,7 +34,7 @@ class Stops:
         self.world, self.signals, self._clock = world, signals, clock
         self.overdue = False
         own = world.size > 1 and world.device.type != "cpu"
-        self._group: dist.ProcessGroup | None = dist.new_group(backend="gloo") if own else None  # type: ignore[assignment]
+        self._group = world.group_on_host() if own else None
         self._left, self._steps, self._since_s = 0, 0, time.monotonic()
 
     def asked(self) -> int:
