@@ -26,9 +26,9 @@ def short(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def few(names: Sequence[str], between: str = ", ") -> str:
-    """The first four, in one line."""
-    return between.join([*map(brief, names[:4]), *(["..."] if len(names) > 4 else [])])
+def few(names: Sequence[str], between: str = ", ", most: int = 4) -> str:
+    """The first of them, four unless told, in one line."""
+    return between.join([*map(brief, names[:most]), *(["..."] if len(names) > most else [])])
 
 
 def a_line_each(lines: Sequence[str]) -> str:

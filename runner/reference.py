@@ -13,9 +13,9 @@ from ..core import DataSpec, Denoiser
 from ..registry import Recipe, Reference, UserError, read
 from . import checkpoints
 from .assemble import Model, ReferenceModel, build_model, is_unguided
-from .commands.run_folder import find_run, spec_of
 from .facts import check_codec
 from .folder import RunFolder
+from .runs import find_run, spec_of
 from .weights import Weights, find_weights
 
 WHERE = "sampler.reference"

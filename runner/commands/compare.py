@@ -34,7 +34,7 @@ def execute(args: argparse.Namespace) -> int:
     from ..compare.boards import boards_of
     from ..compare.runs import chosen, read_runs
     from ..console import log, start_console
-    from .run_folder import find_run
+    from ..runs import find_run
 
     start_console(0)
     check_writable(args.html, (".html", ".htm"))

@@ -47,8 +47,8 @@ def execute(args: argparse.Namespace) -> int:
     from ..console import log, start_console
     from ..posthoc.lengths import shown, solve, write
     from ..posthoc.tracks import find_tracks
+    from ..runs import find_run
     from ..world import join
-    from .run_folder import find_run
 
     start_console(0)
     if args.images is not None and args.metric is None:

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..sampler_words import SAMPLER_KEYS
 from . import labels
-from .flags import SAMPLER_KEYS, add_runs, add_walk, check_writable, overrides_of
+from .flags import add_runs, add_walk, check_writable, overrides_of
 
 if TYPE_CHECKING:
     from ...core import Level
@@ -52,8 +53,8 @@ def execute(args: argparse.Namespace) -> int:
     from ..generate import Generator
     from ..picture_files import read_images
     from ..reference import load_reference
+    from ..runs import find_run, spec_of, weights_of
     from ..world import join
-    from .run_folder import find_run, spec_of, weights_of
 
     start_console(0)
     folder = find_run(args.run, args.runs)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ...registry.errors import UserError
 from ..launching import add_launch, launch, plan_for
+from ..sampler_words import SAMPLER_KEYS
 from .flags import (
-    SAMPLER_KEYS,
     add_runs,
     add_sampling,
     check_writable,
@@ -110,7 +110,7 @@ def execute(args: argparse.Namespace) -> int:
     device, name = args.device or "auto", "evaluate"
     if args.run is not None:  # before any process is started
         from ...registry import read
-        from .run_folder import find_run
+        from ..runs import find_run
 
         folder = find_run(args.run, args.runs)
         device, name = read(folder.recipe, recipe_overrides(args)).device, f"evaluate-{folder.path.name}"

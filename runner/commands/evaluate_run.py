@@ -29,10 +29,10 @@ from ..folder import RunFolder
 from ..image_sets.named import called, open_reference
 from ..pipeline import wants_scores
 from ..reference import load_reference
+from ..runs import find_run, weights_of
 from ..world import World
 from .evaluate import recipe_overrides
 from .on_ranks import on_ranks
-from .run_folder import find_run, weights_of
 
 
 def score_run(args: argparse.Namespace) -> int:

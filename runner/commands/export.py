@@ -39,8 +39,8 @@ def execute(args: argparse.Namespace) -> int:
     from ...files.writing import write_bytes
     from ...registry import UserError, read
     from ..console import start_console
+    from ..runs import find_run, weights_of
     from ..weights import find_weights
-    from .run_folder import find_run, weights_of
 
     start_console(0)
     check_writable(args.out, (ENDING,))

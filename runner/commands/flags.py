@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from ...registry.errors import UserError
+from ..sampler_words import network_value
 
-SAMPLER_KEYS = {
-    "sampler": "sampler.name",
-    "steps": "sampler.steps",
-    "guidance": "sampler.guidance",
-    "away_from": "sampler.reference",
-    "device": "device",
-}
 NUMBERS = re.compile(r"[^,{}\[\]]+(,[^,{}\[\]]+)+")  # several, separated by commas
 
 
@@ -92,18 +85,6 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
 def _guidance(text: str) -> str:
     """The recipe's value for what was written: a list of scales is cfg with them."""
     return f"{{name: cfg, scale: [{text}]}}" if NUMBERS.fullmatch(text) else text
-
-
-def network_value(text: str) -> str:
-    """The recipe's value for RUN, RUN@STEP or @STEP; null and a mapping are such values."""
-    if text == "null" or text.startswith("{"):
-        return text
-    if not text:
-        raise argparse.ArgumentTypeError("an empty text is no run; write RUN, RUN@STEP, @STEP or null")
-    run, at, step = text.rpartition("@") if "@" in text else (text, "", "")
-    if at and not step.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: after @ stands the step of a checkpoint, as in {run or 'run'}@400")
-    return json.dumps({"run": run or None, "step": int(step) if at else None})
 
 
 def overrides_of(args: argparse.Namespace, flags: Mapping[str, str]) -> list[str]:

@@ -55,8 +55,8 @@ def execute(args: argparse.Namespace) -> int:
     from ..evaluation.streams import called_held_out
     from ..evaluation.trained import load_trained
     from ..likelihood import Integral, measure
+    from ..runs import find_run, weights_of
     from ..world import join
-    from .run_folder import find_run, weights_of
 
     start_console(0)
     check_writable(args.json)

@@ -30,8 +30,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ..runs import find_run
     from . import run
-    from .run_folder import find_run
 
     if args.words[0] == "verify":
         from .resume_verify import verify

@@ -157,7 +157,7 @@ def _recipe(args: argparse.Namespace) -> tuple[str, Recipe]:
     """The recipe's file, or shipped name, and the recipe: of a run, or a recipe itself."""
     from ...registry import read
     from ...registry.shipped import shipped
-    from .run_folder import find_run
+    from ..runs import find_run
 
     given = args.words[1]
     source = given if Path(given).is_file() or given in shipped() else str(find_run(given, args.runs).recipe)

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..sampler_words import SAMPLER_KEYS
 from . import labels
-from .flags import SAMPLER_KEYS, add_overrides, add_runs, add_sampling, check_writable, overrides_of, positive
+from .flags import add_overrides, add_runs, add_sampling, check_writable, overrides_of, positive
 from .starts import Start, add_starts, read_start
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def execute(args: argparse.Namespace) -> int:
     from ..evaluation.trained import load_trained
     from ..generate import Generator
     from ..reference import load_reference
+    from ..runs import find_run, spec_of, weights_of
     from ..world import join
-    from .run_folder import find_run, spec_of, weights_of
 
     start_console(0)
     folder = find_run(args.run, args.runs)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from ...registry import Recipe, UserError, read
 from ..average_rules import POSTHOC
-from ..commands.flags import SAMPLER_KEYS, network_value
 from ..folder import RunFolder
+from ..sampler_words import SAMPLER_KEYS, network_value
 
 KEYS = {
     **{key: of for key, of in SAMPLER_KEYS.items() if key != "device"},

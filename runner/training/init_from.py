@@ -12,9 +12,9 @@ from pathlib import Path
 
 from ...registry import InitFrom, Recipe, UserError, differences, read
 from ..assemble import Model, part
-from ..commands.run_folder import spec_of
 from ..console import log
 from ..folder import RunFolder
+from ..runs import spec_of
 from .fitting import Fit, fit, put, unwrapped
 from .patterns import chooses
 from .sources import WHERE, Source, read_source

@@ -15,9 +15,9 @@ from torch import Tensor
 from ...files.download import Checksum
 from ...files.state_dicts import content_of
 from ...registry import InitFrom, UserError
-from ...registry.words import did_you_mean
 from .. import checkpoints
 from ..folder import RunFolder
+from ..runs import runs_there
 from ..weights import find_weights
 
 WHERE = "init_from"
@@ -68,11 +68,8 @@ def read_source(init: InitFrom, runs: Path) -> Source:
         return _of_checkpoint(given, init.weights)
     if given.is_dir():
         return _of_files(given)
-    there = sorted(path.parent.name for path in runs.glob("*/recipe.yaml"))
-    listed = f"runs in {runs}: {', '.join(there[:20])}" if there else f"there are no runs in {runs}"
     raise UserError(
-        f"{WHERE}: {init.source} is no run, no file and no folder of weights{did_you_mean(init.source, there)}; "
-        f"{listed}"
+        f"{WHERE}: {init.source} is no run, no file and no folder of weights{runs_there(init.source, runs)}"
     )
 
 

@@ -1,17 +1,20 @@
-"""Finding a run by its folder or its name."""
+"""Finding a run by its folder or its name, and what is asked of it first."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...registry.errors import UserError
-from ...registry.words import did_you_mean
+from ..files.words import few
+from ..registry.errors import UserError
+from ..registry.words import did_you_mean
 
 if TYPE_CHECKING:
-    from ...core import DataSpec
-    from ...registry import Recipe
-    from ..folder import RunFolder
+    from ..core import DataSpec
+    from ..registry import Recipe
+    from .folder import RunFolder
+
+MOST_LISTED = 20
 
 
 def find_run(given: str, runs: Path) -> RunFolder:
@@ -24,16 +27,24 @@ def find_run(given: str, runs: Path) -> RunFolder:
     Raises:
         UserError: No such run; the message names those there are.
     """
-    from ..folder import RunFolder
+    from .folder import RunFolder
 
     for path in (Path(given), runs / given):
         if (path / "recipe.yaml").is_file():
             return RunFolder(path)
-    there = sorted(p.parent.name for p in runs.glob("*/recipe.yaml"))
-    listed = f"runs in {runs}: {', '.join(there[:20])}" if there else f"there are no runs in {runs}"
-    raise UserError(
-        f"{given} is no run: no recipe.yaml there, nor in {runs / given}{did_you_mean(given, there)}; {listed}"
-    )
+    raise UserError(f"{given} is no run: no recipe.yaml there, nor in {runs / given}{runs_there(given, runs)}")
+
+
+def runs_there(given: str, runs: Path) -> str:
+    """What a message about a run that is not there ends with: the nearest name, and the runs there are.
+
+    Args:
+        given: What was asked for.
+        runs: The folder of runs.
+    """
+    there = sorted(path.parent.name for path in runs.glob("*/recipe.yaml"))
+    listed = f"runs in {runs}: {few(there, most=MOST_LISTED)}" if there else f"there are no runs in {runs}"
+    return f"{did_you_mean(given, there)}; {listed}"
 
 
 def weights_of(wanted: str | None, recipe: Recipe) -> str:
@@ -55,8 +66,8 @@ def spec_of(folder: RunFolder) -> DataSpec:
     Raises:
         UserError: The run never began.
     """
-    from ...files.writing import read_json
-    from ..assemble import spec_from_dict
+    from ..files.writing import read_json
+    from .assemble import spec_from_dict
 
     held = read_json(folder.spec)
     if held is None:
