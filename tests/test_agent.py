@@ -9,13 +9,22 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from torch.distributed.elastic.agent.server.api import WorkerSpec
+from torch.distributed.elastic.agent.server.api import WorkerGroup, WorkerSpec
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
 
 from dmf.runner.launching.agent import Agent
 
 DEAF = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open(sys.argv[1], 'w'); time.sleep(60)"
+
+
+FAILING = "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(.05)\nsys.exit(3)"
+
+
+def wait_for_file(path: Path) -> None:
+    until = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def test_ranks_have_the_grace_that_was_asked_for_on_every_torch(
@@ -32,12 +41,33 @@ def test_ranks_have_the_grace_that_was_asked_for_on_every_torch(
     there = tmp_path / "there"
     logs = DefaultLogsSpecs(log_dir=str(tmp_path))
     agent._pcontext = start_processes("dmf", sys.executable, {0: ("-c", DEAF, str(there))}, {0: {}}, logs)
-    while not there.exists():
-        time.sleep(0.05)
+    wait_for_file(there)
     began = time.monotonic()
     agent._shutdown()
     assert 1 <= time.monotonic() - began < 10, "torch's own patience is 30 s"
     assert agent._pcontext.subprocess_handlers[0].proc.returncode == -signal.SIGKILL
+
+
+def test_a_rank_that_hangs_beside_one_that_failed_has_no_more_than_that(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+
+    def two(agent: Agent, group: WorkerGroup) -> dict[int, int]:
+        args = {0: ("-c", DEAF, str(there)), 1: ("-c", FAILING, str(there))}
+        logs = DefaultLogsSpecs(log_dir=str(tmp_path))
+        agent._pcontext = start_processes("dmf", sys.executable, args, {0: {}, 1: {}}, logs)
+        return agent._pcontext.pids()
+
+    monkeypatch.setattr(LocalElasticAgent, "_start_workers", two)
+    spec = WorkerSpec("dmf", 2, SimpleNamespace(), entrypoint=sys.executable)
+    agent = Agent(spec, str(tmp_path), grace_s=1)
+    agent._start_workers(WorkerGroup(spec))
+    assert agent._pcontext is not None
+    began = time.monotonic()
+    result = agent._pcontext.wait()
+    assert result is not None and result.failures[1].exitcode == 3
+    assert time.monotonic() - began < 20, "torch's own patience is 30 s"
 
 
 def test_it_leaves_though_a_restart_begins_in_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
@@ -45,9 +45,19 @@ class Agent(LocalElasticAgent):
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, int]:
         self._leaves = None
         started: dict[int, int] = super()._start_workers(worker_group)
+        assert self._pcontext is not None, "it has just been made"
+        self._pcontext.close = self._in_grace(self._pcontext.close)  # type: ignore[method-assign]
         spec = worker_group.spec
         spec.args = tuple(word for word in spec.args if word not in self.once)
         return started
+
+    def _in_grace(self, close: Callable[[signal.Signals | None, int], None]) -> Callable[..., None]:
+        """Ranks beside one that failed have torch's 30 s, for there is no checkpoint without it; never more than grace."""
+
+        def shorter(death_sig: signal.Signals | None = None, timeout: int = 30) -> None:
+            close(death_sig, min(timeout, self.grace_s))
+
+        return shorter
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result: RunResult = super()._monitor_workers(worker_group)
