@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from itertools import count
 
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from .place import Place
+
+JOINS = count()  # of this process, as many as of every other
 
 
 def store_of(place: Place, patience_s: float) -> Store:
     """The store that all ranks share.
 
     torchrun keeps one store for all restarts of its ranks, in which a restarted rank may read the address of a dead
-    one and fail, or wait for ever. So each start has keys of its own there. On several machines torchrun counts
+    one and fail, or wait for ever; so may a rank that joins a second time, such as for a second command. So each start,
+    and each time in it that the ranks come together, has keys of its own there. On several machines torchrun counts
     restarts apart on each, and there is no number to tell starts apart by: `TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1`
     makes it start a new store each time, as our own launcher does.
 
@@ -27,6 +31,5 @@ def store_of(place: Place, patience_s: float) -> Store:
     kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # the launcher has it, not rank 0
     patience = timedelta(seconds=patience_s)
     store = TCPStore(host, port, place.size, place.rank == 0 and not kept, patience, multi_tenant=True)
-    if kept and place.machines == 1:
-        return PrefixStore(f"dmf-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    return store
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if kept and place.machines == 1 else "any"
+    return PrefixStore(f"dmf-{start}-{next(JOINS)}", store)
