@@ -13,6 +13,7 @@ from dmf.core.averages import LONGEST, Fixed, HalfLife, Power, Profiles, profile
 from dmf.core.averages.power import exponent, relative_width
 from dmf.registry import build
 from dmf.registry.errors import PartError
+from dmf.runner.training.averages import averages_of
 from dmf.testing import averages as contract
 
 BATCH = 32
@@ -225,12 +226,12 @@ def test_more_snapshots_lessen_the_residual_and_a_short_one_grows_the_noise() ->
     [
         ("fixed", {"start": "soon"}, "got 'soon', expected a number of steps"),
         ("half_life", {"length": "7 epochs"}, "got '7 epochs', expected a number of steps"),
-        ("half_life", {"length": 0}, "0 is no half-life"),
+        ("half_life", {"length": 0}, "got 0, expected a number of steps of at least 1"),
         ("power", {"snapshots": "often"}, "got 'often', expected a number of steps"),
-        ("power", {"snapshots": 0}, "0 is no stretch of training"),
+        ("power", {"snapshots": 0}, "got 0, expected a number of steps of at least 1"),
     ],
 )
-def test_what_is_no_stretch_of_training_is_told(name: str, options: dict[str, object], words: str) -> None:
+def test_what_is_no_span_of_training_is_told(name: str, options: dict[str, object], words: str) -> None:
     with pytest.raises((PartError, ValueError), match=words):
         build("average", name, **options)
 
@@ -280,3 +281,18 @@ def test_the_contract_says_no(wrong: Average, check: Callable[[Average], None], 
 def test_labels_tell_averages_apart(rule: Average, label: str) -> None:
     assert rule.label == label
     contract.check_label(rule)
+
+
+def test_statistics_are_not_averaged() -> None:
+    """What a layer counts by itself is taken over as it is; its weights are averaged."""
+    torch.manual_seed(0)
+    network = torch.nn.BatchNorm1d(3)
+    (average,) = averages_of([Fixed(decay=0.9, warmup=False)], network)
+    with torch.no_grad():
+        network(torch.randn(8, 3))
+        network.weight.fill_(2)
+    average.follow(network, 0, 8)
+    held = dict(average.network.named_buffers())
+    assert int(held["num_batches_tracked"]) == 1 and float(held["running_mean"].abs().sum()) > 0
+    assert all(torch.equal(held[name], value) for name, value in network.named_buffers())
+    assert average.network.get_parameter("weight").tolist() == pytest.approx([1.1] * 3)
