@@ -1,17 +1,24 @@
 """`dmf export`: one file out of any checkpoint."""
 
 import json
+import re
+import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from dmf.core import DataSpec
+from dmf.registry import build
 from dmf.runner import checkpoints
 
 Command = Callable[..., tuple[int, str, str]]
+DIGITS = DataSpec((1, 8, 8), tuple("0123456789"))
 
 
 @pytest.fixture
@@ -40,10 +47,14 @@ def test_the_weights_and_what_they_are(run: Path, dmf_command: Command) -> None:
     assert json.loads(about["dmf.spec"]) == json.loads((run / "spec.json").read_text())
     manifest = json.loads((run / "checkpoints/step-00000012/manifest.json").read_text())
     assert about["dmf.sha256"] == manifest["ema.safetensors"]
-    assert "load_file('w.safetensors')" in out and "ema weights of step 12" in out
-    names: dict[str, object] = {}
-    exec("\n".join(line.strip() for line in out.splitlines()[1:3]), names)
-    assert same(names["weights"], held(run, 12, "ema"))  # type: ignore[arg-type]
+    assert "ema weights of step 12" in out
+    shown = textwrap.dedent("\n".join(out.splitlines()[1:]))
+    made = re.fullmatch(r".*# (dit\(.*\))", shown, re.DOTALL)
+    assert made is not None and "hidden=32, depth=2, heads=2, patch=4" in made[1]
+    names: dict[str, Any] = {"network": eval(made[1], {"dit": partial(build, "backbone", "dit", DIGITS)})}
+    exec(shown, names)  # as a person would
+    assert same(names["network"].state_dict(), held(run, 12, "ema"))
+    assert (names["recipe"], names["spec"]) == (about["dmf.recipe"], about["dmf.spec"])
 
 
 def test_other_weights_steps_and_a_start_from_them(run: Path, tiny: Path, dmf_command: Command) -> None:

@@ -99,8 +99,12 @@ def about(folder: RunFolder, recipe: Recipe, weights: Weights) -> dict[str, str]
 
 
 def _example(file: Path, recipe: Recipe) -> str:
+    part = recipe.backbone
+    options = ", ".join(f"{name}={value!r}" for name, value in part.options.items())
     return (
-        "  from safetensors.torch import load_file\n"
-        f"  weights = load_file({str(file)!r})\n"
-        f"  network.load_state_dict(weights)  # a {recipe.backbone.name} of these options; its metadata has the recipe"
+        "  from safetensors import safe_open\n"
+        f"  with safe_open({str(file)!r}, 'pt') as file:\n"
+        "      weights = {name: file.get_tensor(name) for name in file.keys()}\n"
+        "      recipe, spec = file.metadata()['dmf.recipe'], file.metadata()['dmf.spec']\n"
+        f"  network.load_state_dict(weights)  # {part.name}({options})"
     )
