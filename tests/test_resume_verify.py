@@ -1,5 +1,10 @@
 """`dmf resume verify`: kills a training for real, and says what is equal."""
 
+import os
+import re
+import signal
+import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +15,7 @@ from conftest import FULL
 from fork_kit import Ranks
 
 from dmf.runner import exactness
+from dmf.runner.cli import main
 from dmf.runner.exactness import Finding
 
 Command = Callable[..., tuple[int, str, str]]
@@ -48,6 +54,10 @@ def test_a_run_is_shown_to_resume_exactly(
     code, out, err = dmf_command("resume", "verify", "tiny", "--steps", 60, "--ranks", 2)
     assert code == 0, out + err
     assert "killed with -9 after step" in out and "resumed on 2" in out
+    at = [line.split(",")[0] for line in out.splitlines() if line.startswith("training ")]
+    assert (
+        at[0] == "training 60 steps straight through" and at[-1].startswith("training on from step ") and len(at) == 5
+    )
     assert out.count("equal, bit for bit (31 tensors)") == 2 and "93 tensors" in out
     assert out.count("equal, in all 60 points") == 3 and " NO " not in out
     assert list((tmp_path / "scratch").glob("dmf-*")) == []
@@ -55,6 +65,40 @@ def test_a_run_is_shown_to_resume_exactly(
     monkeypatch.setattr(exactness, "bit_for_bit", lambda *runs: bad)
     code, out, err = dmf_command("resume", "verify", tiny, "--steps", 40)
     assert code == 1 and "NO  model" in out and "compute.deterministic" in out and "kept in" in out
+
+
+def test_who_is_stopped_says_what_it_was_at_and_leaves_nothing(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trainings = []
+
+    def started(command: list[str], **options: object) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(["sleep", "600"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        trainings.append(process)
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        return process
+
+    there = SimpleNamespace(Popen=started, PIPE=subprocess.PIPE)
+    monkeypatch.setattr("dmf.runner.commands.resume_verify.subprocess", there)
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    before = signal.signal(signal.SIGTERM, lambda *given: pytest.fail("nobody hears SIGTERM"))
+    try:
+        code, out, err = dmf_command("resume", "verify", tiny, "--steps", 40)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert code == 143 and re.search(r"training 40 steps straight through, in \S+/straight\n$", out)
+    assert re.search(r"stopped; the trainings in \S+ are removed\n$", err)
+    assert not any((tmp_path / "scratch").iterdir())
+    assert [process.poll() for process in trainings] == [-signal.SIGKILL]
+
+
+def test_the_command_line_says_what_may_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["resume"])
+    usage, error = capsys.readouterr().err.split("\ndmf resume: error: ")
+    assert usage.startswith("usage: dmf resume RUN [key=value ...] [options]\n")
+    assert error == "the following arguments are required: RUN\n"
 
 
 def test_what_cannot_be_verified_is_said(tiny: Path, dmf_command: Command) -> None:

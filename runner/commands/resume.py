@@ -12,15 +12,21 @@ from .going_on import add_going_on
 
 HELP = "carry a run on by its folder; or, with `verify`, show that a recipe's training resumes exactly"
 
+USAGE = """\
+dmf resume RUN [key=value ...] [options]
+       dmf resume verify RUN_OR_RECIPE [key=value ...] [--steps N] [--ranks N] [--runs FOLDER]"""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
+    parser.usage = USAGE
     parser.add_argument(
         "words",
         nargs="+",
-        metavar="[verify] RUN key=value",
-        help="a run's folder, or its name, and recipe values to change; `verify` before it trains its recipe for a few "
-        "steps in a scratch folder: straight, and killed with -9 in the middle and resumed; it takes a recipe, too",
+        metavar="RUN",
+        help="a run's folder, or its name; recipe values to change stand behind it, as train.steps=500. `verify` "
+        "before it trains its recipe for a few steps in a scratch folder: straight, and killed with -9 in the middle "
+        "and resumed; it takes a recipe, too",
     )
     add_runs(parser)
     add_going_on(parser)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from ...registry.errors import UserError
+from ..signals import Interrupted, Signals
 
 if TYPE_CHECKING:
     from ...registry import Recipe
@@ -37,16 +38,52 @@ def verify(args: argparse.Namespace) -> int:
     if steps < FEWEST_STEPS or len(args.words) < 2:
         raise UserError(f"dmf resume verify RUN [--steps N]: a run or a recipe, and at least {FEWEST_STEPS} steps")
     source, recipe = _recipe(args)
-    scratch = Path(tempfile.mkdtemp(prefix="dmf-verify-"))
-    trial = Trial(source, (*args.words[2:], *_start_of(recipe, args.runs)), recipe, steps, scratch)
-    good = _told(trial.killed())
-    if args.ranks is not None:
-        good = _told(trial.on_other_ranks(args.ranks)) and good
-    if good:
-        shutil.rmtree(scratch)
-        return 0
-    print(f"{_advice()}\nthe runs are kept in {scratch}")
-    return 1
+    with scratch_folder() as scratch:
+        trial = Trial(source, (*args.words[2:], *_start_of(recipe, args.runs)), recipe, steps, scratch.path)
+        good = _told(trial.killed())
+        if args.ranks is not None:
+            good = _told(trial.on_other_ranks(args.ranks)) and good
+        scratch.kept = not good
+    if not good:
+        print(f"{_advice()}\nthe runs are kept in {scratch.path}")
+    return 0 if good else 1
+
+
+class TrainingFailed(UserError):
+    """One of the trainings; they are kept, to be looked at."""
+
+
+@dataclass
+class Scratch:
+    """Where trainings lie.
+
+    Attributes:
+        path: The folder.
+        kept: Whether it stays.
+    """
+
+    path: Path
+    kept: bool = False
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Scratch]:
+    """A new folder, gone in the end, however it comes, unless it is to be kept."""
+    with Signals(heard=False) as signals:
+        signals.at_once = True
+        scratch = Scratch(Path(tempfile.mkdtemp(prefix="dmf-verify-")))
+        try:
+            yield scratch
+        except TrainingFailed:
+            scratch.kept = True
+            raise
+        except Interrupted:
+            print(f"stopped; the trainings in {scratch.path} are removed", file=sys.stderr)
+            raise
+        finally:
+            signals.at_once = False
+            if not scratch.kept:
+                shutil.rmtree(scratch.path)
 
 
 @dataclass(frozen=True)
@@ -71,56 +108,72 @@ class Trial:
         """Train straight, and once more killed with -9 half of the way and resumed; compare bit for bit."""
         from ..exactness import bit_for_bit
 
-        self._train("straight", 1)
-        step = self._broken("killed", kill_tree)
+        self._train("straight", 1, f"{self.steps} steps straight through")
+        step = self._broken("killed", kill_tree, f"{self.steps} steps again, to be killed with -9 in the middle")
+        self._train("killed", 1, f"on from the last checkpoint, as {step} steps were logged")
         print(f"killed with -9 after step {step} of {self.steps}, and resumed:")
-        self._train("killed", 1)
         return bit_for_bit(self.runs / "straight", self.runs / "killed", self.steps)
 
     def on_other_ranks(self, ranks: int) -> list[Finding]:
         """Train half of the way on one rank, and on with another number; compare to rounding."""
         from ..exactness import to_rounding
 
-        step = self._broken("moved", lambda pid: os.kill(pid, signal.SIGTERM))
+        end = "to be stopped in the middle by SIGTERM"
+        step = self._broken("moved", lambda pid: os.kill(pid, signal.SIGTERM), f"{self.steps} steps again, {end}")
+        self._train("moved", ranks, f"on from step {step}, on {ranks} ranks")
         print(f"stopped after step {step} of {self.steps} on one rank, and resumed on {ranks}:")
-        self._train("moved", ranks)
         why = "the network's own dropout depends on the rank" if drops_out(self.recipe) else ""
         return to_rounding(self.runs / "straight", self.runs / "moved", self.steps, losses_differ=why)
 
-    def _train(self, name: str, ranks: int) -> None:
+    def _train(self, name: str, ranks: int, what: str) -> None:
         """To the end.
 
         Raises:
-            UserError: It failed; its own message has been shown.
+            TrainingFailed: Its own message has been shown.
         """
-        process = self._start(name, ranks)
-        out, err = process.communicate()
+        with self._started(name, ranks, what) as process:
+            out, err = process.communicate()
         if process.returncode:
-            sys.stderr.write(err or out)
-            raise UserError(f"the training itself failed (exit code {process.returncode}); see above, and {self.runs}")
+            raise self._failed(process.returncode, err or out)
 
-    def _broken(self, name: str, end: Callable[[int], None]) -> int:
+    def _broken(self, name: str, end: Callable[[int], None], what: str) -> int:
         """Train half of the way; the step that was logged last.
 
         Raises:
             UserError: It was over before it could be ended.
+            TrainingFailed: It ended by itself; its own message has been shown.
         """
         from ..exactness import points
 
-        process = self._start(name, 1)
         history = self.runs / name / "history.jsonl"
-        while _lines(history) < self.steps // 2 and process.poll() is None:
-            time.sleep(LOOKED_EVERY_S)
-        if process.poll() is None:
-            end(process.pid)
-        out, err = process.communicate()
+        with self._started(name, 1, what) as process:
+            while _lines(history) < self.steps // 2 and process.poll() is None:
+                time.sleep(LOOKED_EVERY_S)
+            if process.poll() is None:
+                end(process.pid)
+            out, err = process.communicate()
         if process.returncode == 0:
             raise UserError(f"all {self.steps} steps were over before the middle was seen; take more: --steps")
         if process.returncode not in (-signal.SIGKILL, 128 + signal.SIGTERM):
-            sys.stderr.write(err or out)
-            raise UserError(f"the training itself failed (exit code {process.returncode}); see above, and {self.runs}")
+            raise self._failed(process.returncode, err or out)
         step: int = points(self.runs / name)[-1]["step"]
         return step
+
+    def _failed(self, code: int, said: str) -> TrainingFailed:
+        sys.stderr.write(said)
+        return TrainingFailed(f"the training itself failed (exit code {code}); see above, and {self.runs}")
+
+    @contextlib.contextmanager
+    def _started(self, name: str, ranks: int, what: str) -> Iterator[subprocess.Popen[str]]:
+        """A training, said so; ended at once if this command is."""
+        print(f"training {what}, in {self.runs / name}", flush=True)
+        process = self._start(name, ranks)
+        try:
+            yield process
+        except BaseException:
+            kill_tree(process.pid)
+            process.communicate()
+            raise
 
     def _start(self, name: str, ranks: int) -> subprocess.Popen[str]:
         from ..launching.launch import RANK
@@ -142,10 +195,11 @@ class Trial:
 
 def kill_tree(pid: int) -> None:
     """-9 for a process and all below it."""
-    top = psutil.Process(pid)
-    for process in [top, *top.children(recursive=True)]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        top = psutil.Process(pid)
+        for process in [top, *top.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def drops_out(recipe: Recipe) -> bool:
