@@ -1,6 +1,5 @@
-"""A rank that writes checkpoints whose tensors are in parts: FOLDER, then what to do."""
+"""What ranks do whose tensors are in parts, for tests of their checkpoints."""
 
-import sys
 from pathlib import Path
 
 import torch
@@ -65,18 +64,14 @@ def saves(folder: Path, world: World, asynchronous: bool) -> None:
         restores(checkpoints.place(folder, step))
 
 
-def main(folder: Path, task: str) -> None:
-    dist.init_process_group("gloo")
-    world = World(dist.get_rank(), dist.get_world_size(), torch.device("cpu"))
-    if task == "kill":
-        with checkpoints.Saver(folder, world, Checkpoint(asynchronous=True), lambda step, path: None) as saver:
-            for step in range(1, 100_000):
-                saver.save(step, parts(step), {})
+def saves_both(world: World, folder: Path) -> None:
+    """Two checkpoints, waiting for the disk and not, each read again; and one of one rank is read."""
     saves(folder / "waited", world, False)
     saves(folder / "aside", world, True)
-    restores(folder / "one" / "step-00000004")  # of one rank
-    dist.destroy_process_group()
+    restores(folder / "one" / "step-00000004")
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+def saves_until_killed(world: World, folder: Path) -> None:
+    with checkpoints.Saver(folder, world, Checkpoint(asynchronous=True), lambda step, path: None) as saver:
+        for step in range(1, 100_000):
+            saver.save(step, parts(step), {})

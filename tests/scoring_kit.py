@@ -1,39 +1,18 @@
-"""What tests of scoring have in common: ranks as processes, sets of images, metrics that show what they saw."""
+"""What tests of scoring have in common: sets of images, metrics that show what they saw."""
 
-import os
-import socket
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
 
 from dmf.core import DataSpec, FeatureExtractor, InMemory, Metric
 from dmf.runner.evaluation import Named, Scored, Scoring
 from dmf.runner.evaluation.streams import Real
 from dmf.runner.feed import source_of
-from dmf.runner.world import World, join, leave
+from dmf.runner.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))
 SPEC = DataSpec((1, 8, 8), ("a", "b", "c"))
-
-
-def on_ranks(count: int, work: Callable[..., None], *given: Any) -> None:
-    """``work(world, *given)`` in processes that make a world; what one raises is raised here."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    spawn(_rank, (count, port, work, given), nprocs=count)  # type: ignore[no-untyped-call]
-
-
-def _rank(rank: int, count: int, port: int, work: Callable[..., None], given: tuple[Any, ...]) -> None:
-    torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(count))
-    try:
-        work(join("cpu"), *given)
-    finally:
-        leave()
 
 
 def images(count: int, seed: int, low: int = 0, spec: DataSpec = SPEC) -> InMemory:

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +11,8 @@ import torch
 import torch.distributed as dist
 from checkpoints_kit import saver
 from conftest import FULL
-from process_kit import kill_tree
-from rank_of_checkpoints import parts, same, whole
+from fork_kit import Working, on_ranks
+from rank_of_checkpoints import parts, same, saves_both, saves_until_killed, whole
 from safetensors.torch import load_file, save
 from torch.distributed.tensor import DTensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
@@ -23,15 +20,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from dmf.registry import UserError
 from dmf.runner import checkpoints
 
-RANK = Path(__file__).with_name("rank_of_checkpoints.py")
 KILLS = 10 if FULL else 1
-
-
-def start(folder: Path, task: str, ranks: int = 2) -> "subprocess.Popen[str]":
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    command = [sys.executable, "-m", *launcher, str(RANK), str(folder), task]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen(command, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes)  # type: ignore[call-overload, no-any-return]
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +29,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints")
     (folder / "one").mkdir()
     saver(folder / "one").save(4, whole(4), {})
-    ranks = start(folder, "save")
-    out, _ = ranks.communicate(timeout=240)
-    assert ranks.returncode == 0, out[-3000:]
+    on_ranks(2, saves_both, folder)
     return folder
 
 
@@ -121,12 +108,11 @@ def test_a_damaged_part_is_named_and_the_one_before_used(
 def test_two_ranks_killed_while_they_write_leave_whole_checkpoints(tmp_path: Path) -> None:
     last = 0
     for kill in range(KILLS):
-        ranks = start(tmp_path, "kill")
+        ranks = Working(2, saves_until_killed, tmp_path)
         until = time.monotonic() + 120
         while max(checkpoints.steps(tmp_path), default=0) < 3 + kill and time.monotonic() < until:
             time.sleep(0.003 * (kill + 1))
-        kill_tree(ranks.pid)
-        ranks.communicate()
+        assert ranks.kill(), ranks.said()
         checkpoints.settle(tmp_path)
         found = checkpoints.newest(tmp_path)
         assert found is not None and found.step >= 3

@@ -1,61 +1,80 @@
 """Averages on two ranks: in step without a word between them, sharded with the weights, and kept in parts."""
 
+import contextlib
+import hashlib
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from conftest import TINY
-from process_kit import start
+from fork_kit import on_ranks
+from torch import nn
+from torch.distributed.tensor import DTensor
 
 from dmf.runner.cli import main
 from dmf.runner.folder import RunFolder
+from dmf.runner.training.averages import Averaged
+from dmf.runner.training.trainer import Trainer
 from dmf.runner.weights import find_weights
+from dmf.runner.world import World, leave
 
-# each rank notes what its averages are at the end, and that nothing is exchanged while they follow
-SCRIPT = """
-import hashlib, json, sys
-from pathlib import Path
-import torch.distributed as dist
-from dmf.runner.cli import main
-from dmf.runner.training import averages, trainer
-
-following = False
-
-def quiet(name):
-    call = getattr(dist, name)
-    def checked(*given, **more):
-        assert not following, f"{name} while an average follows"
-        return call(*given, **more)
-    setattr(dist, name, checked)
-
-for name in ("all_reduce", "broadcast", "all_gather_into_tensor", "all_gather", "barrier"):
-    quiet(name)
-
-follow, finish = averages.Averaged.follow, trainer.Trainer.run
-
-def followed(self, *given):
-    global following
-    following = True
-    follow(self, *given)
-    following = False
-
-def finished(self):
-    finish(self)
-    marks = {}
-    for one in self.state.averages:
-        digest = hashlib.sha256()
-        for value in one.network.state_dict().values():
-            digest.update(getattr(value, "to_local", lambda: value)().detach().numpy().tobytes())
-        marks[one.group] = digest.hexdigest()
-    self.session.folder.joinpath(f"marks-{self.world.rank}.json").write_text(json.dumps(marks))
-
-averages.Averaged.follow, trainer.Trainer.run = followed, finished
-code = main([*sys.argv[1:], "name=two"])  # both in the same processes: most of a small run is starting them
-sys.exit(code or main([*sys.argv[1:], "name=shared", "distributed.strategy=fsdp"]))
-"""
 EMA = "train.ema=[0.9, {name: power, length: 0.05, snapshots: 4}, {name: power, length: 0.1, snapshots: 4}]"
 GROUPS = ("ema", "ema-power-0.05", "ema-power-0.1")
+EXCHANGES = ("all_reduce", "broadcast", "all_gather_into_tensor", "all_gather", "barrier")
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """Each rank notes its averages at the end of a training, and that nothing is exchanged while they follow."""
+    following = False
+    follow, finish = Averaged.follow, Trainer.run
+
+    def quiet(name: str) -> Callable[..., Any]:
+        call = getattr(dist, name)
+
+        def checked(*given: Any, **more: Any) -> Any:
+            assert not following, f"{name} while an average follows"
+            return call(*given, **more)
+
+        return checked
+
+    def followed(self: Averaged, *given: Any) -> None:
+        nonlocal following
+        following = True
+        follow(self, *given)
+        following = False
+
+    def finished(self: Trainer) -> None:
+        finish(self)
+        found = {one.group: digest(one.network) for one in self.state.averages}
+        self.session.folder.joinpath(f"marks-{self.world.rank}.json").write_text(json.dumps(found))
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in EXCHANGES:
+            patch.setattr(dist, name, quiet(name))
+        patch.setattr(Averaged, "follow", followed)
+        patch.setattr(Trainer, "run", finished)
+        yield
+
+
+def digest(network: nn.Module) -> str:
+    """Of what this rank holds."""
+    found = hashlib.sha256()
+    for value in network.state_dict().values():
+        found.update((value.to_local() if isinstance(value, DTensor) else value).detach().numpy().tobytes())
+    return found.hexdigest()
+
+
+def both(world: World, words: list[str]) -> None:
+    """One command after the other in the same processes, each of which joins the others for itself."""
+    leave()
+    with watched():
+        for more in (["name=two"], ["name=shared", "distributed.strategy=fsdp"]):
+            assert main([*words, *more]) == 0, more
 
 
 @pytest.fixture(name="home", scope="module")
@@ -63,13 +82,9 @@ def home_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same training on one rank, on two, and on two that share the weights out."""
     home = tmp_path_factory.mktemp("ranks")
     (home / "tiny.yaml").write_text(TINY, encoding="utf-8")
-    (home / "watched.py").write_text(SCRIPT, encoding="utf-8")
-    words = ["train", home / "tiny.yaml", "--runs", home, EMA, "sample.per_class=1"]
-    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", 2, home / "watched.py"]
-    ranks = start(*words, module=torchrun)
-    assert main([*map(str, words), "name=one"]) == 0
-    out, error = ranks.communicate(timeout=300)
-    assert ranks.returncode == 0, out + error
+    words = ["train", str(home / "tiny.yaml"), "--runs", str(home), EMA, "sample.per_class=1"]
+    assert main([*words, "name=one"]) == 0
+    on_ranks(2, both, words)
     return home
 
 

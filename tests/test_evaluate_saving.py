@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import FULL
+from fork_kit import on_ranks
 from PIL import Image
-from scoring_kit import on_ranks
 
 from dmf.core import DataSpec
 from dmf.plugins.datasets.image_folder import ImageFolder

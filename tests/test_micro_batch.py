@@ -1,8 +1,6 @@
 """Micro-batches: the same gradient however the share is cut, exchanged once a step; the size that fits."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,16 +8,19 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY
+from fork_kit import on_ranks
+from torch.distributed import GradBucket
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from training_kit import apart, trainer, weights
 
 from dmf.registry import UserError
 from dmf.runner.training import fitting_memory
 from dmf.runner.training.fitting_memory import fitted, largest
 from dmf.runner.training.micro_batches import Fitted
+from dmf.runner.training.trainer import Trainer
 from dmf.runner.world import World
 
 Command = Callable[..., tuple[int, str, str]]
-HERE = Path(__file__).parent
 ALONE = World(0, 1, torch.device("cpu"))
 STEPS = 3
 
@@ -52,67 +53,55 @@ def test_a_run_may_go_on_with_another_size(tiny: Path, dmf_command: Command) -> 
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-RANK = """
-import json, sys
-from pathlib import Path
-import torch, torch.distributed as dist
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-from training_kit import trainer, weights
+class Bad:
+    """Losses of which a rank's second piece is not finite, though its gradient is."""
 
-torch.set_num_threads(1)
-rank, folder = int(sys.argv[1]), Path(sys.argv[2])
-dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-calls = []
+    def __init__(self, inner: Any, here: bool) -> None:
+        self.inner, self.here, self.seen = inner, here, 0
 
-def counted(state, bucket):
-    calls.append(1)
-    return allreduce_hook(state, bucket)
+    def __call__(self, *given: Any) -> torch.Tensor:
+        self.seen += 1
+        losses: torch.Tensor = self.inner(*given)
+        return losses + float("inf") if self.here and self.seen == 2 else losses
 
-def steps(one, count):
-    calls.clear()
-    for _ in range(count):
+
+def on_rank(world: World, folder: Path) -> None:
+    """What is seen of some steps in pieces, in files."""
+    calls: list[int] = []
+
+    def counted(state: Any, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
+        calls.append(1)
+        return allreduce_hook(state, bucket)
+
+    def exchanges(one: Trainer) -> int:
+        calls.clear()
+        for _ in range(STEPS):
+            one.step()
+        return len(calls)
+
+    found: dict[str, Any] = {}
+    with trainer(folder / "tiny.yaml", "train.micro_batch=5", rank=world.rank, ranks=world.size) as one:
+        step = one.take_step
+        inner: Any = step.losses
+        inner.register_comm_hook(None, counted)
+        found["exchanges"] = exchanges(one)
+        torch.save(weights(one), folder / f"cut-{world.rank}.pt")
+        step.micro_batch = 12
+        found["uncut"] = exchanges(one)
+        step.micro_batch = 5
+        before, step.losses = weights(one), Bad(inner, world.rank == 1)
+        step.strategy.alone = lambda losses: inner.no_sync()  # type: ignore[method-assign]
         one.step()
-    return len(calls)
-
-found = {}
-with trainer(folder / "tiny.yaml", "train.micro_batch=5", rank=rank, ranks=2) as one:
-    step = one.take_step
-    step.losses.register_comm_hook(None, counted)
-    found["exchanges"] = steps(one, 3)
-    torch.save(weights(one), folder / f"cut-{rank}.pt")
-    step.micro_batch = 12
-    found["uncut"] = steps(one, 3)
-    step.micro_batch, inner, seen = 5, step.losses, []
-
-    class Bad:  # rank 1's second piece of three has a loss that is not finite, and a gradient that is
-        def __call__(self, *given):
-            seen.append(1)
-            losses = inner(*given)
-            return losses + float("inf") if rank == 1 and len(seen) == 2 else losses
-
-        def no_sync(self):
-            return inner.no_sync()
-
-    before, step.losses = weights(one), Bad()
-    step.strategy.alone = lambda losses: inner.no_sync()
-    one.step()
-    found["bad"] = [one.state.guard.counts()[0], torch.equal(weights(one), before)]
-(folder / f"found-{rank}.json").write_text(json.dumps(found))
-dist.destroy_process_group()
-"""
+        found["bad"] = [one.state.guard.counts()[0], torch.equal(weights(one), before)]
+    (folder / f"found-{world.rank}.json").write_text(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two ranks found, each in a process of its own."""
+    """What two ranks found."""
     folder = tmp_path_factory.mktemp("two")
     (folder / "tiny.yaml").write_text(TINY)
-    ranks = [
-        subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(folder)], cwd=HERE, stderr=subprocess.PIPE)
-        for rank in range(2)
-    ]
-    said = [rank.communicate(timeout=300)[1].decode() for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], said
+    on_ranks(2, on_rank, folder)
     return folder
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from scoring_kit import ALONE, Counting, Everything, images, on_ranks, scored, stream
+from fork_kit import on_ranks
+from scoring_kit import ALONE, Counting, Everything, images, scored, stream
 from torch import Tensor
 
 from dmf.core import Metric, Statistics

@@ -8,7 +8,8 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from scoring_kit import ALONE, Everything, on_ranks
+from fork_kit import on_ranks
+from scoring_kit import ALONE, Everything
 from torch import Tensor
 
 from dmf import __version__
