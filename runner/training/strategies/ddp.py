@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ....registry import UserError
 from ..learner import Learner
-from .base import Losses, Strategy, device_ids
+from .base import Losses, Strategy
 
 MOST_NAMED = 5
 
@@ -30,9 +30,8 @@ class DDP(Strategy):
     def wrap(self, learner: Learner) -> Losses:
         """The learner, whose backward pass averages gradients over ranks."""
         self._names = {weight: name for name, weight in learner.named_parameters()}
-        shared = DistributedDataParallel(
-            _InOrder(learner), device_ids=device_ids(self.world.device), gradient_as_bucket_view=True
-        )
+        # no device_ids: all is on the device already, and with them DDP cannot be called with nothing, as it is here
+        shared = DistributedDataParallel(_InOrder(learner), gradient_as_bucket_view=True)
         shared().backward()
         learner.zero_grad(set_to_none=True)
         return shared
