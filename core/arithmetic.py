@@ -2,7 +2,8 @@
 
 A GPU may be allowed to shorten float32 to TF32, and torch allows it for convolutions unless it is told not to; a CPU
 may be allowed to shorten it to bfloat16. Since torch 2.9 each operation has a switch of its own, and where somebody has
-set one of them the older switches raise: the newer are read and set where there are any.
+set one of them the older switches raise: the newer are read where there are any, and both are set, so that whoever
+reads the older ones (torch's own compiler does, and so may a plugin) still gets an answer.
 """
 
 from __future__ import annotations
@@ -71,9 +72,11 @@ def _switches(device: torch.device) -> list[_Switch]:
     if device.type not in ("cpu", "cuda"):
         return []
     if hasattr(backends.cudnn, "conv"):
-        of_cuda = ((CONVOLUTIONS, backends.cudnn.conv), (PRODUCTS, backends.cuda.matmul))
-        of_cpu = ((CONVOLUTIONS, backends.mkldnn.conv), (PRODUCTS, backends.mkldnn.matmul))  # type: ignore[attr-defined]
-        return [_newer(what, place) for what, place in (of_cuda if device.type == "cuda" else of_cpu)]
+        conv, matmul = backends.mkldnn.conv, backends.mkldnn.matmul  # type: ignore[attr-defined]
+        if device.type == "cpu":
+            return [_newer(CONVOLUTIONS, conv, _setter(conv)), _newer(PRODUCTS, matmul, _setter(matmul))]
+        conv, matmul = backends.cudnn.conv, backends.cuda.matmul
+        return [_newer(CONVOLUTIONS, conv, _convolutions()), _newer(PRODUCTS, matmul, _products())]
     products = _Switch(
         PRODUCTS, torch.get_float32_matmul_precision(), torch.set_float32_matmul_precision, ("highest",), "high"
     )
@@ -83,6 +86,39 @@ def _switches(device: torch.device) -> list[_Switch]:
     return [_Switch(CONVOLUTIONS, backends.cudnn.allow_tf32, allow, (False,), True), products]
 
 
-def _newer(what: str, place: Any) -> _Switch:
-    name = "fp32_precision"
-    return _Switch(what, getattr(place, name), partial(setattr, place, name), ("ieee", "none"), "tf32")
+def _newer(what: str, place: Any, set_to: Callable[[Any], None]) -> _Switch:
+    return _Switch(what, place.fp32_precision, set_to, ("ieee", "none"), "tf32")
+
+
+def _setter(place: Any) -> Callable[[Any], None]:
+    return partial(setattr, place, "fp32_precision")
+
+
+def _products() -> Callable[[Any], None]:
+    """Sets the newer switch of a GPU's products and the older one, and leaves a CPU's, which the older sets too."""
+    matmul, of_cpu = backends.cuda.matmul, backends.mkldnn.matmul  # type: ignore[attr-defined]
+    now = matmul.fp32_precision
+    try:
+        older = torch.get_float32_matmul_precision()
+    except RuntimeError:  # somebody has set the newer one alone
+        older = "high" if now == "tf32" else "highest"
+
+    def set_to(value: Any) -> None:
+        on_cpu = of_cpu.fp32_precision
+        torch.set_float32_matmul_precision(older if value == now else "high" if value == "tf32" else "highest")
+        matmul.fp32_precision, of_cpu.fp32_precision = value, on_cpu
+
+    return set_to
+
+
+def _convolutions() -> Callable[[Any], None]:
+    """Sets the newer switch of a GPU's convolutions and the older one, which is recurrent layers' too."""
+    conv, rnn = backends.cudnn.conv, backends.cudnn.rnn
+    now = conv.fp32_precision, rnn.fp32_precision
+
+    def set_to(value: Any) -> None:
+        backends.cudnn.allow_tf32 = value == "tf32"
+        conv.fp32_precision = value
+        rnn.fp32_precision = now[1] if value == now[0] else value
+
+    return set_to
