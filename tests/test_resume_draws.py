@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from dmf.registry import read
 from dmf.runner.assemble import build_dataset, build_model
 from dmf.runner.feed import Feed
+from dmf.runner.training import checksums
 from dmf.runner.training.checksums import as_hex, checksum
 from dmf.runner.training.step import draws_of
 from dmf.runner.world import World
@@ -42,6 +44,27 @@ def share(recipe, model, dataset, world: World) -> tuple[torch.Tensor, torch.Ten
 
 def sum_of(values: torch.Tensor) -> str:
     return as_hex(checksum(values))
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 7, 1000])
+def test_a_checksum_is_the_same_in_pieces(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """By the formula, in Python's own numbers; in pieces, for a global batch may be larger than what memory is left."""
+    monkeypatch.setattr(checksums, "AT_ONCE", at_once)
+    values = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+    bits = values.flatten().view(torch.int32).tolist()
+    assert sum_of(values) == f"{sum((2 * i + 1) * b for i, b in enumerate(bits)) % 2**64:016x}"
+    longer = torch.arange(-10, 11, dtype=torch.int64) << 50
+    assert sum_of(longer) == f"{sum((2 * i + 1) * b for i, b in enumerate(longer.tolist())) % 2**64:016x}"
+    assert sum_of(torch.zeros(0)) == "0" * 16
+
+
+def test_no_copy_is_as_large_as_what_is_summed() -> None:
+    values, most = torch.zeros(20, checksums.AT_ONCE), 0
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        checksum(values)
+    for event in record.events() or []:
+        most = max(most, event.self_cpu_memory_usage)
+    assert 0 < most <= 8 * checksums.AT_ONCE
 
 
 def test_each_step_has_draws_of_its_own_and_a_run_again_the_same(tiny: Path, dmf_command: Command) -> None:
