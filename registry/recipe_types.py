@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt
 
 from .recipe_parts import PartKind, PartRef, SamplerRef
-from .recipe_values import Count, Factors, FolderName, InitFrom, Seed, Share, Stretch, WeightsName, Whole
+from .recipe_values import Count, Factors, FolderName, InitFrom, Seed, Share, Span, WeightsName, Whole
 from .yaml12 import dump
 
 
@@ -86,7 +86,7 @@ class Train:
     batch_size: Count
     micro_batch: Count | Literal["auto"] | None = None
     lr: Annotated[float, Gt(0)]
-    warmup: Stretch = 0
+    warmup: Span = 0
     decay: Annotated[PartRef, PartKind("decay")] = PartRef("constant")
     optimizer: Annotated[PartRef, PartKind("optimizer")] = PartRef("adamw")
     freeze: tuple[str, ...] = ()

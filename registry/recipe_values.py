@@ -8,8 +8,8 @@ from annotated_types import Ge, Gt, Lt
 from pydantic import ConfigDict, Field, WithJsonSchema
 
 
-def stretch_schema(least: int) -> WithJsonSchema:
-    """What a stretch of training may be: a number of steps of at least 0 or 1, or a text that says images."""
+def span_schema(least: int) -> WithJsonSchema:
+    """What a span of training may be: a number of steps of at least 0 or 1, or a text that says images."""
     digit = "" if least == 0 else "(?=.*[1-9])"
     return WithJsonSchema(
         {
@@ -26,7 +26,7 @@ Whole = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(1)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]  # what torch's generators take
 Share = Annotated[float, Ge(0), Lt(1)]
-Stretch = Annotated[int | str, stretch_schema(least=0)]  # of training: `core.images_of` reads it
+Span = Annotated[int | str, span_schema(least=0)]  # of training: `core.images_of` reads it
 Factors = Annotated[
     Mapping[str, Annotated[float, Gt(0)]],
     Field(json_schema_extra={"x-words": "a mapping from patterns over names of weights to numbers above 0"}),
@@ -55,7 +55,9 @@ class InitFrom:
     Attributes:
         source: A run by folder or by name beside this one, with `@STEP` for another than its newest checkpoint; a file
             of weights; or a folder with such files.
-        weights: Which of a run's, its averaged ones or the raw ones; so too of a file that holds both.
+        weights: Which of a run's: `ema`, the first average; `raw`, the weights themselves; another average's label, or
+            `posthoc-LENGTH`. Of a file that holds averaged and raw ones, `ema` or `raw`. Null is `ema`, or what a file
+            holds; other weights than a file holds are refused.
         strict: Refuse weights that lack some of the network's, have others, or have other shapes. With `false` those
             that fit are taken; the rest of the network starts anew.
     """
@@ -68,7 +70,7 @@ class InitFrom:
     )
 
     source: str
-    weights: str = "ema"
+    weights: WeightsName | None = None
     strict: bool = True
 
 

@@ -14,7 +14,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from .errors import PartError
 from .kinds import KINDS, Kind
-from .recipe_values import stretch_schema
+from .recipe_values import span_schema
 
 RESERVED = {"sampler": ("name", "steps", "guidance", "reference", "grid")}  # keys beside a part's own options
 NUMBER_MEANS = {
@@ -181,9 +181,9 @@ def _with_nested(annotation: Any) -> Any:
 
 
 def _schema_of(note: Any) -> Any:
-    from ..core.spans import Stretch  # late: whoever has parts to read has imported core
+    from ..core.spans import IsSpan  # late: whoever has parts to read has imported core
 
-    return stretch_schema(note.least) if isinstance(note, Stretch) else note
+    return span_schema(note.least) if isinstance(note, IsSpan) else note
 
 
 def _union(members: tuple[Any, ...]) -> Any:

@@ -30,7 +30,6 @@ class Fixed(Average):
         interval: Annotated[int, Ge(1)] = 1,
         warmup: bool = True,
     ) -> None:
-        images_of(start, 1)  # a text that is no stretch of training is told now
         self._decay, self._start, self._interval, self._warmup = decay, start, interval, warmup
 
     @property

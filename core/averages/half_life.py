@@ -8,7 +8,7 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from ..spans import Span, images_of
+from ..spans import Period, images_of
 from .base import Average
 
 RAMPUP = 0.05
@@ -24,9 +24,7 @@ class HalfLife(Average):
             first weights stay in the average as long as any others.
     """
 
-    def __init__(self, *, length: Span = "500k images", rampup: Annotated[float, Ge(0)] = RAMPUP) -> None:
-        if images_of(length, 1) < 1:
-            raise ValueError(f"length: {length!r} is no half-life; expected at least 1 step or image, as 500k images")
+    def __init__(self, *, length: Period = "500k images", rampup: Annotated[float, Ge(0)] = RAMPUP) -> None:
         self._length, self._rampup = length, rampup
 
     @property

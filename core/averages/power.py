@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Gt, Lt
 
-from ..spans import Span, images_of
+from ..spans import Period
 from .base import Average
 
 LONGEST = 12**-0.5
@@ -36,11 +36,9 @@ class Power(Average):
         self,
         *,
         length: Annotated[float, Gt(0), Lt(LONGEST)] = 0.1,
-        snapshots: Span | None = None,
+        snapshots: Period | None = None,
         dtype: Literal["float16", "float32"] = "float16",
     ) -> None:
-        if snapshots is not None and images_of(snapshots, 1) < 1:
-            raise ValueError(f"snapshots: {snapshots!r} is no stretch of training; expected at least 1 step or image")
         self.length, self.snapshots, self.dtype = length, snapshots, dtype
         self._gamma = exponent(length)
 

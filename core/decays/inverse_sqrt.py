@@ -14,7 +14,7 @@ def inverse_sqrt(progress: Progress, *, after: Period = 70_000) -> float:
 
     Args:
         progress: Where training stands.
-        after: t_ref: the stretch, from the start of training, in which the rate stays as it is. The default is that of
+        after: t_ref: the span, from the start of training, in which the rate stays as it is. The default is that of
             most of the paper's networks, whose batches have 2048 images.
     """
     t, t_ref = progress.images_seen, progress.images_of(after)

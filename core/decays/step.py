@@ -24,7 +24,7 @@ def step(
 
     Args:
         progress: Where training stands.
-        every: Stretch from one point to the next, counted from the start of training; null has no such points.
+        every: Span from one point to the next, counted from the start of training; null has no such points.
         at: Points, counted from the start of training, in any order; null has none, and without `every` the paper's
             two, 32,000 and 48,000 steps.
         factor: Of each point.

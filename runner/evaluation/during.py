@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ...core import Dataset, SamplingError
+from ...core.spans import comes_round
 from ...files.sheets import save_png
 from ...registry import Recipe, UserError
 from ..assemble import Model
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 def is_due(recipe: Recipe, step: int) -> bool:
     """Whether an evaluation comes after this training step: the first that has seen another ``every`` images."""
     every, batch = recipe.evaluate.during.every, recipe.train.batch_size
-    return every > 0 and step > 0 and step * batch // every > (step - 1) * batch // every
+    return every > 0 and comes_round(every, step, batch)
 
 
 def recipe_during(recipe: Recipe) -> Recipe:

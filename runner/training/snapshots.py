@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...core import images_of
 from ...core.averages import Power
+from ...core.spans import comes_round
 from ...registry.recipe_types import Checkpoint as Options
 from .. import checkpoints
 from ..checkpoints.layout import discard
@@ -90,8 +91,7 @@ def saver_of(folder: Path, world: World) -> checkpoints.Saver:
 def is_due(rule: Power, step: int, batch_size: int) -> bool:
     """Whether a snapshot comes after this step: the first that has seen so many more images."""
     assert rule.snapshots is not None
-    every = images_of(rule.snapshots, batch_size)
-    return step * batch_size // every > (step - 1) * batch_size // every
+    return comes_round(images_of(rule.snapshots, batch_size), step, batch_size)
 
 
 def snapshot_of(network: nn.Module, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, Any]]:
