@@ -8,6 +8,9 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from dmf.core import WeightGroup, load_optimizer_state, optimizer_state, take_step
 from dmf.plugins.optimizers.muon import orthogonal
@@ -150,9 +153,6 @@ def one_rank() -> Iterator[None]:
 
 
 def test_muon_steps_sharded_weights_alike(one_rank: None) -> None:
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import DTensor, Shard, distribute_tensor
-
     mesh = init_device_mesh("cpu", (1,))
     weight = nn.Parameter(distribute_tensor(START.float(), mesh, [Shard(0)]))
     rest = nn.Parameter(distribute_tensor(torch.ones(2), mesh, [Shard(0)]))
@@ -217,3 +217,31 @@ def test_what_a_group_counts_goes_out_and_comes_in() -> None:
     again.step()
     load_optimizer_state(again, module, *optimizer_state(optimizer, module))
     assert again.param_groups[0]["k"] == 3
+
+
+@pytest.fixture
+def two_ranks() -> Iterator[None]:
+    """This process as the first of two, of which the other is not there."""
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    yield
+    dist.destroy_process_group()
+
+
+def in_parts(weights: list[Tensor]) -> list[nn.Parameter]:
+    """Rank 0's of two."""
+    mesh = init_device_mesh("cpu", (2,))
+    return [nn.Parameter(distribute_tensor(weight, mesh, [Shard(0)], src_data_rank=None)) for weight in weights]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_parts_of_weights_are_stepped_as_whole_ones_are(name: str, two_ranks: None) -> None:
+    whole = [nn.Parameter(torch.linspace(-1, 1, 12).reshape(4, 3)), nn.Parameter(torch.ones(4))]
+    parts = in_parts([weight.detach().clone() for weight in whole])
+    for weights in (whole, parts):
+        optimizer = build("optimizer", name)([WeightGroup(("a", "b"), tuple(weights), 0.1, True)])
+        for bad in (1.0, 0.0, 1.0, 0.0):
+            for weight in weights:
+                weight.grad = weight.detach() ** 2 + bad
+            take_step(optimizer, torch.tensor(bad))
+    for one, part in zip(whole, parts, strict=True):
+        assert isinstance(part, DTensor) and torch.allclose(part.to_local(), one[:2])

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Lt
+from torch.distributed.tensor import DTensor
 
 from ...core import WeightGroup
 from ._groups import fits_fused, torch_groups
@@ -42,7 +43,8 @@ def sgd(
             f"nesterov: true wants momentum above 0 and dampening 0; got momentum {momentum:g} and dampening "
             f"{dampening:g}; set these, or leave nesterov out"
         )
-    fused = fits_fused(groups)
+    in_parts = any(isinstance(weight, DTensor) for group in groups for weight in group.weights)
+    fused = fits_fused(groups) and not in_parts  # torch's fused step takes no parts of weights, as Adam's does
     made = torch.optim.SGD(
         torch_groups(groups, weight_decay),
         momentum=momentum,
