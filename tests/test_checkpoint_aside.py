@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 from checkpoints_kit import saver, weights
 from conftest import FULL
-from process_kit import kill_in_training, start
+from fork_kit import Ranks
+from process_kit import lines
 from safetensors.torch import load_file
 
 from dmf.runner import checkpoints
@@ -18,7 +20,7 @@ from dmf.runner.checkpoints.staging import Staging
 from dmf.runner.trouble import CannotWrite
 
 Command = Callable[..., tuple[int, str, str]]
-KILLS = 5 if FULL else 1
+KILLS, STEPS = (5, 100) if FULL else (1, 25)
 
 
 @pytest.fixture
@@ -126,10 +128,17 @@ def test_a_training_is_the_same_bit_for_bit(tiny: Path, dmf_command: Command) ->
 
 @pytest.mark.slow
 def test_killed_while_it_writes_it_goes_on_bit_for_bit(tiny: Path, dmf_command: Command) -> None:
-    words = ["train.steps=40", "checkpoint={every: 1, asynchronous: true}", "log.every=1"]
-    assert dmf_command("train", tiny, "name=straight", *words)[0] == 0
-    for kill in range(KILLS):
-        kill_in_training(start("train", tiny, "name=killed", *words), Path("runs/killed"), random.Random(kill))
-    assert dmf_command("train", tiny, "name=killed", *words)[0] == 0
-    one, two = (load_file(f"runs/{run}/checkpoints/step-00000040/model.safetensors") for run in ("straight", "killed"))
+    words = [f"train.steps={STEPS}", "log.every=1"]
+    assert dmf_command("train", tiny, "name=straight", f"checkpoint.every={STEPS}", *words)[0] == 0
+    words += ["name=killed", "checkpoint={every: 1, asynchronous: true}"]
+    history, moment = Path("runs/killed/history.jsonl"), random.Random(0)
+    for _ in range(KILLS):
+        ranks, before, until = Ranks(["train", tiny, *words], 1), lines(history), time.monotonic() + 120
+        while lines(history) == before and ranks.running() and time.monotonic() < until:
+            time.sleep(0.002)
+        time.sleep(moment.uniform(0, 0.1))
+        assert ranks.kill(), ranks.said()
+    assert dmf_command("train", tiny, *words)[0] == 0
+    last = f"checkpoints/step-{STEPS:08d}/model.safetensors"
+    one, two = (load_file(f"runs/{run}/{last}") for run in ("straight", "killed"))
     assert all(torch.equal(one[name], two[name]) for name in one)

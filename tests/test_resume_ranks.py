@@ -3,19 +3,20 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from fork_kit import Ranks
+from fork_kit import on_ranks
 from process_kit import lines
 from safetensors.torch import load_file
 
+from dmf.runner.cli import main
 from dmf.runner.exactness import bit_for_bit, to_rounding
 from dmf.runner.training.points import Points
 from dmf.runner.training.stops import Stops
+from dmf.runner.world import World
 
 Command = Callable[..., tuple[int, str, str]]
 STEPS = 60
@@ -29,14 +30,8 @@ def runs(tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch) -> P
     with monkeypatch.context() as patch:
         stop_at(patch, 20)
         assert dmf_command("train", tiny, *WORDS, "name=moved")[0] == 143
-    history = tiny.parent / "runs/moved/history.jsonl"
-    ranks = Ranks(["train", tiny, *WORDS, "name=moved"], 2)
-    until = time.monotonic() + 120
-    while lines(history) < 35 and ranks.running() and time.monotonic() < until:
-        time.sleep(0.002)
-    os.kill(ranks.pids[1], signal.SIGTERM)  # not the one that writes
-    assert ranks.codes() == [143, 143], ranks.said()
-    assert 35 <= lines(history) < STEPS
+    on_ranks(2, stopped_on_one, tiny)
+    assert 35 <= lines(tiny.parent / "runs/moved/history.jsonl") < STEPS
     assert dmf_command("train", tiny, *WORDS, "name=moved")[0] == 0
     return tiny.parent / "runs"
 
@@ -51,6 +46,13 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
         return write(self, bar)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Points, "write", stopping)
+
+
+def stopped_on_one(world: World, recipe: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if not world.first:  # not the one that writes
+            stop_at(patch, 35)
+        assert main(["train", str(recipe), *WORDS, "name=moved"]) == 143
 
 
 @pytest.mark.slow
