@@ -21,6 +21,14 @@ def whole(tensor: Tensor) -> Tensor:
     return gathered
 
 
+def local(tensor: Tensor) -> Tensor:
+    """What this rank holds of a tensor; a plain one as it is."""
+    if not is_sharded(tensor):
+        return tensor
+    held: Tensor = tensor.to_local()  # type: ignore[attr-defined]
+    return held
+
+
 def placed_like(value: Tensor, like: Tensor) -> Tensor:
     """A whole tensor in parts as ``like`` is in parts; each rank takes its own from the copy that it has.
 

@@ -63,7 +63,7 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def from_source(source: str | Path, weights: str = "ema", runs: Path = Path("runs")) -> dict[str, Tensor]:
+def from_source(source: str | Path, weights: str | None = None, runs: Path = Path("runs")) -> dict[str, Tensor]:
     return dict(read_source(InitFrom(source=str(source), weights=weights), runs).tensors)
 
 
@@ -141,6 +141,32 @@ def test_what_cannot_be_read_is_said(home: Path, source: str, sentence: str) -> 
     with pytest.raises(UserError, match=r"^init_from: ") as error:
         from_source(source)
     assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "weights", "sentence"),
+    [
+        ("average.safetensors", "raw", "holds ema weights: leave the key out"),
+        ("average.safetensors", "power-0.1", "holds ema weights"),
+        ("average.safetensors", "ema", None),
+        ("average.safetensors", "null", None),
+        ("bare.safetensors", "ema", "does not say whether it is an average: leave the key out"),
+        ("bare.safetensors", "null", None),
+        ("both.safetensors", "raw", None),
+        ("both.safetensors", "power-0.1", "write ema or raw"),
+    ],
+)
+def test_other_weights_than_a_file_holds_are_refused(
+    home: Path, dmf_command: Command, file: str, weights: str, sentence: str | None
+) -> None:
+    held = load_file("runs/tiny/checkpoints/step-00000060/ema.safetensors")
+    save_file(held, "average.safetensors", {"dmf.weights": "ema"})
+    save_file(held, "bare.safetensors")
+    both = {f"{word}.{name}": value.clone() for word in ("ema", "model") for name, value in held.items()}
+    save_file(both, "both.safetensors")
+    words = [f"init_from={{source: {file}, weights: {weights}}}", "name=next", "train.steps=1"]
+    code, _, err = dmf_command("train", "tiny.yaml", *words)
+    assert code == (0 if sentence is None else 2) and (sentence or "") in " ".join(err.split())
 
 
 # what fits

@@ -10,8 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
+from ...files.words import a_line_each, few
 from ...registry import InitFrom, Recipe, UserError, differences, read
 from ..assemble import Model, part
+from ..average_rules import in_numbers
 from ..console import log
 from ..folder import RunFolder
 from ..runs import spec_of
@@ -52,6 +56,7 @@ def start_from(recipe: Recipe, model: Model, runs: Path) -> Started:
     init, network = recipe.init_from, model.backbone
     assert init is not None, "asked by the caller"
     source = read_source(init, runs)
+    _check_weights(init, source, network)
     tensors, stripped = unwrapped(source.tensors, network, init.weights != "raw")
     found = fit(tensors, network, lambda spec: part("backbone", recipe.backbone, spec), model.codec.spec)
     _check(found, init, source)
@@ -64,18 +69,39 @@ def start_from(recipe: Recipe, model: Model, runs: Path) -> Started:
     return Started({FACTS + name: text for name, text in facts.items()}, _report(lines, found))
 
 
+def _check_weights(init: InitFrom, source: Source, network: nn.Module) -> None:
+    """Accept the weights that are asked for of a file: those that it holds; of a file with both, either.
+
+    Raises:
+        UserError: It holds others, or nobody knows which.
+    """
+    if init.weights is None or source.run is not None:
+        return
+    if source.kind is not None:
+        if in_numbers(init.weights) == in_numbers(source.kind):
+            return
+        holds = f"holds {source.kind} weights: leave the key out, or name another file"
+    elif len({unwrapped(source.tensors, network, averaged)[1] for averaged in (True, False)}) > 1:
+        if init.weights in ("ema", "raw"):
+            return
+        holds = "holds averaged and raw weights: write ema or raw"
+    else:
+        holds = "holds one network, and does not say whether it is an average: leave the key out"
+    raise UserError(f"{WHERE}.weights: {init.weights}: {source.about} {holds}")
+
+
 def _check(found: Fit, init: InitFrom, source: Source) -> None:
     """Accept weights that fit, but for the classes; any that fit at all where the recipe is not strict."""
     if not found.taken:
         raise UserError(
             f"{WHERE}: {source.about}: none of its {len(found.extra) + len(found.reshaped)} weights has a name and "
-            f"shape of this network's:\n  {_listed(found.lines())}\n"
+            f"shape of this network's:{a_line_each(list(found.lines()))}\n"
             "Give weights of a network like the recipe's backbone"
         )
     if init.strict and found.wrong:
         raise UserError(
-            f"{WHERE}: the weights of {source.about} are of another network than the recipe's:\n"
-            f"  {_listed(found.lines(of_classes=False))}\n"
+            f"{WHERE}: the weights of {source.about} are of another network than the recipe's:"
+            f"{a_line_each(list(found.lines(of_classes=False)))}\n"
             f"Make the recipe's backbone like theirs, or take what fits: {WHERE}.strict=false"
         )
 
@@ -87,10 +113,10 @@ def _summary(found: Fit, source: Source, stripped: str) -> list[str]:
     if by_classes := list(found.lines(of_classes=True)):
         lines.append(
             "the number of classes is another, so what depends on it starts anew, and all else is kept: "
-            f"{_listed(by_classes, '; ')}"
+            f"{_few(by_classes, '; ')}"
         )
     if others := list(found.lines(of_classes=False)):
-        lines.append(f"{len(others)} do not fit; the network's own of these start anew: {_listed(others, '; ')}")
+        lines.append(f"{len(others)} do not fit; the network's own of these start anew: {_few(others, '; ')}")
     return lines
 
 
@@ -126,13 +152,8 @@ def _count(found: Fit) -> int:
     return len(found.taken) + len(found.anew)
 
 
-def _listed(lines: Iterable[str], between: str = "\n  ") -> str:
-    every = list(lines)
-    return between.join(every[:SHOWN] + ([f"... and {len(every) - SHOWN} more"] if len(every) > SHOWN else []))
-
-
-def _few(names: Iterable[str]) -> str:
-    return _listed(names, ", ") or "none"
+def _few(names: Iterable[str], between: str = ", ") -> str:
+    return few(list(names), between, SHOWN) or "none"
 
 
 def _by(shape: tuple[int, ...]) -> str:

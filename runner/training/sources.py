@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from torch import Tensor
 
-from ...files.download import Checksum
 from ...files.state_dicts import content_of
 from ...registry import InitFrom, UserError
 from .. import checkpoints
+from ..checkpoints.layout import sha256
 from ..folder import RunFolder
 from ..runs import runs_there
 from ..weights import find_weights
@@ -23,7 +24,6 @@ from ..weights import find_weights
 WHERE = "init_from"
 OF_TORCH = (".pt", ".pth", ".ckpt", ".bin")
 INDEX = ".index.json"
-SHA256 = Checksum("sha256", "")
 STEP = re.compile(r"(?P<run>.+)@(?P<step>\d+)")
 
 
@@ -36,12 +36,14 @@ class Source:
         about: Where they are from, for people.
         sha256: Of their file, or of the hashes of their files.
         run: The run that they are of; None where it is not known.
+        kind: What `dmf export` notes in its files: ``raw``, ``ema`` or an average's label; None where nobody noted it.
     """
 
     tensors: Mapping[str, Tensor]
     about: str
     sha256: str
     run: RunFolder | None = None
+    kind: str | None = None
 
 
 def read_source(init: InitFrom, runs: Path) -> Source:
@@ -56,16 +58,16 @@ def read_source(init: InitFrom, runs: Path) -> Source:
     Raises:
         UserError: There is nothing, or nothing that can be read; the message says what there is.
     """
-    given = Path(init.source).expanduser()
+    given, wanted = Path(init.source).expanduser(), init.weights or "ema"
     if given.is_file():
         return _of_file(given)
     parsed = STEP.fullmatch(init.source)
     for name, step in [(init.source, None), *([(parsed["run"], int(parsed["step"]))] if parsed else [])]:
         for place in (Path(name).expanduser(), runs / name):
             if is_run(place):
-                return _of_run(RunFolder(place), init.weights, step)
+                return _of_run(RunFolder(place), wanted, step)
     if (given / checkpoints.MANIFEST).is_file():
-        return _of_checkpoint(given, init.weights)
+        return _of_checkpoint(given, wanted)
     if given.is_dir():
         return _of_files(given)
     raise UserError(
@@ -107,7 +109,7 @@ def _of_file(file: Path) -> Source:
             f"torch saves it ({', '.join(OF_TORCH)})"
         )
     try:
-        return Source(dict(_tensors(content_of(file, WHERE), "")), str(file), SHA256.of(file))
+        return Source(dict(_tensors(content_of(file, WHERE), "")), str(file), sha256(file), kind=_kind_in(file))
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from None
 
@@ -137,6 +139,14 @@ def _of_shards(index: Path) -> Source:
     digest = hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest()
     tensors = {name: value for shard in shards for name, value in shard.tensors.items()}
     return Source(tensors, f"{index} ({len(shards)} files)", digest)
+
+
+def _kind_in(file: Path) -> str | None:
+    """Which weights of their run a file says that it holds."""
+    if file.suffix != ".safetensors":
+        return None
+    with safe_open(file, framework="pt") as held:
+        return (held.metadata() or {}).get("dmf.weights")
 
 
 def _tensors(held: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
