@@ -5,12 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from ..files.writing import set_aside
 from ..registry import UserError
+
+LOOKS_S = 0.5  # longer than anybody needs to look whether a folder is held, which is by a lock, too
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,13 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"{self.path} cannot be made or written: {error.strerror}; choose another --runs") from None
         self._lock = open(self.lock, "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the run
-        if not _locked(self._lock):
-            self._lock.close()
-            self._lock = None
-            raise InUse(self.path, self._named())
+        until = time.monotonic() + LOOKS_S
+        while not _locked(self._lock, fcntl.LOCK_EX):
+            if time.monotonic() > until:
+                self._lock.close()
+                self._lock = None
+                raise InUse(self.path, self._named())
+            time.sleep(0.01)
         if not (self.lock.exists() and os.path.samestat(os.fstat(self._lock.fileno()), self.lock.stat())):
             self._lock.close()  # who held it has just removed the folder: see release
             return self.hold()
@@ -115,7 +121,7 @@ class RunFolder:
         if not self.lock.exists():
             return None
         with open(self.lock, encoding="utf-8") as file:
-            return None if _locked(file) else self._named()
+            return None if _locked(file, fcntl.LOCK_SH) else self._named()  # several may look at once
 
     def _named(self) -> Holder:
         """Who holds the folder, or did last, by its own word."""
@@ -145,10 +151,10 @@ class RunFolder:
         return set_aside(self.path)
 
 
-def _locked(file: TextIO) -> bool:
-    """Lock a file, until it is closed; whether nobody else has."""
+def _locked(file: TextIO, how: int) -> bool:
+    """Lock a file, until it is closed, for one alone or for all that look; whether nobody else has."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

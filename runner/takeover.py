@@ -30,20 +30,23 @@ def take_over(folder: RunFolder, patience_s: float, say: Callable[[str], None]) 
         say: Shows a line.
 
     Raises:
-        UserError: It is held still; the message says by whom, and what to do.
+        UserError: It is held still, or another process was faster to take it; the message says by whom, and what to do.
     """
     began_s = said_s = time.monotonic()
-    told: set[Holder] = set()
+    asked: Holder | None = None
     while (holder := folder.writer()) is not None:
         now_s = time.monotonic()
         if now_s - began_s > patience_s:
             folder.request.unlink(missing_ok=True)
             raise UserError(_too_long(folder, holder, patience_s))
-        if holder not in told:
+        if asked is None or (holder != asked and not asked.pid):  # who has only just taken it has not said its name
             say(f"asking {holder} to write a checkpoint and leave {folder.path}")
             _terminate(folder, holder)
-            told.add(holder)
-        if not folder.request.exists():  # who takes the folder anew removes it
+            asked = holder
+        elif holder != asked and holder.pid:
+            folder.request.unlink(missing_ok=True)
+            raise UserError(_too_late(folder, asked, holder))
+        if not folder.request.exists():  # another that waited in vain has withdrawn it
             write_text(folder.request, f"{os.getpid()} {socket.gethostname()}\n")
         if now_s - said_s > SAID_EVERY_S:
             said_s = now_s
@@ -67,4 +70,12 @@ def _too_long(folder: RunFolder, holder: Holder, patience_s: float) -> str:
         f"{folder.path} is still held by {holder} after {patience_s:.0f} s. It may be in a long step, or hang: look at "
         f"{folder.log}. Wait longer with --restart-timeout; or end that process with kill -9 on its machine, and give "
         "the command again: what came after its last checkpoint is trained once more"
+    )
+
+
+def _too_late(folder: RunFolder, asked: Holder, holder: Holder) -> str:
+    return (
+        f"{asked} has left {folder.path}, and {holder} has taken its place before this command could: another "
+        "--restart, or a scheduler that has started the run again. It is not stopped; give the command again if this "
+        "one is to take its place"
     )

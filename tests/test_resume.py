@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from process_kit import lines, start, wait_for
 from safetensors.torch import load_file
 
 from dmf.registry import UserError
+from dmf.runner import pipeline
 from dmf.runner.folder import InUse, RunFolder
 from dmf.runner.signals import Interrupted, Signals
 from dmf.runner.takeover import take_over
@@ -65,6 +67,41 @@ def test_a_finished_run_is_extended_by_so_many_steps(tiny: Path, dmf_command: Co
     assert bits(runs / "tiny", 17) == bits(runs / "straight", 17)
     code, _, err = dmf_command("resume", "tiny", "--extend", 2, "train.steps=30")
     assert code == 2 and "leave one of them out" in err
+
+
+def test_what_changed_nothing_is_said(tiny: Path, dmf_command: Command) -> None:
+    dmf_command("train", tiny)
+    code, out, _ = dmf_command("train", tiny)
+    assert code == 0 and "tiny is done: 12 steps" in out and "changed nothing" not in out and "taken back" not in out
+    code, out, _ = dmf_command("train", tiny, "--stretch")
+    assert code == 0 and "--stretch changed nothing: it lays out the rates of steps to come" in out
+    code, out, _ = dmf_command("train", tiny, "train.steps=4")
+    assert code == 0 and "train.steps is 4, and it has 12: none is taken back" in out
+
+
+def test_a_stop_is_heard_between_the_parts_of_the_set_up(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the folder was waited for; a run that never began leaves nothing, one that goes on stays as it is."""
+    runs = tiny.parent / "runs"
+    for place, last in (("check_ranks", ""), ("set_up", ""), ("check_codec", "memory:"), ("source_of", "memory:")):
+        with monkeypatch.context() as patch:
+            patch.setattr(pipeline, place, stopped_in(getattr(pipeline, place)))
+            if place == "check_codec":
+                assert dmf_command("train", tiny, "train.steps=4", "name=old")[0] == 0
+            name = "old" if place == "check_codec" else "tiny"
+            code, out, _ = dmf_command("train", tiny, f"name={name}")
+        assert code == 143 and "stopped by SIGTERM" in out, place
+        assert last in out and f"{name}: dit with" not in out and (last or "memory:" not in out), place
+    assert not (runs / "tiny").exists() and bits(runs / "old", 4)
+
+
+def stopped_in(part: Callable[..., Any]) -> Callable[..., Any]:
+    def stopped(*given: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return part(*given)
+
+    return stopped
 
 
 def test_a_run_that_is_not_finished_is_finished_first(
@@ -172,6 +209,50 @@ def test_a_holder_that_does_not_answer_is_told_of_and_the_request_withdrawn(tmp_
         take_over(RunFolder(held.path), 0.3, lambda line: None)
     assert not held.request.exists()
     held.release()
+
+
+def test_who_has_taken_the_folder_meanwhile_is_not_stopped_too(
+    tmp_path: Path, bystander: "subprocess.Popen[bytes]"
+) -> None:
+    held = RunFolder(tmp_path / "run")
+    held.hold()
+    held.lock.write_text("")  # it has not said its name yet
+    said = list[str]()
+
+    def say(line: str) -> None:
+        said.append(line)
+        held.lock.write_text(f"{7 if len(said) == 1 else bystander.pid} elsewhere\n")
+
+    with pytest.raises(UserError, match=rf"pid 7 on elsewhere has left .*pid {bystander.pid} on elsewhere has taken"):
+        take_over(RunFolder(held.path), 30, say)
+    assert len(said) == 2 and bystander.poll() is None and not held.request.exists()
+    held.release()
+
+
+def test_to_look_whether_a_folder_is_held_disturbs_nobody(tmp_path: Path) -> None:
+    """Each one looks and lets go; a run that starts meanwhile is not refused, and nobody takes another for a writer."""
+    path, over, found = tmp_path / "run", threading.Event(), set[object]()
+    first = RunFolder(path)
+    first.hold()
+    (path / "recipe.yaml").touch()  # or the folder goes with its last holder
+    first.release()
+
+    def looking() -> None:
+        while not over.is_set():
+            found.add(RunFolder(path).writer())
+
+    looks = [threading.Thread(target=looking) for _ in range(2)]
+    for look in looks:
+        look.start()
+    time.sleep(0.3)
+    assert found == {None}
+    for _ in range(100):
+        one = RunFolder(path)
+        one.hold()
+        one.release()
+    over.set()
+    for look in looks:
+        look.join()
 
 
 def test_an_old_request_stops_nobody(tiny: Path, dmf_command: Command) -> None:

@@ -52,7 +52,7 @@ class Agent(LocalElasticAgent):
         return started
 
     def _in_grace(self, close: Callable[[signal.Signals | None, int], None]) -> Callable[..., None]:
-        """Ranks beside one that failed have torch's 30 s, for there is no checkpoint without it; never more than grace."""
+        """Beside a rank that failed the others have torch's 30 s, as no checkpoint comes; never more than the grace."""
 
         def shorter(death_sig: signal.Signals | None = None, timeout: int = 30) -> None:
             close(death_sig, min(timeout, self.grace_s))
