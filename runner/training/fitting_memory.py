@@ -1,6 +1,9 @@
 """The size of micro-batches by what fits into a GPU's memory: two trials, the line through them, one more to be sure.
 
-Cost: three forward and backward passes, or some more where the line was wrong.
+Where ranks exchange weights within a forward pass, none may run out of memory, for the others would wait for it: trials
+then go upwards from one image.
+
+Cost: three forward and backward passes, or some more where the line was wrong; upwards, two for each doubling.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from torch.distributed.tensor import DTensor
 
 from ...registry import UserError
 from ..console import log
-from ..world import World
+from ..world import LocalError, World
 from .micro_batches import Fitted
 from .state import TrainState
 
@@ -23,7 +26,7 @@ Peak = Callable[[int], "int | None"]
 """Bytes of memory at the worst moment of a pass of so many images; None where they did not suffice."""
 
 
-def fitted(trial: Callable[[int], None], share: int, state: TrainState, world: World) -> Fitted:
+def fitted(trial: Callable[[int], None], share: int, state: TrainState, world: World, together: bool = False) -> Fitted:
     """The largest micro-batches that fit; those that the run had before, where it goes on on the same kind of device.
 
     Args:
@@ -31,6 +34,7 @@ def fitted(trial: Callable[[int], None], share: int, state: TrainState, world: W
         share: Images of this rank in a batch.
         state: Of the training.
         world: The ranks.
+        together: Whether ranks wait for one another within a pass, so that none may run out of memory there.
     """
     if world.device.type != "cuda":
         log.info("train.micro_batch: auto takes a CPU's whole share, %d images", share)
@@ -41,7 +45,10 @@ def fitted(trial: Callable[[int], None], share: int, state: TrainState, world: W
     free, _ = torch.cuda.mem_get_info(world.device)
     unused = torch.cuda.memory_reserved(world.device) - torch.cuda.memory_allocated(world.device)
     room = torch.cuda.memory_allocated(world.device) + int(USED * (free + unused)) - _still_to_come(state)
-    images = largest(lambda size: _peak(trial, size, world), room, share, world)
+    if together:
+        images = upwards(lambda size: _surely(trial, size, world), room, share, world)
+    else:
+        images = largest(lambda size: _peak(trial, size, world), room, share, world)
     log.info("train.micro_batch: auto takes %d of %d images, with %.1f GiB to use", images, share, room / 2**30)
     return Fitted(images, share, device)
 
@@ -77,6 +84,37 @@ def largest(peak: Peak, room: int, share: int, world: World) -> int:
     return size
 
 
+def upwards(peak: Callable[[int], int], room: int, share: int, world: World) -> int:
+    """As `largest`, and none of its trials is meant to run out of memory: twice the images each time, as long as the
+    line through the last two trials says that they fit.
+
+    Args:
+        peak: Tries a size; bytes at the worst moment, the most of all ranks.
+        room: Bytes that may be used at the worst moment.
+        share: Images in all.
+        world: The ranks, which agree on the least room.
+    """
+    room = int(world.min(torch.tensor(room, device=world.device)))
+    known = [(1, peak(1))]
+    while known[-1][1] <= room and known[-1][0] < share:
+        following = min(2 * known[-1][0], share)
+        if len(known) > 1 and known[-1][1] + (following - known[-1][0]) * _each(known) > room:
+            break
+        known.append((following, peak(following)))
+    last, took = known[-1]
+    if took <= room and last < share:
+        size = _even(share, last + int((room - took) / _each(known)))
+        if size > last and peak(size) <= room:
+            return size
+    return _even(share, max((size for size, most in known if most <= room), default=1))
+
+
+def _each(known: list[tuple[int, int]]) -> float:
+    """Bytes an image by the last two of some sizes and what they took."""
+    (fewer, less), (more, most) = known[-2:]
+    return max((most - less) / (more - fewer), 1.0)
+
+
 def _even(share: int, most: int) -> int:
     """The size of pieces of at most ``most`` images that are as equal as can be."""
     pieces = -(-share // min(max(most, 1), share))
@@ -94,6 +132,23 @@ def _peak(trial: Callable[[int], None], size: int, world: World) -> int | None:
         found = 1 << 62
     found = int(world.max(torch.tensor(found, device=world.device)))
     return None if found == 1 << 62 else found
+
+
+def _surely(trial: Callable[[int], None], size: int, world: World) -> int:
+    """Of all ranks the most.
+
+    Raises:
+        LocalError: This rank has run out of memory; it can but end, and the others with it.
+    """
+    torch.cuda.reset_peak_memory_stats(world.device)
+    try:
+        trial(size)
+    except torch.cuda.OutOfMemoryError as error:
+        raise LocalError(
+            f"train.micro_batch: auto ran out of memory in a trial of {size} images; write their number, or use "
+            "train.activation_checkpointing=true, train.precision=bf16 or more ranks, which need less of it"
+        ) from error
+    return int(world.max(torch.tensor(torch.cuda.max_memory_allocated(world.device), device=world.device)))
 
 
 def _still_to_come(state: TrainState) -> int:

@@ -55,14 +55,19 @@ class Stepper:
         if self.recipe.train.micro_batch == "auto":
             state = self.state
             drawn = self.draws(self.feed.batch(state.images_seen), state.images_seen)
-            state.fitted = fitted(partial(self._try, drawn), len(drawn[0]), state, self.strategy.world)
+            sharded = self.strategy.sharded
+            state.fitted = fitted(partial(self._try, drawn), len(drawn[0]), state, self.strategy.world, sharded)
             self.micro_batch = state.fitted.images
         log.info("a step: %s", ", ".join(self._in_words()))
 
     def _try(self, drawn: Drawn, size: int) -> None:
-        """A forward and backward pass of some images, as it is within a step; it leaves nothing."""
-        with self.strategy.alone(self.losses):
-            self.losses(*pieces_of(drawn, size)[0]).sum().backward()  # type: ignore[no-untyped-call]
+        """What takes most memory in a step with pieces of so many images; no gradient is left."""
+        piece, sharded = pieces_of(drawn, size)[0], self.strategy.sharded
+        if size < len(drawn[0]) or not sharded:
+            with self.strategy.alone(self.losses):
+                self.losses(*piece).sum().backward()  # type: ignore[no-untyped-call]
+        if sharded:  # gradients stay whole where the optimizer does not see them, till they are exchanged
+            self.losses(*piece).sum().backward()  # type: ignore[no-untyped-call]
         self.state.optimizer.zero_grad(set_to_none=True)
 
     def _in_words(self) -> list[str]:
