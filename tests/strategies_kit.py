@@ -66,9 +66,8 @@ def train(
     ready(network)
     learner = Learner(model, objective, build("weighting", "uniform"), autocast=compute)
     shared = strategy_of(strategy, world, compute)
-    (average,) = averages_of([Fixed(decay=0.5)], network)
-    for module in (learner, average.network):
-        shared.place(module)
+    shared.place(learner)
+    (average,) = averages_of([Fixed(decay=0.5)], network, shared.copy)
     optimizer = torch.optim.AdamW([w for w in learner.parameters() if w.requires_grad], lr=1e-2, fused=True)
     losses, found = shared.wrap(learner), Trained(learner, shared, average.network)
     for step in range(steps):

@@ -1,25 +1,28 @@
 """What a training takes on each rank: counted from a network without memory, and held against real shards."""
 
 import functools
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 import torch.distributed as dist
 from backbones_kit import SMALL
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.distributed.tensor import DTensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from dmf.core import DataSpec
 from dmf.registry import Recipe, UserError, load, read
+from dmf.runner.assemble import build_model
 from dmf.runner.training import memory
-from dmf.runner.training.averages import copy_of
+from dmf.runner.training.learner import learner_of
 from dmf.runner.training.memory import GIB, Footprint, check_memory, free_bytes, trained
-from dmf.runner.training.strategies import DDP, FSDP, Single
+from dmf.runner.training.state import fresh
+from dmf.runner.training.strategies import DDP, FSDP, Single, fsdp
 from dmf.runner.world import World
 
 Command = Callable[..., tuple[int, str, str]]
@@ -52,13 +55,17 @@ def local(values: list[Any]) -> int:
     return sum(value.numel() * value.element_size() for value in held)
 
 
+def lasting(estimate: memory.Memory) -> tuple[int, int, int, int]:
+    """What `counted` counts."""
+    return estimate.weights, estimate.gradients, estimate.optimizer, estimate.averages
+
+
 def counted(recipe: Recipe, spec: DataSpec, world: World) -> tuple[int, int, int, int]:
     """(weights, gradients, optimizer, averages) of rank 0, of tensors that are really there, but for their memory."""
     module = trained(recipe, spec).backbone
-    averages = [copy_of(module) for _ in recipe.train.ema]
     strategy = FSDP(world)
-    for one in (module, *averages):
-        strategy.place(one)
+    strategy.place(module)
+    averages = [strategy.copy(module) for _ in recipe.train.ema]
     weights = list(module.parameters())
     optimizer = torch.optim.AdamW(weights, foreach=False)  # the fused one wants a device
     for weight in weights:
@@ -79,7 +86,7 @@ def test_a_rank_holds_its_part_of_dit_xl(xl: Footprint, pretended: Callable[[int
     whole, held = xl.on(Single, 1), counted(xl.recipe, LATENTS, pretended(ranks))
     assert sum(held) == pytest.approx(whole.total / ranks, rel=0.1)
     estimate = xl.on(FSDP, ranks)
-    assert tuple(vars(estimate).values()) == pytest.approx(held, rel=0.01)
+    assert lasting(estimate) == pytest.approx(held, rel=0.01)
 
 
 def test_dit_xl_on_one_rank(xl: Footprint) -> None:
@@ -97,7 +104,80 @@ def test_a_rank_holds_its_part_of_every_backbone(tiny: Path, pretended: Callable
     options = ", ".join(f"{key}: {value}" for key, value in SMALL[name].items())
     recipe = read(tiny, [f"backbone={{name: {name}, {options}}}", "train.ema=[0.9, 0.99]"])
     held = counted(recipe, PIXELS, pretended(3))
-    assert tuple(vars(Footprint(recipe, trained(recipe, PIXELS)).on(FSDP, 3)).values()) == pytest.approx(held, rel=1e-3)
+    assert lasting(Footprint(recipe, trained(recipe, PIXELS)).on(FSDP, 3)) == pytest.approx(held, rel=1e-3)
+
+
+def test_weights_and_averages_are_never_whole_twice(
+    tiny: Path, pretended: Callable[[int], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start of four ranks: as each block is split, and at the end."""
+    recipe = read(tiny, ["backbone.hidden=128", "train.ema=[0.9, 0.99, 0.999]", "distributed.strategy=fsdp"])
+    world, before, seen = pretended(4), tensors(), []
+    model = build_model(recipe, PIXELS)
+    learner = learner_of(recipe, model)
+    whole = sum(weight.nbytes for weight in learner.parameters())
+    split = fsdp.fully_shard
+
+    def spied(*given: Any, **options: Any) -> Any:
+        seen.append(sum(size for place, size in tensors().items() if place not in before))
+        return split(*given, **options)
+
+    monkeypatch.setattr(fsdp, "fully_shard", spied)
+    state = fresh(recipe, learner, FSDP(world))
+    assert len(seen) > 2 and max(seen) < 1.3 * whole
+    assert sum(size for place, size in tensors().items() if place not in before) < 1.3 * whole  # 4 of 4
+    # and what they begin with are the recipe's weights
+    drawn = dict(build_model(recipe, PIXELS).backbone.named_parameters())
+    for network in (learner.backbone, *(one.network for one in state.averages)):
+        for name, held in network.named_parameters():
+            assert isinstance(held, DTensor) and torch.equal(held.to_local(), drawn[name].chunk(4)[0]), name
+    assert not any(weight.requires_grad for one in state.averages for weight in one.network.parameters())
+
+
+def tensors() -> dict[int, int]:
+    """Bytes of each piece of memory that tensors hold here, by its place."""
+    gc.collect()
+    plain = [o for o in gc.get_objects() if isinstance(o, Tensor) and not isinstance(o, (DTensor, FakeTensor))]
+    places = [o.untyped_storage() for o in plain if o.device.type == "cpu" and o.layout is torch.strided]
+    return {place.data_ptr(): place.nbytes() for place in places if place.nbytes()}
+
+
+def test_a_whole_network_for_images_is_counted(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, quiet = read(tiny, ["preview.every=6"]), read(tiny)
+    loud, silent = (Footprint(one, trained(one, PIXELS)) for one in (recipe, quiet))
+    weights = silent.on(Single, 1).averages
+    assert silent.on(FSDP, 8).whole == 0 and loud.on(FSDP, 8).whole == weights
+    assert loud.on(DDP, 8) == silent.on(DDP, 8)  # whole as it is
+    gradients = silent.on(FSDP, 8).gradients
+    assert loud.on(FSDP, 8).total == silent.on(FSDP, 8).total - gradients + weights
+    assert "no gradients, but a whole network, " in str(loud.on(FSDP, 8))
+    for key in ("preview.start=100", "preview.every=0"):
+        other = read(tiny, ["preview.every=6", key])
+        assert not memory.makes_images(other)
+    # too much for any number of ranks, but for those that make none
+    monkeypatch.setattr(memory, "free_bytes", lambda device: weights + 1000)
+    monkeypatch.setattr(World, "together", lambda self, work: work())
+    with pytest.raises(UserError, match=r"fsdp, make no images while it trains \(preview\.every: 0, .* 6 ranks"):
+        check_memory(recipe, World(0, 2, CPU), PIXELS)
+
+
+def test_on_a_cpu_a_rank_has_all_weights_at_first(tiny: Path) -> None:
+    recipe = read(tiny)
+    footprint = Footprint(recipe, trained(recipe, PIXELS))
+    alone = footprint.on(Single, 1, "cpu")
+    assert footprint.on(FSDP, 12, "cpu").total == alone.weights
+    assert footprint.on(FSDP, 12).total < alone.weights
+    assert "at the start all weights, " in str(footprint.on(FSDP, 12, "cpu"))
+
+
+def test_images_that_no_rank_can_make_are_told_of(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = read(tiny, ["distributed.strategy=fsdp"])
+    footprint, told = Footprint(recipe, trained(recipe, PIXELS)), []
+    monkeypatch.setattr(memory, "free_bytes", lambda device: footprint.image_maker - 1)
+    monkeypatch.setattr(memory.log, "warning", lambda text, *values: told.append(text % values))
+    monkeypatch.setattr(World, "together", lambda self, work: None)
+    check_memory(recipe, World(0, 12, CPU), PIXELS)
+    assert len(told) == 1 and "neither sampled nor scored" in told[0]
 
 
 def test_what_is_frozen_has_no_gradient_and_no_state(tiny: Path) -> None:
@@ -142,7 +222,7 @@ def test_too_large_a_training_is_refused_before_anything_is_made(
 def test_ranks_that_have_too_little_are_told_how_many_would_do(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = read(tiny, ["distributed.strategy=fsdp"])
     monkeypatch.setattr(
-        memory, "free_bytes", lambda device: Footprint(recipe, trained(recipe, PIXELS)).on(FSDP, 6).total
+        memory, "free_bytes", lambda device: Footprint(recipe, trained(recipe, PIXELS)).on(FSDP, 6, "cpu").total
     )
     monkeypatch.setattr(World, "together", lambda self, work: work())
     with pytest.raises(UserError, match=r"on the cpu of each rank, .* distributed\.strategy: fsdp and take 6 ranks"):
@@ -161,12 +241,6 @@ def test_a_gpu_says_what_it_has_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2 * GIB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: GIB)
     assert free_bytes(torch.device("cuda", 0)) == 6 * GIB
-
-
-def test_ranks_of_a_host_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Host", (), {"available": 8 * GIB})())
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert free_bytes(CPU) == 2 * GIB
 
 
 def test_a_network_that_cannot_be_built_without_weights_is_trained_all_the_same(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -38,16 +39,24 @@ class Averaged:
             update(self.network, network, decay)
 
 
-def averages_of(rules: list[Average], network: nn.Module) -> list[Averaged]:
-    """One for each rule; the first is the one that samples are made with, ``ema`` in a checkpoint."""
-    return [
-        Averaged(rule, copy_of(network), f"ema-{rule.label}" if place else "ema") for place, rule in enumerate(rules)
-    ]
-
-
 def copy_of(network: nn.Module) -> nn.Module:
     """A copy to hold an average, never trained."""
     return copy.deepcopy(network).eval().requires_grad_(False)
+
+
+def averages_of(
+    rules: list[Average], network: nn.Module, copied: Callable[[nn.Module], nn.Module] = copy_of
+) -> list[Averaged]:
+    """One for each rule; the first is the one that samples are made with, ``ema`` in a checkpoint.
+
+    Args:
+        rules: Of the recipe.
+        network: What is trained.
+        copied: Makes a copy of it as `copy_of` does, of parts where the network is in parts.
+    """
+    return [
+        Averaged(rule, copied(network), f"ema-{rule.label}" if place else "ema") for place, rule in enumerate(rules)
+    ]
 
 
 @torch.no_grad()

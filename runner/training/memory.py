@@ -7,11 +7,9 @@ them here.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +17,7 @@ from ...core import DataSpec, make_state
 from ...registry import Recipe, UserError
 from ..assemble import part
 from ..console import log
+from ..host_memory import free_on_host
 from ..world import World
 from .forms import remade
 from .optimizer import build_optimizer
@@ -39,21 +38,33 @@ class Memory:
         gradients: Of the weights that are trained.
         optimizer: Its state.
         averages: Of the network's weights.
+        whole: The network put together from its parts, to make images with while it is trained; 0 where it is whole
+            already, or makes none. By then there are no gradients.
+        start: The weights as they are drawn, all of them, on a rank that keeps parts in the same memory; before
+            anything else is there.
     """
 
     weights: int
     gradients: int
     optimizer: int
     averages: int
+    whole: int = 0
+    start: int = 0
 
     @property
     def total(self) -> int:
-        """All together."""
-        return self.weights + self.gradients + self.optimizer + self.averages
+        """The most at a time."""
+        lasting = self.weights + self.optimizer + self.averages
+        return max(lasting + max(self.gradients, self.whole), self.start)
 
     def __str__(self) -> str:
         """For the log and for messages."""
-        return f"{size(self.total)} ({', '.join(f'{name} {size(value)}' for name, value in vars(self).items())})"
+        parts = [f"{name} {size(getattr(self, name))}" for name in ("weights", "gradients", "optimizer", "averages")]
+        if self.whole:
+            parts.append(f"while images are made no gradients, but a whole network, {size(self.whole)}")
+        if self.start == self.total:
+            parts.append(f"at the start all weights, {size(self.start)}")
+        return f"{size(self.total)} ({', '.join(parts)})"
 
 
 def size(count: int) -> str:
@@ -99,8 +110,25 @@ class Footprint:
         self.recipe, self.module = recipe, module
         self._state = _state_of(recipe, module)
 
-    def on(self, strategy: type[Strategy], ranks: int) -> Memory:
-        """On each rank; where they differ, on the one with the most."""
+    @property
+    def image_maker(self) -> int:
+        """Bytes of a whole network, which makes the images."""
+        backbone = self.module.backbone
+        return FP32 * sum(w.numel() for w in backbone.parameters()) + _bytes(backbone.buffers())
+
+    @property
+    def _drawn(self) -> int:
+        """Bytes of all weights and buffers."""
+        return FP32 * sum(w.numel() for w in self.module.parameters()) + _bytes(self.module.buffers())
+
+    def on(self, strategy: type[Strategy], ranks: int, device: str = "cuda") -> Memory:
+        """On each rank; where they differ, on the one with the most.
+
+        Args:
+            strategy: Says what a rank holds.
+            ranks: How many share the work.
+            device: The kind; on a CPU the weights are drawn in the memory that they are trained in.
+        """
 
         def held(weights: Iterable[nn.Parameter]) -> int:
             return FP32 * sum(strategy.held(weight, ranks) for weight in weights)
@@ -112,12 +140,21 @@ class Footprint:
             held(learns) + apart,
             sum(each * strategy.held(weight, ranks) + rest for weight, (each, rest) in self._state.items()),
             len(self.recipe.train.ema) * (held(backbone.parameters()) + _bytes(backbone.buffers())),
+            self.image_maker if strategy.sharded and makes_images(self.recipe) else 0,
+            self._drawn if strategy.sharded and device == "cpu" else 0,
         )
 
     def _adds(self, ranks: int) -> bool:
         """Whether a rank's share of the batch is known to be cut into micro-batches."""
         pieces, share = self.recipe.train.micro_batch, self.recipe.train.batch_size // ranks
         return isinstance(pieces, int) and pieces < share
+
+
+def makes_images(recipe: Recipe) -> bool:
+    """Whether a training makes images: sheets or scores."""
+    preview = recipe.preview
+    sheets = preview.every > 0 and -(-preview.start // preview.every) * preview.every <= recipe.train.steps
+    return sheets or recipe.evaluate.during.every > 0
 
 
 def check_memory(recipe: Recipe, world: World, spec: DataSpec) -> None:
@@ -138,9 +175,16 @@ def check_memory(recipe: Recipe, world: World, spec: DataSpec) -> None:
     except Exception as error:  # a network of others that wants numbers while it is built, or a state beyond counting
         log.info("memory: not known beforehand, for the network cannot be built without weights: %s", error)
         return
-    need = footprint.on(strategy_class(recipe.distributed.strategy, world.size), world.size)
+    strategy = strategy_class(recipe.distributed.strategy, world.size)
+    need = footprint.on(strategy, world.size, world.device.type)
     log.info("memory: %s%s, and activations on top", need, " on each rank" if world.size > 1 else "")
     world.together(lambda: _accept(footprint, need, world))
+    if strategy.sharded and footprint.image_maker > free_bytes(world.device):
+        log.warning(
+            "memory: images are made with a whole network on each rank, %s, for which there is no room: "
+            "it can be trained here (dmf train), and neither sampled nor scored",
+            size(footprint.image_maker),
+        )
 
 
 def free_bytes(device: torch.device) -> int:
@@ -148,7 +192,7 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # for us, and free
         return int(torch.cuda.mem_get_info(device)[0]) + kept
-    return int(psutil.virtual_memory().available) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return free_on_host()
 
 
 def _accept(footprint: Footprint, need: Memory, world: World) -> None:
@@ -157,20 +201,27 @@ def _accept(footprint: Footprint, need: Memory, world: World) -> None:
         where = f"{world.device.type} of each rank" if world.size > 1 else world.device.type
         raise UserError(
             f"training {footprint.recipe.backbone.name} takes {need} on the {where}, before any activation, and "
-            f"{size(free)} are free there; {_remedy(footprint, free, world.size)}take a smaller network, or "
+            f"{size(free)} are free there; {_remedy(footprint, free, world)}take a smaller network, or "
             "fewer averages (train.ema)"
         )
 
 
-def _remedy(footprint: Footprint, free: int, ranks: int) -> str:
-    """A strategy and ranks that would do, if each had as much memory as this one."""
-    for more in range(max(ranks, 2), MOST_RANKS + 1):
-        for name in (name for name, one in STRATEGIES.items() if one.sharded):
-            total = footprint.on(STRATEGIES[name], more).total
-            if footprint.recipe.train.batch_size % more == 0 and total <= free:
+def _remedy(footprint: Footprint, free: int, world: World) -> str:
+    """A strategy and ranks that would do, if each had as much memory as this one; without images, if need be."""
+    device = world.device.type
+    shards = [(name, one) for name, one in STRATEGIES.items() if one.sharded]
+    counts = [n for n in range(max(world.size, 2), MOST_RANKS + 1) if footprint.recipe.train.batch_size % n == 0]
+    needs = [(name, ranks, footprint.on(one, ranks, device)) for ranks in counts for name, one in shards]
+    quiet = [(name, ranks, replace(need, whole=0)) for name, ranks, need in needs]
+    for some, how in (
+        (needs, ""),
+        (quiet, ", make no images while it trains (preview.every: 0, evaluate.during.every: 0)"),
+    ):
+        for name, ranks, need in some:
+            if need.total <= free:
                 return (
-                    f"write distributed.strategy: {name} and take {more} ranks with as much each, which need "
-                    f"{size(total)}, or "
+                    f"write distributed.strategy: {name}{how} and take {ranks} ranks with as much each, which need "
+                    f"{size(need.total)}, or "
                 )
     return ""
 

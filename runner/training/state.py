@@ -65,9 +65,8 @@ class TrainState:
 def fresh(recipe: Recipe, learner: Learner, strategy: Strategy) -> TrainState:
     """The state before the first step."""
     train, device = recipe.train, strategy.world.device
-    averages = averages_of(average_rules(recipe), learner.backbone)
-    for module in (learner, *(one.network for one in averages)):
-        strategy.place(module)
+    strategy.place(learner)  # first: what is in parts is copied in parts
+    averages = averages_of(average_rules(recipe), learner.backbone, strategy.copy)
     guard, zero = Guard(device, train.stop_after_bad_steps), torch.zeros((), device=device)
     horizon = train.steps * train.batch_size
     scale = LossScale(strategy.world) if train.precision == "fp16" else None

@@ -171,6 +171,7 @@ class Trainer:
         """The averaged network, or the trained one, in eval mode; afterwards as it was."""
         if self.recipe.sampler.reference is not None:
             self.saver.finish()  # it may be a checkpoint of this run
+        self.state.optimizer.zero_grad(set_to_none=True)  # they have done their work, and a whole network wants room
         with self.strategy.whole(self.state.to_show) as network:
             was_training = network.training
             with contextlib.suppress(Interrupted):  # the loop hears of it next, and writes a checkpoint

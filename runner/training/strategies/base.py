@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...world import World
+from ..averages import copy_of
 from ..learner import Learner
 
 Losses = Callable[..., Tensor]
@@ -41,8 +42,12 @@ class Strategy(ABC):
         return weight.numel()
 
     def place(self, module: nn.Module) -> None:
-        """Put a module on the device, in the form in which it is trained; before optimizer and averages are made."""
+        """Put a module on the device, in the form in which it is trained; once, before optimizer and averages."""
         module.to(self.world.device)
+
+    def copy(self, network: nn.Module) -> nn.Module:
+        """A copy of a network that is placed, to hold an average; it takes what a rank holds of the network."""
+        return copy_of(network)
 
     @abstractmethod
     def wrap(self, learner: Learner) -> Losses:
@@ -59,8 +64,3 @@ class Strategy(ABC):
     def whole(self, network: nn.Module) -> contextlib.AbstractContextManager[nn.Module]:
         """The network with all its weights on this rank, to make images with; asked for on all ranks together."""
         return contextlib.nullcontext(network)
-
-
-def device_ids(device: torch.device) -> list[int] | None:
-    """What DDP wants to be told of the device."""
-    return [device.index] if device.type == "cuda" else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.distributed as dist
@@ -44,7 +44,6 @@ class FSDP(Strategy):
         # inputs stay as they are: autocast rounds them where a layer wants it, and a noise level of 999 is no bf16
         self._policy = MixedPrecisionPolicy(compute, torch.float32, cast_forward_inputs=False)
         self._form: nn.Module | None = None
-        self._tells = world.first  # of the first network; the averages are alike
 
     @classmethod
     def held(cls, weight: Tensor, ranks: int) -> int:
@@ -53,7 +52,9 @@ class FSDP(Strategy):
         return -(-rows // ranks) * (weight.numel() // max(rows, 1))
 
     def place(self, module: nn.Module) -> None:
-        """Shard a learner, or a backbone that holds an average, in place; weights move to the device group by group.
+        """Shard a learner, or a backbone alone, in place.
+
+        Weights come from the host group by group: the device holds the parts, and one group whole.
 
         Raises:
             UserError: A weight without an axis, which cannot be split.
@@ -62,14 +63,21 @@ class FSDP(Strategy):
         assert isinstance(backbone, Backbone)
         _check_axes(module)
         self._row_by_row(module)
-        if self._form is None:
-            self._form = remade(backbone, _without_memory, _without_memory)
+        self._form = remade(backbone, _without_memory, _without_memory)
         for block in self._blocks(backbone):
             fully_shard(block, mesh=self._mesh, mp_policy=self._policy)
         # its own weights are needed first and last, so that to drop them in between would save nothing
         fully_shard(backbone, mesh=self._mesh, mp_policy=self._policy, reshard_after_forward=False)
         if module is not backbone:
             fully_shard(module, mesh=self._mesh)
+
+    def copy(self, network: nn.Module) -> nn.Module:
+        """A copy of this rank's parts, in a network that is not called: all weights are nowhere together."""
+
+        def part(name: str, _: Tensor) -> Tensor:
+            return network.get_parameter(name).detach().clone()
+
+        return self._filled(part, network).requires_grad_(False).eval()
 
     def wrap(self, learner: Learner) -> Losses:
         """The learner; buffers are rank 0's in every step, as with DDP."""
@@ -107,15 +115,26 @@ class FSDP(Strategy):
     @contextlib.contextmanager
     def whole(self, network: nn.Module) -> Iterator[nn.Module]:
         """A plain copy with all weights on this rank, as long as it is used; asked for on all ranks together."""
-        assert self._form is not None, "placed before it is shown"
-        yield with_weights(self._form, network)
+
+        def all_of(name: str, _: Tensor) -> Tensor:
+            held = network.get_parameter(name)
+            return held.full_tensor() if isinstance(held, DTensor) else held
+
+        with torch.no_grad():
+            plain = self._filled(all_of, network).requires_grad_(False)
+        yield plain.train(network.training)
+
+    def _filled(self, weight: Callable[[str, Tensor], Tensor], network: nn.Module) -> nn.Module:
+        """The network's form as it was before sharding, with weights by name and the network's buffers."""
+        assert self._form is not None, "placed before it is copied"
+        return remade(self._form, weight, lambda name, _: network.get_buffer(name).clone())
 
     def _row_by_row(self, module: nn.Module) -> None:
         """Lay the weights in memory as they are split, row by row: `fully_shard` takes no others."""
         others = [weight for weight in module.parameters() if not weight.is_contiguous()]
         for weight in others:
             weight.data = weight.data.contiguous()
-        if others and self.world.first and self._form is None:
+        if others and self.world.first:
             log.warning("distributed.strategy: fsdp keeps weights row by row: compute.channels_last has no effect")
 
     def _blocks(self, backbone: Backbone) -> list[nn.Module]:
@@ -125,7 +144,7 @@ class FSDP(Strategy):
         uses = Counter(weight for part in _apart(backbone, alone) for weight in part)
         calls = Counter(alone)
         own = [b for b in calls if calls[b] == 1 and all(uses[weight] == 1 for weight in b.parameters())]
-        if len(own) < max(len(blocks), 1) and self._tells:
+        if len(own) < max(len(blocks), 1) and self.world.first:
             log.warning(
                 "distributed.strategy: fsdp puts the weights of one block of the backbone together at a time, and %s; "
                 "the weights of all others are put together at once",
@@ -133,25 +152,7 @@ class FSDP(Strategy):
                 if blocks
                 else f"blocks() of {type(backbone).__name__} is empty",
             )
-        self._tells = False
         return own
-
-
-@torch.no_grad()
-def with_weights(form: nn.Module, sharded: nn.Module) -> nn.Module:
-    """A copy of ``form`` that holds the weights of ``sharded``, all of each; never trained.
-
-    Args:
-        form: The network as it was before sharding, without memory.
-        sharded: Asked for on all ranks together.
-    """
-
-    def whole(name: str, _: Tensor) -> Tensor:
-        held = sharded.get_parameter(name)
-        return held.full_tensor() if isinstance(held, DTensor) else held
-
-    plain = remade(form, whole, lambda name, _: sharded.get_buffer(name))
-    return plain.requires_grad_(False).train(sharded.training)
 
 
 def _check_axes(module: nn.Module) -> None:
