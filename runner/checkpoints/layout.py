@@ -15,6 +15,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...core.shards import is_sharded
+
 MANIFEST = "manifest.json"
 STATE = "state.json"
 SUFFIX = ".safetensors"
@@ -40,9 +42,9 @@ def steps(folder: Path) -> list[int]:
     return [int(path.name.removeprefix("step-")) for path in paths(folder)]
 
 
-def is_sharded(group: Tensors) -> bool:
-    """Whether a rank holds but a part of some of the tensors (DTensor)."""
-    return any(hasattr(value, "device_mesh") for value in group.values())
+def in_parts(group: Tensors) -> bool:
+    """Whether a rank holds but a part of some of the tensors."""
+    return any(map(is_sharded, group.values()))
 
 
 def file_of(path: Path, group: str) -> Path:

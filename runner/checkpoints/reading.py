@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from ...core.shards import placed_like
+from ...files.words import a_line_each
 from ...registry import UserError
 from ..console import log
 from .layout import STATE, DamagedCheckpoint, Tensors, digests_of, file_of, groups_in, paths, verify
@@ -178,11 +180,7 @@ def _fill(file: Path, targets: Tensors) -> None:
     with safe_open(file, framework="pt") as held:
         for name, target in targets.items():
             whole = held.get_tensor(name)
-            if hasattr(target, "device_mesh"):
-                from . import shards
-
-                whole = shards.part_of(whole, target)  # type: ignore[arg-type]
-            target.copy_(whole)
+            target.copy_(placed_like(whole, target))
 
 
 def _check(path: Path, group: str, targets: Tensors) -> None:
@@ -194,8 +192,7 @@ def _check(path: Path, group: str, targets: Tensors) -> None:
             for name in sorted({*there, *here})
             if there.get(name) != here.get(name)
         ]
-        listed = "\n  ".join(wrong[:8] + ([f"... and {len(wrong) - 8} more"] if len(wrong) > 8 else []))
         raise UserError(
-            f"{path}: the tensors of {group} are not those of this training:\n  {listed}\n"
+            f"{path}: the tensors of {group} are not those of this training:{a_line_each(wrong)}\n"
             "Go on with the recipe that the run was started with, or start a new run from its weights (init_from)."
         )

@@ -14,16 +14,16 @@ from typing import Any
 
 import torch.distributed as dist
 from safetensors.torch import save_file
-from torch import Tensor
 
 from ...core import Way
+from ...core.shards import local
 from ...registry import UserError
 from ...registry.recipe_types import Checkpoint as Options
 from ..console import log
 from ..trouble import saving
 from ..world import World
 from . import keeping
-from .layout import STATE, Tensors, digested, discard, file_of, flush, is_sharded, place, seal
+from .layout import STATE, Tensors, digested, discard, file_of, flush, in_parts, place, seal
 from .staging import Staging
 
 Saved = Callable[[int, Path], None]
@@ -80,8 +80,8 @@ class Saver:
             name: {key: value for key, value in group.items() if key not in aliases[name]}
             for name, group in groups.items()
         }
-        in_parts = any(is_sharded(group) for group in firsts.values())
-        if in_parts and self._ranks is None:
+        shared = any(in_parts(group) for group in firsts.values())
+        if shared and self._ranks is None:
             self._ranks = self.world.group_on_host()
         state = json.dumps({"step": step, "aliases": aliases, **facts}, indent=1)
         if not self.options.asynchronous:
@@ -89,7 +89,7 @@ class Saver:
             self._write(self._job)
             self._finished()
             self.world.barrier()
-        elif self.world.first or in_parts:
+        elif self.world.first or shared:
             self._job = Job(step, self._staging.take(firsts, self._ranks), state)
             self._writing = threading.Thread(target=self._write_aside, args=(self._job,), daemon=True)
             self._writing.start()
@@ -191,7 +191,7 @@ class Saver:
         if not self.world.first:
             return
         for name, group in job.groups.items():
-            if not is_sharded(group):
+            if not in_parts(group):
                 save_file({key: v.detach().cpu().contiguous() for key, v in group.items()}, file_of(aside, name))
         (aside / STATE).write_text(job.state, encoding="utf-8")
         seal(aside, {**digested(aside, [file for file in aside.iterdir() if file.is_file()]), **digests})
@@ -204,7 +204,7 @@ class Saver:
 
     def _write_parts(self, aside: Path, job: Job) -> dict[str, str]:
         """Each rank its own parts; the sha256 of every rank's files."""
-        groups = {name: group for name, group in job.groups.items() if is_sharded(group)}
+        groups = {name: group for name, group in job.groups.items() if in_parts(group)}
         if not groups:
             return {}
         from . import shards
@@ -237,7 +237,7 @@ def _aliases(group: Tensors) -> dict[str, str]:
     first: dict[tuple[Any, ...], str] = {}
     seconds = {}
     for name, value in group.items():
-        mine: Tensor = value.to_local() if hasattr(value, "to_local") else value
+        mine = local(value)
         where = (mine.data_ptr(), value.shape, mine.stride())
         if mine.numel() and first.setdefault(where, name) != name:
             seconds[name] = first[where]

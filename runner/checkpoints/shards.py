@@ -18,7 +18,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from .layout import SUFFIX, Tensors
 
@@ -66,12 +66,6 @@ def read_whole(folder: Path) -> dict[str, Tensor]:
     tensors = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in sorted(shapes(folder).items())}
     read_into(folder, tensors)
     return tensors
-
-
-def part_of(whole: Tensor, like: DTensor) -> DTensor:
-    """This rank's part of a whole tensor that every rank has."""
-    mesh = like.device_mesh
-    return distribute_tensor(whole.to(mesh.device_type), mesh, like.placements, src_data_rank=None)
 
 
 def on_host(part: Tensor, like: DTensor, ranks: dist.ProcessGroup) -> DTensor:

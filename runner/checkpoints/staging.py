@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ...core.shards import local
 from .layout import Tensors
 
 
@@ -36,7 +37,7 @@ class Staging:
 
     def _copy(self, group: str, key: str, value: Tensor, ranks: dist.ProcessGroup | None) -> Tensor:
         value = value.detach()
-        part = value.to_local() if hasattr(value, "to_local") else value
+        part = local(value)
         held = self._held.get((group, key))
         if held is None or held.shape != part.shape or held.dtype != part.dtype:
             held = torch.empty(part.shape, dtype=part.dtype, pin_memory=part.is_cuda)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from ...files.threads import cores
 from .endpoint import PATIENCE_S, Endpoint, reach
 from .orphans import GRACE
 from .place import LAUNCHER
@@ -105,7 +106,7 @@ def _for_ranks(plan: Plan, meeting: Endpoint | None) -> dict[str, str]:
         GRACE: str(plan.grace_s),
         # each start of the ranks has a store of its own: in torch's shared one a restart finds addresses of the dead
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
-        "OMP_NUM_THREADS": str(max(1, _cores() // plan.ranks)),
+        "OMP_NUM_THREADS": str(max(1, cores() // plan.ranks)),
     }
     if meeting is not None and meeting.interface is not None:
         found["GLOO_SOCKET_IFNAME"] = meeting.interface  # by itself it takes what the host's name happens to mean
@@ -113,11 +114,6 @@ def _for_ranks(plan: Plan, meeting: Endpoint | None) -> dict[str, str]:
         if name in os.environ:
             found.pop(name, None)
     return found if plan.visible is None else {**found, "CUDA_VISIBLE_DEVICES": plan.visible}
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
