@@ -17,9 +17,10 @@ from dmf.registry import UserError, build, read
 from dmf.registry.recipe_types import Loading
 from dmf.runner.evaluation import Evaluation
 from dmf.runner.evaluation.streams import Real
-from dmf.runner.feed import Batch, Feed, Resident, Rows, each, image_numbers, source_of
+from dmf.runner.feed import Batch, Feed, Resident, Rows, choice, each, image_numbers, source_of
 from dmf.runner.feed.choice import MOST_WORKERS, auto_workers
 from dmf.runner.feed.host import Host, gather_from
+from dmf.runner.launching import Place
 from dmf.runner.world import World
 
 CPU = torch.device("cpu")
@@ -259,7 +260,7 @@ def test_batches_in_their_order_come_from_one_stream() -> None:
 def test_auto_workers_leave_a_core_to_each_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     def found(cores: int, ranks: int) -> int:
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+        monkeypatch.setattr(choice, "find_place", lambda: Place(local_size=ranks))  # as any launcher says
         return auto_workers()
 
     assert [found(1, 1), found(2, 1), found(6, 1), found(8, 2), found(4, 4)] == [1, 1, 5, 3, 1]

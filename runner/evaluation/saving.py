@@ -21,6 +21,7 @@ from ...files.words import counted, printable
 from ...files.writing import aside, write_json
 from ...registry import UserError
 from ..image_sets.arrays import write_images
+from ..launching import find_place
 from ..world import LocalError, World
 from .streams import Shown
 
@@ -125,7 +126,7 @@ class SavedPictures:
         self.waiting: deque[Future[None]] = deque()
 
     def __enter__(self) -> SavedPictures:
-        self.pool = ThreadPoolExecutor(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))), "dmf-save")
+        self.pool = ThreadPoolExecutor(max(1, cores() // find_place().local_size), "dmf-save")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from ...core import Dataset
 from ...files.threads import cores
 from ...files.words import told_size
 from ...registry.recipe_types import Loading
+from ..launching import find_place
 from .host import Host, gather_from
 from .resident import Resident, bytes_of
 from .source import GIB, Source
@@ -43,5 +42,4 @@ def source_of(dataset: Dataset, device: torch.device, loading: Loading | None = 
 
 def auto_workers() -> int:
     """One for each core that this rank has, less the one that trains; at least 1, at most `MOST_WORKERS`."""
-    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return min(max(cores() // ranks_here - 1, 1), MOST_WORKERS)
+    return min(max(cores() // find_place().local_size - 1, 1), MOST_WORKERS)
