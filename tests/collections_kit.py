@@ -114,3 +114,11 @@ def in_time_fixture() -> Iterator[None]:
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+PETS = ("cat/img1.png", "cat/img2.png", "cat/img10.jpg", "dog/a/x.webp", "dog/b.bmp")
+
+
+@pytest.fixture(name="pets")
+def pets_fixture(tmp_path: Path) -> Path:
+    return files(tmp_path / "pets", *PETS, "notes.txt", "cat/.hidden.png", ".git/x.png", "__MACOSX/cat/a.png")
