@@ -116,21 +116,21 @@ class HookCaller:
     Args:
         hooks: Hook objects, in the order of the recipe.
         report: Called with one line of text for each hook that fails.
+        names: What the recipe calls them, and so do messages and checkpoints; left out, those of their classes.
 
     Raises:
         PartError: A hook that implements nothing, misspells a name, or asks for an unknown argument.
     """
 
-    def __init__(self, hooks: Sequence[object], report: Callable[[str], None]) -> None:
+    def __init__(self, hooks: Sequence[object], report: Callable[[str], None], names: Sequence[str] = ()) -> None:
         self._report = report
         self._hooks: dict[str, object] = {}
         self._manager = pluggy.PluginManager("dmf")
         self._manager.add_hookspecs(Hooks)
-        for hook in hooks:
-            self._register(hook)
+        for hook, name in zip(hooks, names or [type(hook).__name__ for hook in hooks], strict=True):
+            self._register(hook, _free_name(name, self._hooks))
 
-    def _register(self, hook: object) -> None:
-        name = _free_name(type(hook).__name__, self._hooks)
+    def _register(self, hook: object, name: str) -> None:
         try:
             self._manager.register(hook, name)
         except pluggy.PluginValidationError as error:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +35,7 @@ from .summary import network_summary
 from .training import Trainer
 from .training.init_from import FACTS, REPORT, Started, start_from
 from .training.memory import check_memory
+from .training.sources import Source, read_source
 from .training.strategies import strategy_class
 from .training_images import show_data
 
@@ -53,6 +52,7 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     if not due and session.same_data:
         return False
     recipe, world = session.recipe, session.world
+    session.check_stop()  # asked for while the folder was waited for
     dataset = build_dataset(recipe, world)
     check_ranks(len(dataset), world.size)
     session.check_data(world.first_alone(dataset.fingerprint))  # what rank 0 has read is kept for the others
@@ -62,14 +62,20 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     check_reference(recipe, dataset.spec, session.files)
     check_weights(recipe, to_train="train" in due)
     set_up(recipe.compute, world.device)
+    session.check_stop()
+    given = source_to_start_from(session) if "train" in due else None
     accept = partial(check_memory, recipe, world) if "train" in due else None
     model = build_model(recipe, dataset.spec, accept)
     if "train" in due:
         tell_of_mirrors(recipe.augment, model.augmentations)
     if session.start_step:
         check_codec(model.codec, session.files)
-    started = started_from(session, model) if "train" in due else None
-    model.backbone.to(world.device)
+    started = None if given is None else world.together(partial(start_from, recipe, model, given))
+    given = None  # they take memory, and a training is long
+    session.check_stop()
+    in_parts = "train" in due and strategy_class(recipe.distributed.strategy, world.size).sharded
+    if not in_parts:  # else its parts go to the device, and the whole may be too much for it
+        model.backbone.to(world.device)
     scored = "evaluate" in due and wants_scores(recipe)
     source = source_of(dataset, world.device, recipe.loading)
     evaluation = Evaluation(recipe, dataset, world, stopping(session), source) if scored else None
@@ -77,11 +83,12 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     during = During(session, model, dataset, source) if scores_often else None
     feed = Feed(dataset, recipe.seed, recipe.train.batch_size, world, model.augmentations, source=source)
     with closing(feed):
+        session.check_stop()
         begin(session, dataset, model, feed, started)
         if "train" in due:
             with closing(training_feed(session, model, feed)) as fed:
                 train(session, model, fed, during)
-            if strategy_class(recipe.distributed.strategy, world.size).sharded:
+            if in_parts and due != ["train"]:
                 model = build_model(recipe, dataset.spec)  # the trained one is in parts, and images need all of it
                 model.backbone.to(world.device)
     trained = None
@@ -130,11 +137,12 @@ def mark(session: Session, phase: str, step: int) -> str:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
-def started_from(session: Session, model: Model) -> Started | None:
-    """Start the network from the recipe's `init_from`; None where it has none, or goes on from its own checkpoint."""
-    if session.recipe.init_from is None or session.start_step:
+def source_to_start_from(session: Session) -> Source | None:
+    """The weights of the recipe's `init_from`; None where it has none, or goes on from its own checkpoint."""
+    init = session.recipe.init_from
+    if init is None or session.start_step:
         return None
-    return session.world.together(lambda: start_from(session.recipe, model, session.folder.parent))
+    return session.world.together(lambda: read_source(init, session.folder.parent))
 
 
 def begin(session: Session, dataset: Dataset, model: Model, feed: Feed, started: Started | None = None) -> None:
@@ -162,17 +170,16 @@ def what_is_run(session: Session, facts: dict[str, str]) -> str:
     """One line for the start."""
     recipe = session.recipe
     start = f", going on from step {session.start_step}" if session.start_step else ""
+    how = f" ({recipe.distributed.strategy})" if session.world.size > 1 else ""
     return (
         f"{recipe.backbone.name} with {int(facts['network.parameters']):,} parameters on {facts['dataset.images']} "
-        f"images of {recipe.dataset.name}, {session.world.size} x {facts['machine.device']}{start}; "
+        f"images of {recipe.dataset.name}, {session.world.size} x {facts['machine.device']}{how}{start}; "
         f"folder {session.folder}"
     )
 
 
 def train(session: Session, model: Model, feed: Feed, during: During | None) -> None:
     """Train to the end."""
-    if strategy_class(session.recipe.distributed.strategy, session.world.size).sharded:
-        model.backbone.cpu()  # the parts go to the device, and the whole may be too much for it
     trainer = Trainer(session, model, feed, partial(draw_preview, session, model), during)
     trainer.begin()
     trainer.run()
@@ -268,31 +275,3 @@ def notes(recipe: Recipe, step: int) -> dict[str, str]:
         "dmf.seed": str(recipe.sample.seed),
         "dmf.sampler": json.dumps(recipe.as_dict()["sampler"]),
     }
-
-
-def done_message(session: Session, recipe: str, overrides: Sequence[str]) -> str:
-    """What a person reads who runs a finished run again: the commands that go on, with what was given before."""
-    folder = session.files
-    steps = max(session.start_step, session.recipe.train.steps)
-
-    def command(*more: str) -> str:
-        keys = {word.split("=")[0] for word in more}
-        kept = [word for word in overrides if word.split("=")[0] not in keys]
-        return f"dmf run {shlex.join([recipe, *kept, *more])}"
-
-    lines = [f"{session.name} is done: {session.start_step} steps, {_relative(folder.path)}"]
-    lines += [f"  samples   {_relative(folder.samples / 'grid.png')}"] if (folder.samples / "grid.png").exists() else []
-    lines += [f"  metrics   {_relative(folder.metrics)}"] if folder.metrics.exists() else []
-    return "\n".join(
-        [
-            *lines,
-            f"  to train on:      {command(f'train.steps={2 * steps}')}",
-            f"  so many more:     dmf resume {shlex.quote(str(_relative(folder.path)))} --extend {steps}",
-            f"  to start afresh:  {command('--fresh')}   (this folder is kept, renamed to {session.name}.1 or so)",
-            f"  to run another:   {command('name=another', 'seed=1')}",
-        ]
-    )
-
-
-def _relative(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

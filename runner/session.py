@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..core import Way
 from ..files.writing import read_json, write_json, write_text
 from ..registry import HookCaller, Recipe, UserError, read
@@ -23,7 +25,7 @@ from .evaluation.results import Results
 from .folder import RunFolder
 from .journal import Journal
 from .same_run import check_same
-from .signals import Signals
+from .signals import Interrupted, Signals
 from .world import World
 
 
@@ -65,7 +67,7 @@ class Session:
         self.start_step = self.saved.step if self.saved else 0
         self.facts: dict[str, str] = read_json(folder.facts) or {}
         hooks = world.first_only(lambda: [part("hook", ref) for ref in recipe.hooks])
-        self.hooks = HookCaller(hooks or [], log.warning)
+        self.hooks = HookCaller(hooks or [], log.warning, [ref.name for ref in recipe.hooks] if hooks else [])
         self._journal = Journal(folder.history, self.start_step) if world.first else None
         self._evaluations = Journal(folder.evaluations, self.start_step) if world.first else None
 
@@ -165,6 +167,16 @@ class Session:
         last = self._evaluations.last if self._evaluations is not None else None
         return {f"eval/{name}": way for name, way in (last or {}).get("better", {}).items()}
 
+    def check_stop(self) -> None:
+        """Leave on all ranks, if one of them was asked to stop: between two parts of the set-up.
+
+        Raises:
+            Interrupted: By that signal.
+        """
+        asked = torch.tensor(self.signals.requested, device=self.world.device)
+        if signum := int(self.world.max(asked)):
+            raise Interrupted(signum)
+
     def wrote(self, path: Path) -> None:
         """Tell the hooks of a finished file."""
         self.hooks.call("dmf_file_written", run=self, path=path)
@@ -251,8 +263,8 @@ def open_session(recipe: Recipe, runs: Path, world: World, stretch: bool = False
             if handler is not None and not isinstance(error, (UserError, KeyboardInterrupt)):
                 handler.handle(log.makeRecord("dmf", logging.ERROR, "", 0, "the run failed", (), sys.exc_info()))
             session.hooks.call("dmf_run_ended", run=session, error=error)
-            if isinstance(error, UserError) and not folder.recipe.exists():
-                folder.log.unlink(missing_ok=True)  # of a run that was refused: nothing is left of it
+            if isinstance(error, (UserError, Interrupted)) and not folder.recipe.exists():
+                folder.log.unlink(missing_ok=True)  # of a run that was refused, or never began: nothing is left of it
             raise
         else:
             session.hooks.call("dmf_run_ended", run=session, error=None)

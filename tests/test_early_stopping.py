@@ -66,9 +66,11 @@ def test_it_stops_where_the_whole_row_says(window: int, better: Any) -> None:
     assert len(set(found)) > 5  # it is not always the same point
 
 
-def test_patience_of_one_stops_at_the_first_point_that_is_no_better() -> None:
+def test_patience_of_one_stops_at_the_first_point_that_is_no_better(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "dmf")
     assert stopped_at(EarlyStopping(patience=1), [3.0, 2.0, 2.0, 1.0]) == 3
     assert stopped_at(EarlyStopping(patience=1, min_delta=0.5), [3.0, 2.6]) == 2
+    assert "loss has not been better than 3 for 1 point" in caplog.messages
     assert stopped_at(EarlyStopping(patience=1), [3.0, 2.0, 1.0]) is None
 
 
@@ -155,6 +157,7 @@ def test_a_training_ends_by_a_metric_in_its_direction(tiny: Path, dmf_command: C
     hook = "hooks=[{name: early_stopping, on: eval/recall_digits_n90, patience: 2}]"
     code, out, _ = dmf_command("train", tiny, SCORED, hook, "train.lr=1e-12", "log.every=1")
     assert code == 0 and "eval/recall_digits_n90 has not been better than" in out and "for 2 points" in out
+    assert "\nearly_stopping stopped the training at step 7\n" in out  # as the recipe calls it
     lines = [json.loads(line) for line in Path("runs/tiny/evaluations.jsonl").read_text().splitlines()]
     assert lines[0]["better"]["recall_digits_n90"] == "higher" and lines[0]["better"]["frechet_digits_n90"] == "lower"
     assert lines[-1]["step"] == 6  # scores at 2, 4, 6; the third is the second without progress

@@ -78,8 +78,9 @@ OF_ANOTHER = [
     ("words", "sentence"), NOT_STARTED, ids=lambda value: " ".join(value) if isinstance(value, list) else "-"
 )
 def test_what_cannot_be_started_is_refused(home: Path, dmf_command: Command, words: list[str], sentence: str) -> None:
-    code, _, err = dmf_command("train", "tiny.yaml", "name=other", *words)
+    code, out, err = dmf_command("train", "tiny.yaml", "name=other", *words)
     assert code == 2 and sentence in " ".join(err.split()) and "Traceback" not in err
+    assert "memory:" not in out  # as if it had begun
     assert not Path("runs/other/checkpoints").exists() or not any(Path("runs/other/checkpoints").iterdir())
 
 

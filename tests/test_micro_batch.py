@@ -43,7 +43,9 @@ def test_the_gradient_is_that_of_the_mean_over_all_images(tiny: Path) -> None:
 
 def test_a_run_may_go_on_with_another_size(tiny: Path, dmf_command: Command) -> None:
     said = dmf_command("train", tiny, "train.steps=6", "train.micro_batch=10")[1]
-    assert "3 micro-batches of 10" in said
+    assert "3 micro-batches of at most 10" in said
+    said = dmf_command("train", tiny, "train.steps=8", "train.micro_batch=500")[1]
+    assert "a step: fp32, " in said and "no micro-batches of 500, for a rank's share is 24 images\n" in said
     assert dmf_command("train", tiny, "train.micro_batch=auto")[0] == 0
     assert dmf_command("train", tiny, "name=plain")[0] == 0
     losses = [

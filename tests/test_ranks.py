@@ -54,6 +54,7 @@ def test_two_ranks_are_one(tiny: Path, one: Path) -> None:
     run = tiny.parent / "runs/two"
     assert_alike(run, one)
     assert out.count("going on") == 0 and out.count("folder runs/two") == 1  # one rank speaks
+    assert " of digits, 2 x cpu (ddp); folder runs/two\n" in out
     assert json.loads((run / "facts.json").read_text())["machine.ranks"] == "2"
     assert (run / "samples/grid.png").exists()
     scored = json.loads((run / "metrics.json").read_text())["frechet_digits"]["value"]

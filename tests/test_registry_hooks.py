@@ -49,6 +49,15 @@ def test_each_implementation_is_called_with_what_it_asks_for() -> None:
     assert caller.call("dmf_run_ended", run=None, error=None) == [] and reports == []
 
 
+def test_hooks_have_the_names_that_the_recipe_gives_them() -> None:
+    reports: list[str] = []
+    hooks = [Recorder(), Raising(), Recorder(stop=True)]
+    caller = HookCaller(hooks, reports.append, ["writer", "sender", "writer"])
+    caller.call("dmf_logged", run=None, step=1, values=VALUES)
+    assert [report.split(" failed")[0] for report in reports] == ["hook sender"]
+    assert caller.should_stop(None, 1, VALUES) == "writer-2"  # type: ignore[arg-type]
+
+
 def test_one_that_raises_is_reported_once_and_left_out() -> None:
     good, bad, other = Recorder(), Raising(), Second()
     caller, reports = made(good, bad, other)

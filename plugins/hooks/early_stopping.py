@@ -100,7 +100,8 @@ class EarlyStopping:
             return False
         self._stopped_of = run.recipe.train.steps
         best = "none at all" if self._best is None else f"{self._best:.5g}"
-        log.info("%s has not been better than %s for %d points", self.on, best, self._waited)
+        points = "1 point" if self._waited == 1 else f"{self._waited} points"
+        log.info("%s has not been better than %s for %s", self.on, best, points)
         return True
 
     def state_dict(self) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample"
 
 def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> int:
     from ..console import log
-    from ..pipeline import carry_out, done_message
+    from ..done import done_message
+    from ..pipeline import carry_out
     from ..session import open_session
     from ..signals import Interrupted
     from ..training.guard import Diverged

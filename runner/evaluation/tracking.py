@@ -181,7 +181,7 @@ def tracked(
 def _collector(folder: RunFolder, recipe: Recipe, also: Sequence[str], gave: Mapping[str, int]) -> Tracked:
     own, saved = read(folder.recipe_as_trained), checkpoints.newest(folder.checkpoints, groups=())
     run = Told(own.name, folder.path, own, read_json(folder.facts) or {}, saved.step if saved else 0)
-    hooks = HookCaller([part("hook", ref) for ref in recipe.hooks], log.warning)
+    hooks = HookCaller([part("hook", ref) for ref in recipe.hooks], log.warning, [ref.name for ref in recipe.hooks])
     images = recipe.evaluate.images
     number = None if images == own.evaluate.images else images
     curve = _of_that_curve(own, number)

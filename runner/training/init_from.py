@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import nn
 
@@ -21,7 +20,7 @@ from ..folder import RunFolder
 from ..runs import spec_of
 from .fitting import Fit, fit, put, unwrapped
 from .patterns import chooses
-from .sources import WHERE, Source, read_source
+from .sources import WHERE, Source
 
 REPORT = "init_from.txt"
 FACTS = f"{WHERE}."
@@ -42,20 +41,19 @@ class Started:
     report: str
 
 
-def start_from(recipe: Recipe, model: Model, runs: Path) -> Started:
+def start_from(recipe: Recipe, model: Model, source: Source) -> Started:
     """Put the weights that a recipe names into the model's backbone, and say what came of it.
 
     Args:
         recipe: With an `init_from`.
         model: Its backbone is on the CPU, not yet in anybody's hands.
-        runs: The folder of runs.
+        source: Those weights.
 
     Raises:
-        UserError: No weights, or weights of another network; the message names the tensors.
+        UserError: Weights of another network; the message names the tensors.
     """
     init, network = recipe.init_from, model.backbone
     assert init is not None, "asked by the caller"
-    source = read_source(init, runs)
     _check_weights(init, source, network)
     tensors, stripped = unwrapped(source.tensors, network, init.weights != "raw")
     found = fit(tensors, network, lambda spec: part("backbone", recipe.backbone, spec), model.codec.spec)

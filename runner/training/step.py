@@ -76,9 +76,12 @@ class Stepper:
         said = [recipe.train.precision, *in_words(recipe.compute, self.state.learner.backbone, world.device)]
         fused = "fused " if optimizer.defaults.get("fused") else ""
         said.append(f"{fused}{recipe.train.optimizer.name}")
-        share = recipe.train.batch_size // world.size
+        share, wanted = recipe.train.batch_size // world.size, recipe.train.micro_batch
+        if isinstance(wanted, int) and wanted > share:
+            said.append(f"no micro-batches of {wanted}, for a rank's share is {share} images")
         if self.micro_batch < share:
-            said.append(f"{-(-share // self.micro_batch)} micro-batches of {self.micro_batch}")
+            most = "at most " if share % self.micro_batch else ""
+            said.append(f"{-(-share // self.micro_batch)} micro-batches of {most}{self.micro_batch}")
         return said
 
     def __call__(self) -> float:
