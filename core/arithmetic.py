@@ -113,12 +113,12 @@ def _products() -> Callable[[Any], None]:
 
 def _convolutions() -> Callable[[Any], None]:
     """Sets the newer switch of a GPU's convolutions and the older one, which is recurrent layers' too."""
-    conv, rnn = backends.cudnn.conv, backends.cudnn.rnn
-    now = conv.fp32_precision, rnn.fp32_precision
+    cudnn: Any = backends.cudnn
+    now = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
 
     def set_to(value: Any) -> None:
-        backends.cudnn.allow_tf32 = value == "tf32"
-        conv.fp32_precision = value
-        rnn.fp32_precision = now[1] if value == now[0] else value
+        cudnn.allow_tf32 = value == "tf32"
+        cudnn.conv.fp32_precision = value
+        cudnn.rnn.fp32_precision = now[1] if value == now[0] else value
 
     return set_to
