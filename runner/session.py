@@ -60,10 +60,12 @@ class Session:
         signals: Signals,
         same_data: bool,
         stretch: bool = False,
+        start: int | None = None,
     ) -> None:
         self.recipe, self.files, self.world, self.signals = recipe, folder, world, signals
         self.same_data, self.stretch = same_data, stretch
-        self.saved = checkpoints.newest(folder.checkpoints, groups=())
+        place = None if start is None else checkpoints.place(folder.checkpoints, start)
+        self.saved = None if place is None else checkpoints.load(place, (), verified=True)  # by rank 0, as it took it
         self.start_step = self.saved.step if self.saved else 0
         self.facts: dict[str, str] = read_json(folder.facts) or {}
         hooks = world.first_only(lambda: [part("hook", ref) for ref in recipe.hooks])
@@ -225,19 +227,23 @@ class Session:
                 journal.close()
 
 
-def _take(folder: RunFolder, recipe: Recipe) -> Recipe | None:
-    """Hold the folder; the recipe of the run that is there, None where nothing has been trained.
+def _take(folder: RunFolder, recipe: Recipe) -> tuple[Recipe | None, int | None]:
+    """Hold the folder; the recipe of the run that is there, and the step of its newest checkpoint that is whole.
+
+    Returns:
+        None for what is not there: nothing has been trained.
 
     Raises:
         UserError: The folder is in use, holds a run of another recipe, or no whole checkpoint.
     """
     folder.hold()
-    checkpoints.settle(folder.checkpoints)
-    if not folder.recipe.exists() or checkpoints.newest(folder.checkpoints, groups=()) is None:
-        return None
+    whole = checkpoints.settle(folder.checkpoints)  # reads and hashes all of it, which takes its time: once is enough
+    step = None if whole is None else whole.step
+    if not folder.recipe.exists() or step is None:
+        return None, step
     old = read(folder.recipe)
     check_same(old, recipe, folder.path)
-    return old
+    return old, step
 
 
 @contextlib.contextmanager
@@ -252,11 +258,12 @@ def open_session(recipe: Recipe, runs: Path, world: World, stretch: bool = False
     """
     with Signals(world.first) as signals:
         folder = RunFolder(runs / recipe.name)
-        old = world.tell(world.first_only(lambda: _take(folder, recipe)))
+        old, step = world.tell(world.first_only(lambda: _take(folder, recipe)))
         if world.first:
             signals.asked = folder.request.exists
         handler = log_to(folder.log) if world.first else None
-        session = Session(recipe, folder, world, signals, old is None or old.dataset == recipe.dataset, stretch)
+        same_data = old is None or old.dataset == recipe.dataset
+        session = Session(recipe, folder, world, signals, same_data, stretch, step)
         try:
             yield session
         except BaseException as error:

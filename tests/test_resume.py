@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from dmf.registry import UserError
 from dmf.runner import pipeline
+from dmf.runner.checkpoints import reading
 from dmf.runner.folder import InUse, RunFolder
 from dmf.runner.signals import Interrupted, Signals
 from dmf.runner.takeover import take_over
@@ -67,6 +68,18 @@ def test_a_finished_run_is_extended_by_so_many_steps(tiny: Path, dmf_command: Co
     assert bits(runs / "tiny", 17) == bits(runs / "straight", 17)
     code, _, err = dmf_command("resume", "tiny", "--extend", 2, "train.steps=30")
     assert code == 2 and "leave one of them out" in err
+
+
+def test_a_checkpoint_is_hashed_once_before_a_run_goes_on(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten gigabytes take half a minute each time."""
+    assert dmf_command("train", tiny, "train.steps=2")[0] == 0
+    hashed: list[str] = []
+    verify = reading.verify
+    monkeypatch.setattr(reading, "verify", lambda path: (hashed.append(path.name), verify(path)))
+    assert dmf_command("train", tiny, "train.steps=3")[0] == 0
+    assert hashed == ["step-00000002"]
 
 
 def test_what_changed_nothing_is_said(tiny: Path, dmf_command: Command) -> None:

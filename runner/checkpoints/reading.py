@@ -56,10 +56,13 @@ def newest(folder: Path, groups: Sequence[str] | None = None) -> Checkpoint | No
     return None
 
 
-def settle(folder: Path) -> None:
+def settle(folder: Path) -> Checkpoint | None:
     """Make a folder of checkpoints ready to go on with: half-written ones are removed, damaged ones set aside.
 
     A damaged checkpoint that stayed would count among those that are kept, and push a whole one out.
+
+    Returns:
+        The newest that is whole, its tensors not read; None where there is none at all.
 
     Raises:
         UserError: There are checkpoints, and none is whole.
@@ -75,6 +78,7 @@ def settle(folder: Path) -> None:
     for path in there:
         if whole is not None and path > whole.path:
             path.rename(path.with_name(f"damaged-{path.name}-{time.time_ns()}"))
+    return whole
 
 
 def load(path: Path, groups: Sequence[str] | None = None, verified: bool = False) -> Checkpoint:
