@@ -1,6 +1,7 @@
 """What ranks do whose tensors are in parts, for tests of their checkpoints."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import torch
 import torch.distributed as dist
@@ -10,6 +11,7 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from dmf.registry.recipe_types import Checkpoint
 from dmf.runner import checkpoints
+from dmf.runner.checkpoints import shards
 from dmf.runner.world import World
 
 Groups = dict[str, dict[str, Tensor]]
@@ -20,7 +22,8 @@ def whole(step: int) -> Groups:
     drawn = torch.Generator().manual_seed(step)
     model = {"a.weight": torch.randn(7, 3, generator=drawn), "b": torch.randn(1, generator=drawn)}
     moments = {f"exp_avg/{name}": value.half() for name, value in model.items()} | {"step/b": torch.tensor(float(step))}
-    return {"model": {**model, "tied": model["a.weight"]}, "optimizer": moments, "objective": {"c": torch.ones(2)}}
+    tied = {"tied": model["a.weight"], "tied.b": model["b"]}
+    return {"model": model | tied, "optimizer": moments, "objective": {"c": torch.ones(2)}}
 
 
 def parts(step: int) -> Groups:
@@ -29,7 +32,7 @@ def parts(step: int) -> Groups:
         for name, value in groups[group].items():
             if value.ndim:
                 groups[group][name] = distribute_tensor(value, mesh, [Shard(0)], src_data_rank=None)
-    groups["model"]["tied"] = groups["model"]["a.weight"]
+    groups["model"] |= {"tied": groups["model"]["a.weight"], "tied.b": groups["model"]["b"]}
     return groups
 
 
@@ -51,6 +54,8 @@ def restores(path: Path) -> None:
 def saves(folder: Path, world: World, asynchronous: bool) -> None:
     folder.mkdir(exist_ok=True)
     saved: list[int] = []
+    meshes = Mock(wraps=shards.mesh_on_host)
+    shards.mesh_on_host = meshes
     options = Checkpoint(keep=3, asynchronous=asynchronous)
     with checkpoints.Saver(folder, world, options, lambda step, path: saved.append(step)) as saver:
         groups = parts(1)
@@ -59,6 +64,7 @@ def saves(folder: Path, world: World, asynchronous: bool) -> None:
             value.zero_()  # training goes on
         saver.save(2, parts(2), {})
     assert saved == ([1, 2] if world.first else [])
+    assert meshes.call_count == asynchronous  # of all tensors and checkpoints together
     dist.barrier()
     for step in (1, 2):
         restores(checkpoints.place(folder, step))

@@ -76,6 +76,8 @@ class Saver:
         """
         self._wait_for_the_one_before()
         aliases = {name: _aliases(group) for name, group in groups.items()}
+        if any(in_parts(group) for group in groups.values()):
+            aliases = self.world.tell(aliases)  # a rank that holds no row of two tied weights does not see that
         firsts: dict[str, Tensors] = {
             name: {key: value for key, value in group.items() if key not in aliases[name]}
             for name, group in groups.items()

@@ -68,13 +68,17 @@ def read_whole(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def on_host(part: Tensor, like: DTensor, ranks: dist.ProcessGroup) -> DTensor:
+def mesh_on_host(ranks: dist.ProcessGroup) -> DeviceMesh:
+    """The ranks of a group on the CPU, as parts on the host are told of them; once is enough for all parts."""
+    return DeviceMesh.from_group(ranks, "cpu")
+
+
+def on_host(part: Tensor, like: DTensor, mesh: DeviceMesh) -> DTensor:
     """A copy of this rank's part in the host's memory, as a part of the same whole.
 
     Args:
         part: The copy.
         like: What it is a copy of; split over all ranks along one axis.
-        ranks: Those ranks, on the CPU.
+        mesh: What `mesh_on_host` makes of those ranks.
     """
-    mesh = DeviceMesh.from_group(ranks, "cpu")
     return DTensor.from_local(part, mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride())

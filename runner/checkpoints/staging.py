@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from ...core.shards import local
 from .layout import Tensors
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 
 class Staging:
@@ -20,6 +24,7 @@ class Staging:
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, str], Tensor] = {}
+        self._mesh: DeviceMesh | None = None
 
     def take(self, groups: Mapping[str, Tensors], ranks: dist.ProcessGroup | None) -> dict[str, Tensors]:
         """Copy; when it returns, the tensors may change.
@@ -48,4 +53,5 @@ class Staging:
         from . import shards
 
         assert ranks is not None, "parts are written together"
-        return shards.on_host(held, value, ranks)  # type: ignore[arg-type]
+        self._mesh = self._mesh or shards.mesh_on_host(ranks)
+        return shards.on_host(held, value, self._mesh)  # type: ignore[arg-type]
