@@ -58,26 +58,10 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     session.check_data(world.first_alone(dataset.fingerprint))  # what rank 0 has read is kept for the others
     if not due:
         return False
-    check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
-    check_reference(recipe, dataset.spec, session.files)
-    check_weights(recipe, to_train="train" in due)
-    set_up(recipe.compute, world.device)
-    session.check_stop()
-    given = source_to_start_from(session) if "train" in due else None
-    accept = partial(check_memory, recipe, world) if "train" in due else None
-    model = build_model(recipe, dataset.spec, accept)
-    if "train" in due:
-        tell_of_mirrors(recipe.augment, model.augmentations)
-    if session.start_step:
-        check_codec(model.codec, session.files)
-    started = None if given is None else world.together(partial(start_from, recipe, model, given))
-    given = None  # they take memory, and a training is long
-    session.check_stop()
-    in_parts = "train" in due and strategy_class(recipe.distributed.strategy, world.size).sharded
-    if not in_parts:  # else its parts go to the device, and the whole may be too much for it
-        model.backbone.to(world.device)
-    scored = "evaluate" in due and wants_scores(recipe)
+    accept(session, dataset, due)
+    model, started = model_to_begin_with(session, dataset, due)
     source = source_of(dataset, world.device, recipe.loading)
+    scored = "evaluate" in due and wants_scores(recipe)
     evaluation = Evaluation(recipe, dataset, world, stopping(session), source) if scored else None
     scores_often = "train" in due and recipe.evaluate.during.every > 0
     during = During(session, model, dataset, source) if scores_often else None
@@ -88,20 +72,64 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
         if "train" in due:
             with closing(training_feed(session, model, feed)) as fed:
                 train(session, model, fed, during)
-            if in_parts and due != ["train"]:
+            if is_in_parts(session, due) and due != ["train"]:
                 model = build_model(recipe, dataset.spec)  # the trained one is in parts, and images need all of it
                 model.backbone.to(world.device)
-    trained = None
+    show_and_score(session, model, evaluation, due)
+    return True
+
+
+def accept(session: Session, dataset: Dataset, due: Sequence[str]) -> None:
+    """Hold the recipe against the data and other runs, and set up how the device computes.
+
+    Raises:
+        UserError: They do not go together.
+    """
+    recipe = session.recipe
+    check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
+    check_reference(recipe, dataset.spec, session.files)
+    check_weights(recipe, to_train="train" in due)
+    set_up(recipe.compute, session.world.device)
+    session.check_stop()
+
+
+def model_to_begin_with(session: Session, dataset: Dataset, due: Sequence[str]) -> tuple[Model, Started | None]:
+    """The model, with the weights of the recipe's `init_from` where it starts from some; on the device.
+
+    Raises:
+        UserError: Too large for the memory, or weights of another network.
+    """
+    recipe, world, training = session.recipe, session.world, "train" in due
+    given = source_to_start_from(session) if training else None
+    model = build_model(recipe, dataset.spec, partial(check_memory, recipe, world) if training else None)
+    if training:
+        tell_of_mirrors(recipe.augment, model.augmentations)
+    if session.start_step:
+        check_codec(model.codec, session.files)
+    started = None if given is None else world.together(partial(start_from, recipe, model, given))
+    session.check_stop()
+    if not is_in_parts(session, due):  # else its parts go to the device, and the whole may be too much for it
+        model.backbone.to(world.device)
+    return model, started
+
+
+def is_in_parts(session: Session, due: Sequence[str]) -> bool:
+    """Whether a training is due in which no rank holds the whole network."""
+    return "train" in due and strategy_class(session.recipe.distributed.strategy, session.world.size).sharded
+
+
+def show_and_score(session: Session, model: Model, evaluation: Evaluation | None, due: Sequence[str]) -> None:
+    """What comes after the training: the sheet of samples, then the scores; the first average is loaded once."""
+    trained, weights = None, session.recipe.evaluate.weights
     if "sample" in due:
         trained = load_trained(model, session.files, "ema")
-        world.first_only(partial(draw_sheet, session, trained))
+        session.world.first_only(partial(draw_sheet, session, trained))
         session.finish("sample", mark(session, "sample", trained.step))
     if evaluation is not None:
-        if trained is None or recipe.evaluate.weights != "ema":
-            trained = load_trained(model, session.files, recipe.evaluate.weights)
+        if trained is None or weights != "ema":
+            trained = load_trained(model, session.files, weights)
         score(session, evaluation, trained)
         session.finish("evaluate", mark(session, "evaluate", trained.step))
-    return True
 
 
 def check_ranks(images: int, ranks: int) -> None:
