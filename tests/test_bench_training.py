@@ -13,7 +13,7 @@ def test_it_measures_both_sides(dmf_command: Command, workdir: Path) -> None:
     assert code == 0, err
     (found,) = json.loads(Path("figures.json").read_text())
     assert found["recipe"] == "digits_dit" and found["images"] == 8
-    assert 0 < found["by_hand_ms"]["median"] and 0 < found["ours_ms"]["median"]
+    assert found["by_hand_ms"]["median"] > 0 and found["ours_ms"]["median"] > 0
     assert "| `digits_dit` | 8 |" in out and not Path("runs").exists()
 
 

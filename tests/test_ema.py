@@ -20,8 +20,8 @@ from dmf.plugins.backbones.dit import DiT
 from dmf.registry import read
 from dmf.runner.assemble import build_model
 from dmf.runner.cli import main
-from dmf.runner.runs import spec_of
 from dmf.runner.folder import RunFolder
+from dmf.runner.runs import spec_of
 from dmf.runner.training.step import Stepper
 
 STEPS = 24

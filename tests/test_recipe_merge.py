@@ -283,8 +283,14 @@ def test_the_last_of_two_wins(folder: Folder) -> None:
             "broken YAML: did not find expected ',' or ']', while parsing a flow sequence that begins at line 1",
         ),
         ("train.steps.x=1", "train.steps is 800, which has no key 'x'"),
-        ("evaluate.metrics.7.subsets=9", "evaluate.metrics is a list of 1, got '7', expected 0 to 0; or give the whole list"),
-        ("evaluate.metrics.-1.subsets=9", "evaluate.metrics is a list of 1, got '-1', expected 0 to 0; or give the whole list"),
+        (
+            "evaluate.metrics.7.subsets=9",
+            "evaluate.metrics is a list of 1, got '7', expected 0 to 0; or give the whole list",
+        ),
+        (
+            "evaluate.metrics.-1.subsets=9",
+            "evaluate.metrics is a list of 1, got '-1', expected 0 to 0; or give the whole list",
+        ),
         ("hooks.0.uri=x", "hooks is a list of 0, got '0', expected nothing: it is empty; or give the whole list"),
         ("train.steps", "expected key=value, the key like train.steps"),
         ("train..steps=1", "expected key=value, the key like train.steps"),
