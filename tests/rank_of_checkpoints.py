@@ -1,14 +1,17 @@
 """What ranks do whose tensors are in parts, for tests of their checkpoints."""
 
+import time
 from pathlib import Path
 from unittest.mock import Mock
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
+from dmf.registry import UserError
 from dmf.registry.recipe_types import Checkpoint
 from dmf.runner import checkpoints
 from dmf.runner.checkpoints import shards
@@ -81,3 +84,29 @@ def saves_until_killed(world: World, folder: Path) -> None:
     with checkpoints.Saver(folder, world, Checkpoint(asynchronous=True), lambda step, path: None) as saver:
         for step in range(1, 100_000):
             saver.save(step, parts(step), {})
+
+
+def saves_with_a_slow_rank(world: World, folder: Path) -> None:
+    """Rank 1 looks late whether the files of all are there; rank 0 may not have renamed their folder by then."""
+    gather = dist.all_gather_object
+    late = {0: 0.0, 1: 0.3}[world.rank]
+
+    def slowly(*given: object) -> None:
+        gather(*given)
+        time.sleep(late)
+
+    dist.all_gather_object = slowly
+    try:
+        saver = checkpoints.Saver(folder, world, Checkpoint(), lambda step, path: None)
+        saver.save(1, parts(1), {})
+    finally:
+        dist.all_gather_object = gather
+
+
+def saves_in_a_folder_of_its_own(world: World, folder: Path) -> None:
+    """What a folder of runs that is not shared comes to: every rank says so, none is left waiting."""
+    own = folder / str(world.rank)
+    (own / ".tmp-00000001").mkdir(parents=True)
+    saver = checkpoints.Saver(own, world, Checkpoint(), lambda step, path: None)
+    with pytest.raises(UserError, match=r"not the same folder on every machine \(.* is not there for rank 0\)"):
+        saver.save(1, parts(1), {})

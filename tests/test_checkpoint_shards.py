@@ -12,7 +12,15 @@ import torch.distributed as dist
 from checkpoints_kit import saver
 from conftest import FULL
 from fork_kit import Working, on_ranks
-from rank_of_checkpoints import parts, same, saves_both, saves_until_killed, whole
+from rank_of_checkpoints import (
+    parts,
+    same,
+    saves_both,
+    saves_in_a_folder_of_its_own,
+    saves_until_killed,
+    saves_with_a_slow_rank,
+    whole,
+)
 from safetensors.torch import load_file, save
 from torch.distributed.tensor import DTensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
@@ -52,6 +60,15 @@ def test_weights_are_known_by_the_same_name_in_any_form(written: Path) -> None:
     expected = hashlib.sha256(save(tensors)).hexdigest()
     assert checkpoints.identity(checkpoints.place(written / "aside", 2), "model") == expected
     assert checkpoints.identity(checkpoints.place(written / "waited", 1), "model") != expected
+
+
+def test_no_rank_looks_for_files_that_another_has_renamed(tmp_path: Path) -> None:
+    on_ranks(2, saves_with_a_slow_rank, tmp_path)
+    assert checkpoints.steps(tmp_path) == [1]
+
+
+def test_a_folder_that_is_not_shared_is_told_of_by_every_rank(tmp_path: Path) -> None:
+    on_ranks(2, saves_in_a_folder_of_its_own, tmp_path)
 
 
 @pytest.fixture

@@ -226,11 +226,19 @@ class Saver:
         return digests
 
     def _check_seen(self, aside: Path, digests: Mapping[str, str]) -> None:
-        missing = [name for name in digests if not (aside / name).exists()]
+        """All ranks look, and hear what the others saw, before rank 0 renames the folder.
+
+        Raises:
+            UserError: On every rank: one of them does not see a file of another.
+        """
+        mine = [name for name in digests if not (aside / name).exists()]
+        every: list[list[str]] = [[] for _ in range(self.world.size)]
+        dist.all_gather_object(every, mine, self._ranks)
+        missing = [f"{names[0]} is not there for rank {rank}" for rank, names in enumerate(every) if names]
         if missing:
             raise UserError(
-                f"{aside.parent} is not the same folder on every machine ({missing[0]} is not here): weights in parts "
-                "are written by every rank, so the folder of runs (--runs) has to be on a file system that all share"
+                f"{aside.parent} is not the same folder on every machine ({missing[0]}): weights in parts are written "
+                "by every rank, so the folder of runs (--runs) has to be on a file system that all share"
             )
 
 
