@@ -168,7 +168,7 @@ def test_hooks_hear_of_it_and_may_stop_by_its_values(
 ) -> None:
     watcher = Watcher()
     whole = HookCaller.__init__
-    monkeypatch.setattr(HookCaller, "__init__", lambda self, hooks, report: whole(self, [watcher], report))
+    monkeypatch.setattr(HookCaller, "__init__", lambda self, hooks, report, names=(): whole(self, [watcher], report))
     assert dmf_command("train", tiny, EVERY)[0] == 0
     assert [step for step, _ in watcher.scores] == [3, 6]
     assert watcher.scores[0][1] == ["frechet_digits_n90", "kernel_digits_n90", "kernel_digits_sd_n90"]
