@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,3 +84,14 @@ def test_it_leaves_though_a_restart_begins_in_that_moment(monkeypatch: pytest.Mo
     with pytest.raises(SystemExit) as ended:
         object.__new__(Restarting)._leave_in_time()
     assert ended.value.code == 7
+
+
+def test_once_it_has_left_by_itself_it_ends_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(LocalElasticAgent, "run", lambda self, role: None)
+    agent = object.__new__(Agent)
+    agent._over, agent._leaves = threading.Event(), (time.monotonic() + 0.2, 7)
+    agent.run()
+    agent._leave_in_time()
+    assert ended == []

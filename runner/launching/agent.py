@@ -40,7 +40,16 @@ class Agent(LocalElasticAgent):
         self.grace_s, self.once = grace_s, once
         spec.rdzv_handler.num_nodes_waiting = lambda: 0  # type: ignore[method-assign]
         self._leaves: tuple[float, int] | None = None  # when, at last, and with which exit code
+        self._over = threading.Event()  # it has left by itself
         threading.Thread(target=self._leave_in_time, name="dmf-agent", daemon=True).start()
+
+    def run(self, role: str = "default") -> RunResult:
+        """The work of the ranks; afterwards nothing of it ends the process any more."""
+        try:
+            result: RunResult = super().run(role)
+            return result
+        finally:
+            self._over.set()
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, int]:
         self._leaves = None
@@ -78,7 +87,8 @@ class Agent(LocalElasticAgent):
 
     def _leave_in_time(self) -> None:
         while (leaves := self._leaves) is None or time.monotonic() < leaves[0]:  # a restart may unset it in between
-            time.sleep(0.5)
+            if self._over.wait(0.5):
+                return
         print("error: the other machines are out of reach; run the command on each to carry on", file=sys.stderr)
         sys.stderr.flush()
         os._exit(leaves[1])  # the main thread waits for them, and would for ever
