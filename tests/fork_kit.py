@@ -160,6 +160,7 @@ def _places(count: int) -> list[dict[str, str]]:
 
 
 def _begin(environment: dict[str, str], folder: str, target: Callable[..., None], given: tuple[Any, ...]) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # workers may have started the server
     os.environ.clear()  # the server has that of its own start
     os.environ.update(environment)
     os.chdir(folder)

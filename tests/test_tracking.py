@@ -182,7 +182,7 @@ class Watcher:
 def test_any_hook_is_told_what_the_run_is(tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     dmf_command("train", tiny, EVALUATE)
     watcher, whole = Watcher(), HookCaller.__init__
-    monkeypatch.setattr(HookCaller, "__init__", lambda self, hooks, report: whole(self, [watcher], report))
+    monkeypatch.setattr(HookCaller, "__init__", lambda self, hooks, *more: whole(self, [watcher], more[0]))
     dmf_command("evaluate", "tiny", "--steps", 2)
     assert watcher.told == []  # the recipe has no hooks
     dmf_command("evaluate", "tiny", "--steps", 2, HOOK)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from dmf.runner.cli import main
 
-STEPS = 1500 if FULL else 240
+STEPS = 1500 if FULL else 800
 TIMEOUT_S = 20
 ENDS_IN_S = TIMEOUT_S + 90  # what docs/distributed.md says
 HOSTS = {"dmf-a": "10.231.7.1", "dmf-b": "10.231.7.2"}

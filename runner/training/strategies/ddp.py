@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ....files.words import few
 from ....registry import UserError
 from ..learner import Learner
 from .base import Losses, Strategy
-
-MOST_NAMED = 5
 
 
 class DDP(Strategy):
@@ -51,10 +50,9 @@ class DDP(Strategy):
         weights = list(weights)
         idle = [self._names[weight] for weight in weights if weight.requires_grad and weight.grad is None]
         if idle:
-            more = f" and {len(idle) - MOST_NAMED} more" if len(idle) > MOST_NAMED else ""
             raise UserError(
                 f"distributed.strategy: ddp averages the gradients of all weights that are trained, and the loss gives "
-                f"none to {', '.join(idle[:MOST_NAMED])}{more}: the forward pass does not use them. Leave them out of "
+                f"none to {few(idle)}: the forward pass does not use them. Leave them out of "
                 "the network, freeze them (train.freeze), or write distributed.strategy: fsdp, which passes over them"
             )
         return super().clip(weights, most)
