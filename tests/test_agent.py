@@ -10,9 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from torch.distributed.elastic.agent.server.api import WorkerGroup, WorkerSpec
+from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from dmf.runner.launching.agent import Agent
 
@@ -89,9 +90,25 @@ def test_it_leaves_though_a_restart_begins_in_that_moment(monkeypatch: pytest.Mo
 def test_once_it_has_left_by_itself_it_ends_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
-    monkeypatch.setattr(LocalElasticAgent, "run", lambda self, role: None)
+    monkeypatch.setattr(LocalElasticAgent, "run", lambda self, role: RunResult(WorkerState.SUCCEEDED))
     agent = object.__new__(Agent)
     agent._over, agent._leaves = threading.Event(), (time.monotonic() + 0.2, 7)
     agent.run()
     agent._leave_in_time()
     assert ended == []
+
+
+def test_it_leaves_though_the_meeting_place_swallows_its_farewell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left, failures = threading.Event(), {0: ProcessFailure(0, 1, -9, "")}
+    monkeypatch.setattr(os, "_exit", lambda code: left.set())
+    monkeypatch.setattr(LocalElasticAgent, "run", lambda self, role: RunResult(WorkerState.FAILED, failures=failures))
+    agent = object.__new__(Agent)
+    agent._over, agent._leaves = threading.Event(), (time.monotonic() + 0.2, 7)
+    handler = SimpleNamespace(shutdown=lambda: left.wait(20))
+    agent._worker_group = SimpleNamespace(spec=SimpleNamespace(rdzv_handler=handler))
+    threading.Thread(target=agent._leave_in_time).start()
+    agent.run()
+    assert left.is_set()
+    assert "killed by signal 9" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElas
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+from torch.distributed.elastic.rendezvous import RendezvousError
 
 from ..signals import IMPATIENT_AFTER_S
 from .endpoint import PATIENCE_S
@@ -44,12 +46,21 @@ class Agent(LocalElasticAgent):
         threading.Thread(target=self._leave_in_time, name="dmf-agent", daemon=True).start()
 
     def run(self, role: str = "default") -> RunResult:
-        """The work of the ranks; afterwards nothing of it ends the process any more."""
+        """The work of the ranks, and the leave of other machines; after it nothing here ends the process any more."""
         try:
             result: RunResult = super().run(role)
+            if result.is_failed():
+                self._end(result.failures)
             return result
         finally:
             self._over.set()
+
+    def _end(self, failures: Mapping[int, ProcessFailure]) -> None:
+        """Tell the user, and machines that may wait for this one, that it does not come back."""
+        if first_failure(failures).exitcode < 0:  # who was killed could not say so
+            print(f"error: {told(failures)}; run the command again to carry on", file=sys.stderr, flush=True)
+        with contextlib.suppress(RendezvousError):  # they are gone, or out of reach
+            self._worker_group.spec.rdzv_handler.shutdown()
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, int]:
         self._leaves = None

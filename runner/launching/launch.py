@@ -50,7 +50,7 @@ def launch(plan: Plan, argv: list[str], once: Collection[str] = ()) -> int:
 def _watched(plan: Plan, meeting: Endpoint | None, argv: list[str], once: Collection[str], logs: str) -> int:
     from torch.distributed.elastic.agent.server.api import WorkerSpec
 
-    from .agent import Agent, exit_code, first_failure, told
+    from .agent import Agent, exit_code
 
     _silence()  # now that all that speaks is imported
     spec = WorkerSpec(
@@ -63,12 +63,7 @@ def _watched(plan: Plan, meeting: Endpoint | None, argv: list[str], once: Collec
         local_addr=meeting.own_address if meeting else "127.0.0.1",
     )
     result = Agent(spec, logs, grace_s=plan.grace_s, once=once).run()
-    if result.is_failed():
-        _close(spec)
-        if first_failure(result.failures).exitcode < 0:  # who was killed could not say so
-            print(f"error: {told(result.failures)}; run the command again to carry on", file=sys.stderr)
-        return exit_code(result.failures)
-    return 0
+    return exit_code(result.failures) if result.is_failed() else 0
 
 
 def _rendezvous(plan: Plan, meeting: Endpoint | None) -> Any:
@@ -89,14 +84,6 @@ def _rendezvous(plan: Plan, meeting: Endpoint | None) -> Any:
             read_timeout=STORE_S,
         )
     )
-
-
-def _close(spec: Any) -> None:
-    """Tell machines that may wait for this one that it does not come back."""
-    from torch.distributed.elastic.rendezvous import RendezvousError
-
-    with contextlib.suppress(RendezvousError):  # they are gone, or out of reach
-        spec.rdzv_handler.shutdown()
 
 
 def _for_ranks(plan: Plan, meeting: Endpoint | None) -> dict[str, str]:
