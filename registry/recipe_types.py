@@ -133,11 +133,13 @@ class Preview:
         every: Steps between two sheets; 0 makes none.
         start: First step with a sheet.
         per_class: Images of each class.
+        strips: Pictures of each image on its way from noise, a row an image in a sheet of its own; 0 makes none.
     """
 
     every: Whole = 0
     start: Whole = 0
     per_class: Count = 4
+    strips: Whole = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,11 +148,13 @@ class Sample:
 
     Attributes:
         per_class: Images of each class.
+        strips: Pictures of each image on its way from noise, a row an image in a sheet of its own; 0 makes none.
         seed: Image k of one seed is the same for any batch size.
         batch_size: Images made at a time.
     """
 
     per_class: Count = 10
+    strips: Whole = 0
     seed: Seed = 0
     batch_size: Count = 256
 

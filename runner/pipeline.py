@@ -8,28 +8,24 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 
-import torch
-from torch import Tensor, nn
-
 from ..core import Dataset
-from ..core.sampler import Watch
-from ..files.sheets import class_rows, save_png, sheet
+from ..files.sheets import save_png
 from ..files.writing import write_json
 from ..registry import Recipe, UserError
-from .assemble import Model, ReferenceModel, build_dataset, build_model, build_sampling, spec_as_dict, tell_of_mirrors
+from .assemble import Model, build_dataset, build_model, spec_as_dict, tell_of_mirrors
 from .average_rules import check_weights
 from .compute import set_up
-from .conditions import check_guidance, conditions
-from .console import TaskProgress, log
+from .conditions import check_guidance
+from .console import log
 from .evaluation import Evaluation, Trained, table
 from .evaluation.during import During
 from .evaluation.first_images import scored_with_grid, told_as
 from .evaluation.trained import load_trained
 from .facts import check_codec, run_facts
 from .feed import Feed, source_of
-from .generate import Generator
 from .latents.plan import training_feed
-from .reference import check_reference, load_reference, not_yet, reference_digest
+from .reference import check_reference, reference_digest
+from .sample_sheets import draw_preview, draw_sheets, reference_of, stopping
 from .session import Session
 from .summary import network_summary
 from .training import Trainer
@@ -123,7 +119,7 @@ def show_and_score(session: Session, model: Model, evaluation: Evaluation | None
     trained, weights = None, session.recipe.evaluate.weights
     if "sample" in due:
         trained = load_trained(model, session.files, "ema")
-        session.world.first_only(partial(draw_sheet, session, trained))
+        session.world.first_only(partial(draw_sheets, session, trained))
         session.finish("sample", mark(session, "sample", trained.step))
     if evaluation is not None:
         if trained is None or weights != "ema":
@@ -215,71 +211,6 @@ def train(session: Session, model: Model, feed: Feed, during: During | None) -> 
         session.wrote(session.files.evaluations)
 
 
-def draw_preview(session: Session, model: Model, network: nn.Module, step: int) -> None:
-    """A sheet of samples while training goes on: always the same noise and labels, so that sheets compare.
-
-    Without its reference network there is none: it would show other images than the recipe asks for.
-    """
-    try:
-        why = not_yet(session.recipe, session.files, step)
-        reference = None if why else reference_of(session, model, step)
-    except UserError as error:  # what a preview lacks costs no training
-        why, reference = str(error), None
-    if why:
-        log.info("no preview at step %d: %s", step, why)
-        return
-    picture = make_sheet(session, Trained(model, network, "", step), session.recipe.preview.per_class, reference)
-    save_png(picture, session.files.samples / f"step-{step:08d}.png", notes(session.recipe, step))
-    session.hooks.call("dmf_images", run=session, step=step, name="samples", images=picture)
-
-
-def reference_of(session: Session, model: Model, step: int) -> ReferenceModel | None:
-    """The network that guides the model of a step, if the recipe has one."""
-    return load_reference(session.recipe, model, session.files, step, session.world.device)
-
-
-def draw_sheet(session: Session, trained: Trained) -> None:
-    """The final sheet of samples, one class a row."""
-    reference = reference_of(session, trained.model, trained.step)
-    picture = make_sheet(session, trained, session.recipe.sample.per_class, reference, "sample")
-    path = session.files.samples / "grid.png"
-    save_png(picture, path, notes(session.recipe, trained.step))
-    session.hooks.call("dmf_images", run=session, step=trained.step, name="grid", images=picture)
-    session.wrote(path)
-    log.info("samples: %s", path)
-
-
-def make_sheet(
-    session: Session, trained: Trained, per_class: int, reference: ReferenceModel | None, what: str | None = None
-) -> Tensor:
-    """Samples 0, 1, 2, ... of the recipe's seed, one class a row: uint8 (3, height, width).
-
-    Args:
-        session: Gives the recipe; a request to stop ends the work after the present step.
-        trained: Whose samples.
-        per_class: Images a row.
-        reference: The network to guide away from, if the recipe has one.
-        what: Name of the progress bar; None shows none.
-    """
-    model, recipe = trained.model, session.recipe
-    labels, columns, names = class_rows(model.pixels.classes, per_class)
-    count = len(labels) or per_class**2
-    cond = conditions(labels, count, model.pixels, session.files.examples)
-    sampling = build_sampling(recipe.sampler, model.schedule, reference)
-    maker = Generator(model, trained.network, sampling, session.world.device, stopping(session))
-    images = []
-    with TaskProgress(what or "", count, shown=what is not None) as bar:
-        for batch in maker.batches(recipe.sample.seed, range(count), cond, recipe.sample.batch_size):
-            images.append(batch.images)
-            bar.step(len(batch.images))
-    return sheet(torch.cat(images), columns, names)
-
-
-def stopping(session: Session) -> Watch:
-    """Ends the work between two sampling steps when a stop was asked for."""
-    return lambda index, x, level: session.signals.check()
-
-
 def score(session: Session, evaluation: Evaluation, trained: Trained) -> None:
     """Evaluate, write ``metrics.json``, tell the hooks, show the table."""
     scored = scored_with_grid(evaluation, trained, reference_of(session, trained.model, trained.step))
@@ -292,14 +223,3 @@ def score(session: Session, evaluation: Evaluation, trained: Trained) -> None:
             save_png(picture, session.folder / "evaluation" / f"{name}.png")
             session.hooks.call("dmf_images", run=session, step=trained.step, name=told_as(name), images=picture)
         log.info("%s\nprotocol and values: %s", table(results), session.files.metrics)
-
-
-def notes(recipe: Recipe, step: int) -> dict[str, str]:
-    """What a picture says of itself."""
-    return {
-        "dmf.recipe": recipe.digest(),
-        "dmf.run": recipe.name,
-        "dmf.step": str(step),
-        "dmf.seed": str(recipe.sample.seed),
-        "dmf.sampler": json.dumps(recipe.as_dict()["sampler"]),
-    }

@@ -39,6 +39,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--npz", metavar="FILE", type=Path, help="write arr_0, uint8 (N, H, W, C), and arr_1, the labels"
     )
+    parser.add_argument(
+        "--strips",
+        metavar="N",
+        type=positive,
+        help="also write N pictures of each image on its way from noise, a row an image, beside the one picture",
+    )
     add_runs(parser)
 
 
@@ -46,6 +52,8 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command."""
     import torch
 
+    from ...files.lettering import written_names
+    from ...files.sheets import save_png
     from ...registry import read
     from ..assemble import build_model, build_sampling, part
     from ..compute import set_up
@@ -55,6 +63,7 @@ def execute(args: argparse.Namespace) -> int:
     from ..generate import Generator
     from ..reference import load_reference
     from ..runs import find_run, spec_of, weights_of
+    from ..strips import Strips
     from ..world import join
 
     start_console(0)
@@ -75,7 +84,8 @@ def execute(args: argparse.Namespace) -> int:
     reference = load_reference(recipe, trained.model, folder, trained.step, world.device)
     sampling = build_sampling(recipe.sampler, trained.model.schedule, reference)
     start.check(trained, sampling)
-    maker = Generator(trained.model, trained.network, sampling, world.device, course=course)
+    strips = Strips(trained.model.codec, sampling.levels, args.strips) if args.strips else None
+    maker = Generator(trained.model, trained.network, sampling, world.device, strips, course)
     cond = conditions(classes, count, spec, folder.examples)
     batches = maker.batches(recipe.sample.seed, range(count), cond, recipe.sample.batch_size)
     images, evaluations = [], 0
@@ -86,7 +96,17 @@ def execute(args: argparse.Namespace) -> int:
             bar.step(len(batch.images))
     made = f"{count} images, {evaluations} network evaluations each"
     write(args, folder.samples, torch.cat(images), classes, spec, made)
+    if strips is not None:
+        path = beside(args.grid or args.npz or folder.samples / "sample.png")
+        names = written_names((*spec.classes, labels.NONE))
+        save_png(strips.sheet([names[label] for label in classes]), path)
+        print(f"their ways from noise: {path}")
     return 0
+
+
+def beside(path: Path) -> Path:
+    """Where the strips of what is written there are."""
+    return path.with_name(f"{path.stem}-strips.png")
 
 
 def _wanted(args: argparse.Namespace, start: Start, spec: DataSpec) -> tuple[list[int], int]:
