@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from .. import __version__
 from ..registry.errors import UserError
@@ -63,9 +64,20 @@ def parse(words: list[str]) -> argparse.Namespace:
     return args
 
 
+class Parser(argparse.ArgumentParser):
+    """Takes options by their whole names, in every command below it too.
+
+    Ranks that are started again are given the command without what is done but once (``--fresh``), which goes by its
+    name: argparse would take ``--fre`` for it, and each restart would then train from the start.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="dmf",
         description="Train, sample and score image diffusion models; every part is a plugin.",
         epilog=FIRST_STEPS,

@@ -4,13 +4,14 @@ import argparse
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
 import torch
 
 from dmf.registry import UserError
+from dmf.runner.cli import parse
 from dmf.runner.launching import Place, Plan, add_launch, find_place, plan_for
 from dmf.runner.launching.endpoint import reach, split_address
 from dmf.runner.launching.launch import _for_ranks
@@ -247,6 +248,28 @@ def test_mistakes_are_messages(tiny: Path, dmf_command: Callable[..., tuple[int,
         code, _, err = dmf_command("train", tiny, *words.split())
         assert code == 2 and why in err and err.count("\n") == 1, err
     assert not (tiny.parent / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "words", ["run x --fre", "train x --restart-time 5", "resume x --ext 9", "data prepare x --out y --fre"]
+)
+def test_flags_are_written_out(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is done but once is taken out of a command by its name: a shorter one would be done at each restart."""
+    with pytest.raises(SystemExit) as refused:
+        parse(words.split())
+    assert refused.value.code == 2 and "--" in capsys.readouterr().err
+
+
+def test_ranks_that_are_started_again_do_not_start_anew_nor_take_a_folder(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Collection[str]] = {}
+    monkeypatch.setattr(
+        "dmf.runner.commands.run.launch", lambda plan, argv, **options: asked.update(options, argv=argv)
+    )
+    args = parse(["run", str(tiny), "--ranks", "2", "--restarts", "3", "--fresh", "--restart"])
+    args.execute(args)
+    assert {"--fresh", "--restart"} <= {*asked["once"]} & {*asked["argv"]}
 
 
 def test_a_refused_run_leaves_no_folder(tiny: Path, dmf_command: Callable[..., tuple[int, str, str]]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..world import World
 
 HELP = "train, sample and evaluate as a recipe says; given again, carry on where the run stopped"
+ONCE = ("--fresh", "--restart")  # not done anew by ranks that are started again after one has died
 MAY_DIFFER = ("dataset.", "hooks", "device")  # between machines: where the data lies, who is told, what computes
 
 
@@ -45,7 +46,7 @@ def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample"
     if plan.nodes == 1:  # else another machine may have more
         check_batch(recipe.train.batch_size, plan.ranks)
     make_room(args, recipe, print)
-    return launch(plan, args.argv, once=("--fresh",))
+    return launch(plan, args.argv, once=ONCE)
 
 
 def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> int:
