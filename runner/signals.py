@@ -73,9 +73,12 @@ class Signals:
             raise Interrupted(asked)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        is_impatient = signum == signal.SIGINT and time.monotonic() - self._when_s > IMPATIENT_AFTER_S
+        now_s = time.monotonic()
+        is_impatient = signum == signal.SIGINT and now_s - self._when_s > IMPATIENT_AFTER_S
         if (self._signum and is_impatient) or self.at_once:
             self._signum = self._signum or signum  # should what it interrupts catch it, the next safe place knows
+            # a launcher passes one Ctrl-C on twice, a scheduler sends SIGTERM after it: they spare the clean-up
+            self.at_once, self._when_s = False, now_s
             raise Interrupted(signum)
         if not self._signum:
             self._hear(signum, b"\nstopping at the next safe place; Ctrl-C again stops at once\n")

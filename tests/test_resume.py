@@ -20,7 +20,7 @@ from dmf.registry import UserError
 from dmf.runner import pipeline
 from dmf.runner.checkpoints import reading
 from dmf.runner.folder import InUse, RunFolder
-from dmf.runner.signals import Interrupted, Signals
+from dmf.runner.signals import IMPATIENT_AFTER_S, Interrupted, Signals
 from dmf.runner.takeover import take_over
 from dmf.runner.training.points import Points
 
@@ -282,6 +282,22 @@ def test_a_signal_in_the_first_step_ends_it_at_once() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5)
         assert signals.requested == signal.SIGTERM  # should something on the way have caught it
+
+
+@pytest.mark.parametrize("again", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_is_heard_once_in_the_clean_up(again: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launcher passes one Ctrl-C on twice, a scheduler sends SIGTERM after it; a person's second one counts."""
+    clock = [100.0]
+    monkeypatch.setattr("dmf.runner.signals.time.monotonic", lambda: clock[0])
+    with Signals(heard=False) as signals:
+        for patient_s in (0.0, IMPATIENT_AFTER_S + 1):  # in the first step; then a person gives up the wait
+            clock[0] += patient_s
+            signals.at_once = not patient_s
+            with pytest.raises(Interrupted) as stop:
+                signal.raise_signal(signal.SIGINT)
+            assert stop.value.exit_code == 130
+            clock[0] += IMPATIENT_AFTER_S / 2
+            signal.raise_signal(again)  # it would end hooks, files and the leave of the other ranks half-way
 
 
 @pytest.mark.slow
