@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..core import Cond, Context, Counted, Denoiser, ImageStreams, SamplingError, bind, complete, null_cond
 from ..core.sampler import Watch
-from ..registry import UserError
 from .assemble import Model, Sampling
 from .courses import Course, Walk, from_noise
+from .world import LocalError
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Generator:
             cond: Its conditioning, (B, ...) each; empty for unlabelled data.
 
         Raises:
-            UserError: The sampler gives up, as an adaptive one may.
+            LocalError: The sampler gives up, as an adaptive one may; on other ranks are other images.
         """
         walk = self.prepared(seed, numbers, cond)
         try:
             x = self.course(walk)
         except SamplingError as error:
-            raise UserError(f"sampler: {error}") from error
+            raise LocalError(f"sampler: {error}") from error
         return Samples(self.model.codec.decode(x), walk.numbers, walk.denoise.calls)
 
     def prepared(self, seed: int, numbers: Sequence[int], cond: Cond) -> Walk:

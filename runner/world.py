@@ -7,10 +7,12 @@ processes, this joins them.
 from __future__ import annotations
 
 import gc
+import hashlib
 import pickle
 import re
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
@@ -26,6 +28,7 @@ from .signals import Interrupted
 T = TypeVar("T")
 ROWS = 8192  # that are sent at a time
 TIMEOUT_S = 1800.0  # that a rank waits for another; rank 0 alone makes sheets of samples, and the others wait
+FIRST_SPEAKS_S = 2.0  # that a rank waits for rank 0 to say the mistake that it has itself come upon
 
 
 class LocalError(UserError):
@@ -41,12 +44,14 @@ class World:
         size: Number of processes.
         device: Where this one computes.
         timeout_s: How long it waits for another.
+        store: Where ranks leave each other notes; None for a process alone.
     """
 
     rank: int
     size: int
     device: torch.device
     timeout_s: float = TIMEOUT_S
+    store: dist.Store | None = field(default=None, compare=False, repr=False)
 
     @property
     def first(self) -> bool:
@@ -162,6 +167,28 @@ class World:
             raise trouble or next(one for one in found if one is not None)
         return made
 
+    def speaks(self, sentence: str) -> bool:
+        """Whether this rank is the one to say what is wrong: rank 0; another if that does not come upon it as well.
+
+        Nobody knows of a mistake whether each rank meets it, as of a wrong option, or one alone, as of a file that its
+        machine lacks: so rank 0 notes what it says, and who finds no note after a moment speaks.
+        """
+        if self.store is None:
+            return self.first
+        note = hashlib.sha256(sentence.encode()).hexdigest()
+        if self.first:
+            self.store.set(f"said-{note}", "")
+            return True
+        until = time.monotonic() + FIRST_SPEAKS_S
+        try:
+            while not self.store.check([f"said-{note}"]):  # `wait` would write to the screen of what did not come
+                if time.monotonic() > until:
+                    return self.store.add(f"taken-{note}", 1) == 1  # one speaks for all that are not rank 0
+                time.sleep(0.02)
+        except RuntimeError:  # rank 0 has ended, and the store with it
+            return True  # better twice than not at all
+        return False
+
     def tell(self, value: Any) -> Any:
         """Rank 0's ``value``, on every rank; small plain data."""
         if self.size == 1:
@@ -188,11 +215,12 @@ def join(device: str, timeout_s: float = TIMEOUT_S) -> World:
             f"{place.local_size} ranks, but this machine has {torch.cuda.device_count()} GPU(s), and each rank needs "
             "its own; start fewer ranks, or write device=cpu"
         )
+    store = None
     if place.size > 1 and not dist.is_initialized():
         backend = "nccl" if where.type == "cuda" else "gloo"
         store, patience = store_of(place, timeout_s), timedelta(seconds=timeout_s)
         dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=patience)
-    return World(place.rank, place.size, where, timeout_s)
+    return World(place.rank, place.size, where, timeout_s, store)
 
 
 def why_lost(error: RuntimeError, timeout_s: float) -> str | None:

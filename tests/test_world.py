@@ -1,19 +1,25 @@
-"""How long ranks wait for each other: `distributed.timeout_s`, in whatever group they do."""
+"""How long ranks wait for each other, `distributed.timeout_s`, in whatever group they do; who says what is wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module as module
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
+from fork_kit import on_ranks as on_forked
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import distribute_tensor
 
+from dmf.core import SamplingError
+from dmf.registry import UserError
 from dmf.registry.recipe_types import Checkpoint
 from dmf.runner.checkpoints import Saver
+from dmf.runner.commands.on_ranks import on_ranks
+from dmf.runner.generate import Generator
 from dmf.runner.training.stops import Stops
-from dmf.runner.world import World, join
+from dmf.runner.world import World, join, leave
 
 CPU = torch.device("cpu")
 
@@ -48,3 +54,61 @@ def test_so_it_does_in_groups_of_our_own(one_rank: None, tmp_path: Path) -> None
     with Saver(tmp_path, World(0, 1, CPU, timeout_s=9), Checkpoint(), lambda step, path: None) as saver:
         saver.save(1, {"model": parts}, {})
         assert waits_s(saver._ranks) == 9
+
+
+def mistake(sentence: str) -> None:
+    raise UserError(sentence)
+
+
+def stuck() -> None:
+    """A batch that an adaptive sampler gives up, on the rank that has it."""
+
+    def course(walk: object) -> torch.Tensor:
+        raise SamplingError("a sampler on rank 1")
+
+    model = SimpleNamespace(denoiser=lambda network: network)
+    maker = Generator(model, torch.nn.Identity(), None, CPU, course=course)  # type: ignore[arg-type]
+    maker.prepared = lambda *given: None  # type: ignore[assignment, method-assign, return-value]
+    maker.batch(0, [0], {})
+
+
+MISTAKES: dict[str, tuple[Callable[[World], object], set[int]]] = {  # with the ranks of which one says it
+    "met by all": (lambda world: mistake("met by all"), {0}),
+    "met by rank 1": (lambda world: world.rank == 1 and mistake("met by rank 1"), {1}),
+    "not to rank 0": (lambda world: world.first_alone(lambda: world.first or mistake("not to rank 0")), {1, 2}),
+    "of rank 0, told to all": (lambda world: world.first_only(lambda: mistake("of rank 0, told to all")), {0}),
+    "a sampler on rank 1": (lambda world: world.rank == 1 and stuck(), {1}),
+}
+
+
+def all_mistakes(world: World, folder: Path) -> None:
+    """Each as the work of a command, which a rank either says or leaves to another."""
+    leave()
+    module("dmf.runner.commands.on_ranks").OTHERS_FIRST_S = module("dmf.runner.world").FIRST_SPEAKS_S = 0.5  # type: ignore[attr-defined]
+    for number, (work, _) in enumerate(MISTAKES.values()):
+
+        def and_meet(world: World, work: Callable[[World], object] = work) -> None:
+            work(world)
+            world.barrier()
+
+        try:
+            said, code = "", on_ranks("cpu", and_meet, 60)
+        except UserError as error:
+            said, code = str(error), 2
+        (folder / f"{number}-{world.rank}").write_text(f"{code} {said}")
+
+
+def test_a_mistake_is_said_once_whichever_rank_meets_it(tmp_path: Path) -> None:
+    on_forked(3, all_mistakes, tmp_path)
+    for number, (sentence, (_, who)) in enumerate(MISTAKES.items()):
+        told = [(tmp_path / f"{number}-{rank}").read_text() for rank in range(3)]
+        said = [rank for rank, one in enumerate(told) if one.startswith("2 ") and one.endswith(sentence)]
+        assert len(said) == 1 and said[0] in who, told
+        assert all(one[0] in "12" for one in told), told  # nobody takes it for a success
+
+
+def test_one_rank_speaks_for_all_that_are_not_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dmf.runner.world.FIRST_SPEAKS_S", 0.05)
+    notes = dist.HashStore()
+    others = [World(rank, 3, CPU, store=notes) for rank in (1, 2)]
+    assert [world.speaks("the weights are not on this machine") for world in others] == [True, False]

@@ -29,15 +29,16 @@ def on_ranks(device: str, work: Callable[[World], None], timeout_s: float = TIME
     place = find_place()
     if place.launcher == "torchrun":  # srun and mpirun end what they started by themselves
         stop_with_the_launcher(int(os.environ.get(LAUNCHER, os.getppid())))
-    joined = False
+    world: World | None = None
     try:
         world = join(device, timeout_s)
-        joined = True
         start_console(world.rank)
         work(world)
     except UserError as error:
-        speaks = place.rank == 0 if joined else place.local_rank == 0  # a machine may lack what another has
-        if speaks or isinstance(error, LocalError):
+        if isinstance(error, LocalError):
+            raise
+        # before they have met, a machine may lack what another has
+        if place.local_rank == 0 if world is None else world.speaks(str(error)):
             raise
         return 2
     except RuntimeError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ...core import Dataset, SamplingError
+from ...core import Dataset
 from ...core.spans import comes_round
 from ...files.sheets import save_png
 from ...registry import Recipe, UserError
@@ -108,7 +108,7 @@ class During:
             trained = Trained(self.model, network, weights, step)
             scored = self.evaluation.run(trained, guide, on_shown=self._stopping())
         except UserError as error:
-            if session.world.size > 1 and (isinstance(error, LocalError) or isinstance(error.__cause__, SamplingError)):
+            if session.world.size > 1 and isinstance(error, LocalError):
                 raise LocalError(str(error)) from error  # the other ranks do not know of it, and wait for this one
             log.warning("no evaluation at step %d: %s", step, error)
             session.evaluated(step, {}, str(error))
