@@ -159,6 +159,26 @@ def test_out_of_memory_halves_the_size() -> None:
         largest(Memory(100, 10, 95), 90, 64, ALONE)
 
 
+def test_a_trial_that_passes_is_held_against_the_room() -> None:
+    """While it runs the optimizer has no moments: more is free than the training will have."""
+    memory = Memory(room=4000, fixed=100, each=10, above=40)
+    assert largest(memory, 1100, 256, ALONE) == 43
+    assert memory.tried == [16, 32, 86, 43]  # 86 took 1820
+    assert largest(Memory(4000, 100, 10), 200, 256, ALONE) == 10  # neither of the first two was within the room
+    assert largest(Memory(4000, 100, 10), 50, 256, ALONE) == 1  # it has passed, and nothing is smaller
+
+
+class Unlike(World):
+    """This rank has room, another has half of it."""
+
+    def min(self, value: torch.Tensor) -> torch.Tensor:
+        return value // 2
+
+
+def test_ranks_hold_it_against_the_least_room() -> None:
+    assert largest(Memory(10**9, 100, 10), 2200, 256, Unlike(0, 2, torch.device("cpu"))) == 86
+
+
 def test_a_resumed_run_takes_the_size_that_it_had(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H100")
     monkeypatch.setattr(fitting_memory, "largest", lambda *given: 7)

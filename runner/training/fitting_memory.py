@@ -60,11 +60,12 @@ def largest(peak: Peak, room: int, share: int, world: World) -> int:
         peak: Tries a size.
         room: Bytes that may be used at the worst moment.
         share: Images in all.
-        world: The ranks, which agree on the smallest.
+        world: The ranks, which agree on the least room.
 
     Raises:
         UserError: Not even one fits.
     """
+    room = int(world.min(torch.tensor(room, device=world.device)))
     low = max(share // TRIAL, 1)
     high = min(2 * low, share)
     known = {size: peak(size) for size in (low, high)}
@@ -73,15 +74,17 @@ def largest(peak: Peak, room: int, share: int, world: World) -> int:
     if first is not None and second is not None:
         each = max((second - first) / max(high - low, 1), 1)
         size = low + int((room - first) / each)
-    size = int(world.min(torch.tensor(_even(share, size), device=world.device)))
-    while (known[size] if size in known else peak(size)) is None:
+    size = _even(share, size)
+    while True:
+        took = known[size] if size in known else peak(size)
+        if took is not None and (took <= room or size == 1):  # more may pass a trial: the optimizer has no moments yet
+            return size
         if size == 1:
             raise UserError(
                 "train.micro_batch: not even one image fits into the memory; train.activation_checkpointing=true, "
                 "train.precision=bf16 or distributed.strategy=fsdp need less of it"
             )
         size = _even(share, size // 2)
-    return size
 
 
 def upwards(peak: Callable[[int], int], room: int, share: int, world: World) -> int:
