@@ -30,6 +30,10 @@ def wait_for(there: Callable[[], bool], process: "subprocess.Popen[str]") -> Non
         time.sleep(0.01)
 
 
+def ranks_of(launcher: "subprocess.Popen[str]") -> list[psutil.Process]:
+    return [child for child in psutil.Process(launcher.pid).children() if "dmf" in " ".join(child.cmdline())]
+
+
 def kill_in_training(process: "subprocess.Popen[str]", run: Path, moment: random.Random) -> bool:
     """Wait until it trains, then a random moment, then kill the whole group; False if it was done before."""
     before = lines(run / "history.jsonl")

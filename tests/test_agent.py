@@ -1,4 +1,4 @@
-"""The launcher's agent on one machine, at its end: how long ranks have, and that it leaves."""
+"""The launcher's agent on one machine: how long ranks have, that it leaves, and that no question to others holds it."""
 
 import os
 import signal
@@ -14,8 +14,11 @@ from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, W
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
+from dmf.runner.launching import neighbours
 from dmf.runner.launching.agent import Agent
+from dmf.runner.launching.neighbours import Neighbours
 
 DEAF = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open(sys.argv[1], 'w'); time.sleep(60)"
 
@@ -38,7 +41,7 @@ def test_ranks_have_the_grace_that_was_asked_for_on_every_torch(
         whole(agent, death_sig)
 
     monkeypatch.setattr(LocalElasticAgent, "_shutdown", as_in_2_8)
-    spec = WorkerSpec("dmf", 1, SimpleNamespace(), entrypoint=sys.executable)
+    spec = WorkerSpec("dmf", 1, SimpleNamespace(num_nodes_waiting=int), entrypoint=sys.executable)
     agent = Agent(spec, str(tmp_path), grace_s=1)
     there = tmp_path / "there"
     logs = DefaultLogsSpecs(log_dir=str(tmp_path))
@@ -62,7 +65,7 @@ def test_a_rank_that_hangs_beside_one_that_failed_has_no_more_than_that(
         return agent._pcontext.pids()
 
     monkeypatch.setattr(LocalElasticAgent, "_start_workers", two)
-    spec = WorkerSpec("dmf", 2, SimpleNamespace(), entrypoint=sys.executable)
+    spec = WorkerSpec("dmf", 2, SimpleNamespace(num_nodes_waiting=int), entrypoint=sys.executable)
     agent = Agent(spec, str(tmp_path), grace_s=1)
     agent._start_workers(WorkerGroup(spec))
     assert agent._pcontext is not None
@@ -106,9 +109,71 @@ def test_it_leaves_though_the_meeting_place_swallows_its_farewell(
     monkeypatch.setattr(LocalElasticAgent, "run", lambda self, role: RunResult(WorkerState.FAILED, failures=failures))
     agent = object.__new__(Agent)
     agent._over, agent._leaves = threading.Event(), (time.monotonic() + 0.2, 7)
+    agent._neighbours = Neighbours(int)
     handler = SimpleNamespace(shutdown=lambda: left.wait(20))
     agent._worker_group = SimpleNamespace(spec=SimpleNamespace(rdzv_handler=handler))
     threading.Thread(target=agent._leave_in_time).start()
     agent.run()
     assert left.is_set()
     assert "killed by signal 9" in capsys.readouterr().err
+
+
+def test_a_question_without_an_answer_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "ASKED_EVERY_S", 0)
+    answered, asked = threading.Event(), list[int]()
+
+    def swallowed() -> int:
+        asked.append(1)
+        answered.wait(20)
+        return 1
+
+    others = Neighbours(swallowed)
+    began = time.monotonic()
+    assert [others.waiting() for _ in range(3)] == [0, 0, 0]
+    assert time.monotonic() - began < 5 and asked == [1], "one question at a time"
+    answered.set()
+    assert known(others, 1)
+    with others.silent():
+        before = len(asked)
+        assert others.waiting() == 0, "what was known is of an earlier meeting"
+        assert len(asked) == before
+
+
+def known(others: Neighbours, waiting: int) -> bool:
+    until = time.monotonic() + 20
+    while others.waiting() != waiting and time.monotonic() < until:
+        time.sleep(0.01)
+    return others.waiting() == waiting
+
+
+def test_an_answer_that_fails_is_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "ASKED_EVERY_S", 0)
+    lost = threading.Event()
+
+    def ask() -> int:
+        if lost.is_set():
+            raise RendezvousConnectionError("gone")
+        return 1
+
+    others = Neighbours(ask)
+    assert known(others, 1)
+    lost.set()
+    assert known(others, 0)
+
+
+def test_another_machine_that_waits_is_one_of_the_restarts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    spec = WorkerSpec("dmf", 1, SimpleNamespace(num_nodes_waiting=int), entrypoint=sys.executable, max_restarts=1)
+    agent = Agent(spec, str(tmp_path), grace_s=1)
+    closed: list[tuple[object, ...]] = []
+    agent._pcontext = SimpleNamespace(close=lambda *how: closed.append(how))  # type: ignore[assignment]
+    agent._neighbours = SimpleNamespace(waiting=lambda: 1)  # type: ignore[assignment]
+    others_wait = spec.rdzv_handler.num_nodes_waiting
+    assert others_wait() == 0, "a machine alone asks nobody"
+    agent._worker_group.group_world_size = 2
+    assert others_wait() == 1 and closed[0][0] == signal.SIGTERM
+    assert capsys.readouterr().err == (
+        "another machine starts its ranks again; restart 1 of 1, from the last checkpoint\n"
+    )
+    assert agent._leaves is not None, "the machines may be out of reach of each other by now"
+    assert others_wait() == 0 and len(closed) == 1, "none is left"
+    agent._over.set()

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import FULL
-from process_kit import kill_tree, lines, start, wait_for
+from process_kit import kill_tree, lines, ranks_of, start, wait_for
 from safetensors.torch import load_file
 
 KILLS, UNDER_TORCHRUN = (10, 3) if FULL else (2, 1)
@@ -37,10 +37,6 @@ def torchrun(restarts: int, *words: object) -> Process:
     command = [sys.executable, "-m", *TORCHRUN, "--max-restarts", str(restarts), "-m", "dmf", *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, text=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def ranks_of(launcher: Process) -> list[psutil.Process]:
-    return [child for child in psutil.Process(launcher.pid).children() if "dmf" in " ".join(child.cmdline())]
 
 
 def newest(run: Path) -> Path:

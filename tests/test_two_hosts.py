@@ -1,7 +1,8 @@
-"""Two machines, of network namespaces: a rank on each trains; the link is cut, both end, and the commands go on."""
+"""Two machines, of network namespaces, a rank on each: the link is cut, or a rank dies, and the commands go on."""
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import FULL
 from docs_kit import ROOT, commands
-from process_kit import kill_tree, lines, wait_for
+from process_kit import kill_tree, lines, ranks_of, wait_for
 from safetensors.torch import load_file
 
 from dmf.runner.cli import main
@@ -106,3 +107,26 @@ def test_the_link_is_cut_and_the_same_commands_go_on(tiny: Path, hosts: list[str
     )
     apart = sum(float((a[key] - b[key]).square().sum()) for key in b) ** 0.5
     assert apart < 1e-4 * sum(float(b[key].square().sum()) for key in b) ** 0.5
+
+
+@pytest.mark.slow
+def test_a_rank_dies_and_the_other_machine_whose_ranks_do_not_notice_starts_them_again(
+    tiny: Path, hosts: list[str]
+) -> None:
+    """A rank that is stopped stands for one that waits without an error, as with NCCL, or works alone for long."""
+    run = tiny.parent / "runs/tiny"
+    words = [str(tiny), "train.steps=60", "checkpoint.every=5", "log.every=5", "--restarts", "1", "--grace", "3"]
+    with both(hosts, words) as processes:
+        wait_for(lambda: lines(run / "history.jsonl") > 2, processes[0])
+        assert [process.poll() for process in processes] == [None, None], processes[0].communicate()
+        (dies,), (waits,) = map(ranks_of, processes)
+        waits.send_signal(signal.SIGSTOP)
+        dies.kill()
+        said = [process.communicate(timeout=90) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert "going on from step" in said[0][0] + said[1][0]
+    restarts = [line for _, err in said for line in err.splitlines() if "restart" in line]
+    assert restarts == [
+        "a rank was killed by signal 9; restart 1 of 1, from the last checkpoint",
+        "another machine starts its ranks again; restart 1 of 1, from the last checkpoint",
+    ]

@@ -19,16 +19,18 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 
 from ..signals import IMPATIENT_AFTER_S
 from .endpoint import PATIENCE_S
+from .neighbours import Neighbours
 
 STUCK_S, BARRIER_S = 20.0, 330.0  # to take leave of the other machines: of a run that failed, that is done
+IN_VAIN_S = 30  # for ranks to stop in beside one that failed: no checkpoint comes of it
 FINAL = (2, 128 + signal.SIGINT, 128 + signal.SIGTERM)  # a user's mistake, asked to stop: to try again is no help
 
 
 class Agent(LocalElasticAgent):
     """Its own are: which exits are final, how long a stop may take, what is done but once, and that it never hangs.
 
-    torch's waits for its meeting place without end where the network swallows what is sent. So it does not ask there
-    whether more machines have come, since their number is fixed; and once its ranks have ended it leaves in any case.
+    torch's waits for its meeting place without end where the network swallows what is sent. So it asks there aside
+    whether another machine waits; and once its ranks have ended it leaves in any case.
 
     Args:
         spec: The ranks of this machine.
@@ -40,7 +42,8 @@ class Agent(LocalElasticAgent):
     def __init__(self, spec: WorkerSpec, logs: str, *, grace_s: int, once: Collection[str] = ()) -> None:
         super().__init__(spec, DefaultLogsSpecs(log_dir=logs))
         self.grace_s, self.once = grace_s, once
-        spec.rdzv_handler.num_nodes_waiting = lambda: 0  # type: ignore[method-assign]
+        self._neighbours = Neighbours(spec.rdzv_handler.num_nodes_waiting)
+        spec.rdzv_handler.num_nodes_waiting = self._others_wait  # type: ignore[method-assign]
         self._leaves: tuple[float, int] | None = None  # when, at last, and with which exit code
         self._over = threading.Event()  # it has left by itself
         threading.Thread(target=self._leave_in_time, name="dmf-agent", daemon=True).start()
@@ -59,8 +62,29 @@ class Agent(LocalElasticAgent):
         """Tell the user, and machines that may wait for this one, that it does not come back."""
         if first_failure(failures).exitcode < 0:  # who was killed could not say so
             print(f"error: {told(failures)}; run the command again to carry on", file=sys.stderr, flush=True)
-        with contextlib.suppress(RendezvousError):  # they are gone, or out of reach
+        with contextlib.suppress(RendezvousError), self._neighbours.silent():  # they are gone, or out of reach
             self._worker_group.spec.rdzv_handler.shutdown()
+
+    def _rendezvous(self, worker_group: WorkerGroup) -> None:
+        with self._neighbours.silent():
+            super()._rendezvous(worker_group)
+
+    def _others_wait(self) -> int:
+        """How many machines have lost a rank and wait for this one; torch then starts the ranks here again as well.
+
+        Those need not notice by themselves: rank 0 may work alone for long, and NCCL waits without an error. It counts
+        as a restart, here as there, so that all machines have as many left.
+        """
+        if (self._worker_group.group_world_size or 1) == 1 or not self._remaining_restarts:
+            return 0
+        waiting = self._neighbours.waiting()
+        if waiting:
+            self._say_restart("another machine starts its ranks again")
+            self._remaining_restarts -= 1
+            assert self._pcontext is not None, "its ranks are at work"
+            self._pcontext.close(signal.SIGTERM, IN_VAIN_S)
+            self._leaves = time.monotonic() + PATIENCE_S + STUCK_S, 1
+        return waiting
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, int]:
         self._leaves = None
@@ -74,7 +98,7 @@ class Agent(LocalElasticAgent):
     def _in_grace(self, close: Callable[[signal.Signals | None, int], None]) -> Callable[..., None]:
         """Beside a rank that failed the others have torch's 30 s, as no checkpoint comes; never more than the grace."""
 
-        def shorter(death_sig: signal.Signals | None = None, timeout: int = 30) -> None:
+        def shorter(death_sig: signal.Signals | None = None, timeout: int = IN_VAIN_S) -> None:
             close(death_sig, min(timeout, self.grace_s))
 
         return shorter
@@ -84,17 +108,21 @@ class Agent(LocalElasticAgent):
         if result.state is WorkerState.SUCCEEDED:
             self._leaves = time.monotonic() + BARRIER_S, 0
         if result.state is WorkerState.FAILED:
-            self._failed(result, worker_group.spec.max_restarts)
+            self._failed(result)
         return result
 
-    def _failed(self, result: RunResult, most: int) -> None:
+    def _failed(self, result: RunResult) -> None:
         if exit_code(result.failures) in FINAL:
             self._remaining_restarts = 0
         again = self._remaining_restarts > 0
         self._leaves = time.monotonic() + (PATIENCE_S if again else 0) + STUCK_S, exit_code(result.failures)
         if again:
-            said = f"restart {most - self._remaining_restarts + 1} of {most}, from the last checkpoint"
-            print(f"{told(result.failures)}; {said}", file=sys.stderr, flush=True)
+            self._say_restart(told(result.failures))
+
+    def _say_restart(self, why: str) -> None:
+        most = self._worker_group.spec.max_restarts
+        said = f"restart {most - self._remaining_restarts + 1} of {most}, from the last checkpoint"
+        print(f"{why}; {said}", file=sys.stderr, flush=True)
 
     def _leave_in_time(self) -> None:
         while (leaves := self._leaves) is None or time.monotonic() < leaves[0]:  # a restart may unset it in between
