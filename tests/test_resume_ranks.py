@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,18 @@ def test_on_gpus_ranks_ask_each_other_about_twice_a_second(monkeypatch: pytest.M
     signals.requested = 15
     waited = next(k for k in range(1, 30) if stops.asked())
     assert waited <= 10
+
+
+def test_on_gpus_the_first_steps_that_only_fill_the_queue_do_not_say_how_long_a_step_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The host hands over ten steps of 0.1 s in 5 ms each; from then on it waits for the device."""
+    now_s, asked = [0.0], list[float]()
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda *args, **more: asked.append(now_s[0]))
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
+    stops = Stops(FakeWorld(), type("Signals", (), {"requested": 0})())  # type: ignore[arg-type]
+    for step in range(100):
+        stops.asked()
+        now_s[0] += 0.005 if step < 10 else 0.1
+    waits = [after - before for before, after in pairwise(asked)]
+    assert max(waits, default=10.0) <= 1.0 and waits[-1] == pytest.approx(0.5, abs=0.11)

@@ -19,7 +19,8 @@ class Stops:
 
     On CPUs ranks agree before each step. On GPUs they do so through the CPU, in a group of their own, so that nobody
     waits for a device; and, where steps are fast, only about every half second: the slowest rank's step says after how
-    many steps again, so that all ask after the same one.
+    many steps again, so that all ask after the same one. At most twice as many as before: the first steps are as fast
+    as the host can hand them over, until the device's queue is full.
 
     Args:
         world: The ranks.
@@ -55,7 +56,7 @@ class Stops:
         told = torch.tensor([self.signals.requested, step_us, int(self.world.first and self._clock())])
         dist.all_reduce(told, dist.ReduceOp.MAX, group=self._group)
         if self._group is not None:
-            self._left = max(1, int(1e6 * AGREED_EVERY_S / max(int(told[1]), 1)))
+            self._left = max(1, min(2 * self._steps, int(1e6 * AGREED_EVERY_S / max(int(told[1]), 1))))
         self._steps, self._since_s = 0, now_s
         self.overdue = bool(told[2])
         return int(told[0])
