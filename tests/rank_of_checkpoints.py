@@ -1,12 +1,17 @@
 """What ranks do whose tensors are in parts, for tests of their checkpoints."""
 
+import errno
+import os
+import resource
 import time
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import torch
 import torch.distributed as dist
+from fork_kit import _command as command
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
@@ -14,7 +19,10 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from dmf.registry import UserError
 from dmf.registry.recipe_types import Checkpoint
 from dmf.runner import checkpoints
+from dmf.runner.checkpoints import saver as module
 from dmf.runner.checkpoints import shards
+from dmf.runner.training.trainer import Trainer
+from dmf.runner.trouble import CannotWrite
 from dmf.runner.world import World
 
 Groups = dict[str, dict[str, Tensor]]
@@ -110,3 +118,69 @@ def saves_in_a_folder_of_its_own(world: World, folder: Path) -> None:
     saver = checkpoints.Saver(own, world, Checkpoint(), lambda step, path: None)
     with pytest.raises(UserError, match=r"not the same folder on every machine \(.* is not there for rank 0\)"):
         saver.save(1, parts(1), {})
+
+
+def fill_the_disk(most: int = 8) -> None:
+    """This process writes no file of more than a few bytes from here on."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+
+
+def refuse_to_flush() -> None:
+    """What the network's file system says only then."""
+
+    def digested(*given: object) -> dict[str, str]:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    module.digested = digested  # type: ignore[attr-defined]
+
+
+def cannot_save(world: World, folder: Path, asynchronous: bool, trouble: Callable[[], None], on: int) -> None:
+    """The first checkpoint is written; of the second one rank cannot, and every rank hears so before the third."""
+    saved: list[int] = []
+    next_steps = 0
+    limit, digested = resource.getrlimit(resource.RLIMIT_FSIZE), module.digested  # type: ignore[attr-defined]
+    saver = checkpoints.Saver(folder, world, Checkpoint(asynchronous=asynchronous), lambda step, _: saved.append(step))
+    saver.save(1, parts(1), {})
+    saver.finish()
+    if world.rank == on:
+        trouble()
+    try:
+        with pytest.raises(CannotWrite) as told:
+            saver.save(2, parts(2), {})
+            assert asynchronous
+            while saver._writing is not None and saver._writing.is_alive():
+                time.sleep(0.01)
+            saver.poll()
+            next_steps += 1
+            saver.save(3, parts(3), {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        module.digested = digested  # type: ignore[attr-defined]
+    assert f"(rank {on}); the checkpoints before it are kept. Make room" in str(told.value)
+    assert next_steps == (asynchronous and not world.first)  # rank 0 says it, so it ends first
+    saver.finish()
+    assert saved == ([1] if world.first else []) and checkpoints.steps(folder) == [1]
+
+
+def cannot_save_in_any_way(world: World, folder: Path) -> None:
+    for trouble in (fill_the_disk, refuse_to_flush):
+        for asynchronous in (False, True):
+            for on in (0, 1):
+                own = folder / f"{trouble.__name__}-{asynchronous}-{on}"
+                own.mkdir(exist_ok=True)
+                cannot_save(world, own, asynchronous, trouble, on)
+                dist.barrier()
+
+
+def trains_until_the_disk_is_full(words: list[str], screen: str) -> None:
+    """A command in whose seventh step the disk of rank 1 fills up."""
+    taken = Trainer.step
+
+    def step(self: Trainer) -> None:
+        taken(self)
+        if self.state.step == 7 and self.world.rank == 1:
+            self.saver.finish()
+            fill_the_disk(16384)  # what is said on the screen stays below
+
+    Trainer.step = step  # type: ignore[method-assign]
+    command(words, screen)

@@ -13,6 +13,7 @@ from checkpoints_kit import saver
 from conftest import FULL
 from fork_kit import Working, on_ranks
 from rank_of_checkpoints import (
+    cannot_save_in_any_way,
     parts,
     same,
     saves_both,
@@ -69,6 +70,10 @@ def test_no_rank_looks_for_files_that_another_has_renamed(tmp_path: Path) -> Non
 
 def test_a_folder_that_is_not_shared_is_told_of_by_every_rank(tmp_path: Path) -> None:
     on_ranks(2, saves_in_a_folder_of_its_own, tmp_path)
+
+
+def test_what_one_rank_cannot_write_is_every_ranks_error(tmp_path: Path) -> None:
+    on_ranks(2, cannot_save_in_any_way, tmp_path)
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from conftest import TINY
+from fork_kit import Processes
+from rank_of_checkpoints import trains_until_the_disk_is_full
 
 from dmf.registry import UserError
 from dmf.runner.checkpoints import saver
@@ -159,6 +161,17 @@ def test_a_full_disk_costs_no_checkpoint_that_is_there(
         end = f"checkpoints/step-00000012/{group}.safetensors"
         assert Path("runs/full", end).read_bytes() == Path("runs/tiny", end).read_bytes()
     assert not list(Path("runs/full/checkpoints").glob(".tmp*"))
+
+
+def test_a_full_disk_of_one_rank_that_holds_parts_is_said_once(home: Path) -> None:
+    words = ["train", "tiny.yaml", "name=parts", "distributed.strategy=fsdp", "checkpoint.asynchronous=true"]
+    screen = Path("screen.txt")
+    ranks = Processes(2, trains_until_the_disk_is_full, words, str(screen.absolute()))
+    assert ranks.failed(120) and ranks.codes() == [1, 1]
+    said = screen.read_text()
+    assert said.count("error: a checkpoint could not be written: [Errno 27] File too large (rank 1); ") == 1
+    assert said.count("Make room") == 1 and "Traceback" not in said
+    assert [path.name for path in Path("runs/parts/checkpoints").glob("step-*")] == ["step-00000005"]
 
 
 def test_a_history_that_cannot_be_written_ends_the_run(

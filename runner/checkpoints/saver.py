@@ -20,7 +20,7 @@ from ...core.shards import local
 from ...registry import UserError
 from ...registry.recipe_types import Checkpoint as Options
 from ..console import log
-from ..trouble import saving
+from ..trouble import CannotWrite, saving
 from ..world import World
 from . import keeping
 from .layout import STATE, Tensors, digested, discard, file_of, flush, in_parts, place, seal
@@ -61,8 +61,8 @@ class Saver:
         self._staging = Staging()
         self._ranks: dist.ProcessGroup | None = None
         self._writing: threading.Thread | None = None
-        self._job: Job | None = None
-        self._error: Exception | None = None
+        self._written: int | None = None  # the step of one that nobody has been told of
+        self._error: BaseException | None = None
         self._verdict: keeping.Verdict | None = None
         self._told = False
 
@@ -87,13 +87,12 @@ class Saver:
             self._ranks = self.world.group_on_host()
         state = json.dumps({"step": step, "aliases": aliases, **facts}, indent=1)
         if not self.options.asynchronous:
-            self._job = Job(step, firsts, state)
-            self._write(self._job)
+            self._write(Job(step, firsts, state))
             self._finished()
             self.world.barrier()
         elif self.world.first or shared:
-            self._job = Job(step, self._staging.take(firsts, self._ranks), state)
-            self._writing = threading.Thread(target=self._write_aside, args=(self._job,), daemon=True)
+            job = Job(step, self._staging.take(firsts, self._ranks), state)
+            self._writing = threading.Thread(target=self._write_aside, args=(job,), daemon=True)
             self._writing.start()
 
     @property
@@ -104,10 +103,15 @@ class Saver:
     def poll(self) -> None:
         """Between two steps: hear what has become of a checkpoint that is being written.
 
+        What one rank cannot write is every rank's error, and rank 0 says it: it is to end first, while the others hear
+        of it when they next save, or at the end.
+
         Raises:
             Exception: That which its writing ended with.
         """
-        if self._writing is not None and not self._writing.is_alive():
+        if self._writing is None or self._writing.is_alive():
+            return
+        if self.world.first or not isinstance(self._error, CannotWrite):
             self.finish()
 
     def finish(self) -> None:
@@ -161,11 +165,11 @@ class Saver:
         self.finish()
 
     def _finished(self) -> None:
-        job, error, self._job, self._error = self._job, self._error, None, None
+        step, error, self._written, self._error = self._written, self._error, None, None
         if error is not None:
             raise error
-        if job is not None and self.world.first:
-            self.on_saved(job.step, place(self.folder, job.step))
+        if step is not None:
+            self.on_saved(step, place(self.folder, step))
             self._settle_best()
 
     def _settle_best(self) -> None:
@@ -176,19 +180,13 @@ class Saver:
     def _write_aside(self, job: Job) -> None:
         try:
             self._write(job)
-        except Exception as error:
+        except BaseException as error:  # it would end with the thread, and the training go on without checkpoints
             self._error = error
 
     @saving("a checkpoint")
     def _write(self, job: Job) -> None:
         """Write under another name, seal, rename; on rank 0, with the other ranks' parts where there are any."""
         aside = self.folder / f".tmp-{job.step:08d}"
-        if self.world.first:
-            shutil.rmtree(aside, ignore_errors=True)
-            if not self.folder.exists():
-                self.folder.mkdir()
-                log.warning("%s was deleted while the run went on; it is made anew", self.folder)
-            aside.mkdir()
         digests = self._write_parts(aside, job)
         if not self.world.first:
             return
@@ -202,22 +200,29 @@ class Saver:
             discard(target)
         os.rename(aside, target)
         flush(self.folder)
+        self._written = job.step
         keeping.prune(self.folder, self.options)
 
+    def _make(self, aside: Path) -> None:
+        if self.world.first:
+            shutil.rmtree(aside, ignore_errors=True)
+            if not self.folder.exists():
+                self.folder.mkdir()
+                log.warning("%s was deleted while the run went on; it is made anew", self.folder)
+            aside.mkdir()
+
     def _write_parts(self, aside: Path, job: Job) -> dict[str, str]:
-        """Each rank its own parts; the sha256 of every rank's files."""
+        """The folder, and in it of each rank its own parts; the sha256 of every rank's files."""
         groups = {name: group for name, group in job.groups.items() if in_parts(group)}
         if not groups:
+            self._make(aside)
             return {}
         from . import shards
 
         assert self._ranks is not None, "made before"
-        dist.barrier(self._ranks)  # the folder is there
-        mine: dict[str, str] = {}
-        for name, group in groups.items():
-            mine |= digested(aside, shards.write(aside / name, group, self._ranks))
-        every: list[dict[str, str]] = [{} for _ in range(self.world.size)]
-        dist.all_gather_object(every, mine, self._ranks)
+        shards.everyones(lambda: self._make(aside), self._ranks)
+        mine = [file for name, group in groups.items() for file in shards.write(aside / name, group, self._ranks)]
+        every = shards.everyones(lambda: digested(aside, mine), self._ranks)
         digests = {file: digest for rank in every for file, digest in rank.items()}
         self._check_seen(aside, digests)
         for name in groups:
