@@ -98,9 +98,9 @@ class RunFolder:
         try:
             self.samples.mkdir(parents=True, exist_ok=True)
             self.checkpoints.mkdir(exist_ok=True)
+            self._lock = open(self.lock, "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the run
         except OSError as error:
             raise UserError(f"{self.path} cannot be made or written: {error.strerror}; choose another --runs") from None
-        self._lock = open(self.lock, "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the run
         until = time.monotonic() + LOOKS_S
         while not _locked(self._lock, fcntl.LOCK_EX):
             if time.monotonic() > until:

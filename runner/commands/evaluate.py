@@ -8,13 +8,7 @@ from pathlib import Path
 from ...registry.errors import UserError
 from ..launching import add_launch, launch, plan_for
 from ..sampler_words import SAMPLER_KEYS
-from .flags import (
-    add_runs,
-    add_sampling,
-    check_writable,
-    overrides_of,
-    positive,
-)
+from .flags import add_runs, add_sampling, check_folder, check_writable, overrides_of, positive
 
 HELP = "score a trained run, or one set of images beside another"
 SETS = "a folder or a zip of pictures, as they are; FILE.npz; a data set, cifar10 or {name: cifar10, split: test}"
@@ -26,7 +20,12 @@ RECIPE_KEYS = {
     "batch_size": "evaluate.batch_size",
     "weights": "evaluate.weights",
 }
-OF_RUNS = ("sampler", "steps", "guidance", "away_from", "weights", "save_images", "repeats", "sweep", "write_best")
+RUNS = Path("runs")
+OF_RUNS = (
+    *("sampler", "steps", "guidance", "away_from", "weights", "save_images", "repeats", "sweep", "write_best"),
+    *("no_track", "runs"),
+)
+OF_ONE_SETTING = ("pictures", "write_reference")  # besides --save-images
 OF_FILES = ("labels", "on_error")
 
 
@@ -65,6 +64,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="pictures that cannot be used: raise (default) names them and ends the command, skip leaves them out",
     )
     add_runs(parser)
+    parser.set_defaults(runs=None)  # so that it is known whether it was given
     add_launch(parser)
 
 
@@ -85,7 +85,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--write-reference", metavar="NPZ", type=Path, help="write mean and covariance of the reference's features"
     )
-    parser.add_argument("--no-track", action="store_true", help="tell the run's trackers nothing")
+    parser.add_argument("--no-track", action="store_true", default=None, help="tell the run's trackers nothing")
 
 
 def _add_sweep(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +106,8 @@ def execute(args: argparse.Namespace) -> int:
     _check(args)
     check_writable(args.json)
     check_writable(args.write_reference, (".npz",))
-    _check_folder(args.pictures)
+    check_folder(args.pictures, "--pictures")
+    args.runs = args.runs or RUNS
     device, name = args.device or "auto", "evaluate"
     if args.run is not None:  # before any process is started
         from ...registry import read
@@ -166,6 +167,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--write-best takes the best of a sweep: give --sweep too")
     if args.save_images is not None and (args.sweep or (args.repeats or 1) > 1):
         raise UserError("--save-images keeps the images of one setting and one seed; leave out --sweep and --repeats")
+    if args.sweep is not None and (useless := _given(args, OF_ONE_SETTING)):
+        raise UserError(f"{useless}: that is of one setting; leave it out with --sweep, or leave out --sweep")
 
 
 def _check_sets(args: argparse.Namespace) -> None:
@@ -174,12 +177,9 @@ def _check_sets(args: argparse.Namespace) -> None:
         raise UserError(f"{useless}: that is of a run that makes images; leave it out with --generated")
     if args.reference is None and args.write_reference is not None:
         raise UserError("--write-reference needs a reference: give --reference SET")
+    if args.seed is not None and args.images is None:
+        raise UserError("--seed chooses among the images of --generated, and all are scored: give --images N too")
 
 
 def _given(args: argparse.Namespace, names: tuple[str, ...]) -> str:
     return ", ".join(f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None)
-
-
-def _check_folder(place: Path | None) -> None:
-    if place is not None and place.exists() and not place.is_dir():
-        raise UserError(f"--pictures: {place} is a file; give a folder")

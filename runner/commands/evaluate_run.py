@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ..assemble import ReferenceModel, build_dataset, build_model
 from ..compute import set_up
 from ..conditions import check_guidance
 from ..console import log
-from ..evaluation import Evaluation, Results, Trained, table
+from ..evaluation import Evaluation, Results, Scored, Trained, table
 from ..evaluation.first_images import scored_with_grid, told_as
 from ..evaluation.reference_file import check_written, write_reference
 from ..evaluation.report import digest, with_kept, write_pictures
@@ -27,10 +26,11 @@ from ..evaluation.trained import load_trained
 from ..feed import source_of
 from ..folder import RunFolder
 from ..image_sets.named import called, open_reference
+from ..outputs import Outputs, why_not
 from ..pipeline import wants_scores
 from ..reference import load_reference
 from ..runs import find_run, weights_of
-from ..world import World
+from ..world import LocalError, World
 from .evaluate import recipe_overrides
 from .on_ranks import on_ranks
 
@@ -48,10 +48,30 @@ def score_run(args: argparse.Namespace) -> int:
         )
     if args.weights is not None:
         weights_of(args.weights, recipe)
-    return on_ranks(recipe.device, partial(_score, args, folder, recipe), recipe.distributed.timeout_s)
+    home = _home(args, folder)
+    return on_ranks(recipe.device, partial(_score, args, folder, home, recipe), recipe.distributed.timeout_s)
 
 
-def _score(args: argparse.Namespace, folder: RunFolder, recipe: Recipe, world: World) -> None:
+def _home(args: argparse.Namespace, folder: RunFolder) -> Path | None:
+    """Where in the run's folder results go; None where nothing can be written there, and ``--json`` gets them.
+
+    Raises:
+        UserError: Nothing can be written there, and that is where they have to be.
+    """
+    home = folder.path / ("evaluation" if args.sweep is None else "sweeps")
+    why = why_not(home / "report.json")
+    if why is None:
+        return home
+    if args.sweep is not None:
+        raise UserError(f"--sweep keeps what is done in {home}, and nothing can be written there: {why}")
+    if args.json is None:
+        raise UserError(f"the report cannot be written to {home}: {why}; give --json FILE, to have it there")
+    return None
+
+
+def _score(args: argparse.Namespace, folder: RunFolder, home: Path | None, recipe: Recipe, world: World) -> None:
+    if home is None and world.first:
+        log.warning("nothing can be written in %s: report and pictures are with --json alone", folder.path)
     evaluation, trained, guide = _prepared(args, folder, recipe, world)
     if args.sweep is not None:
         from ..sweeps.sweep import Asked, sweep
@@ -60,22 +80,37 @@ def _score(args: argparse.Namespace, folder: RunFolder, recipe: Recipe, world: W
         asked = Asked(args.sweep, recipe_overrides(args), args.repeats or 1, best, file, track, _also(args))
         sweep(asked, folder, evaluation, trained, world)
         return
-    with ExitStack() as stack:
-        kept = None
-        if args.save_images is not None:
-            images, spec = recipe.evaluate.images, evaluation.dataset.spec
-            kept = stack.enter_context(saving(args.save_images, images, spec, world))
-        first = scored_with_grid(evaluation, trained, guide, [] if kept is None else [kept.take])
-        if kept is not None:
-            log.info("images: %s", kept.finish())
-    results = evaluation.over_seeds(first.results, args.repeats or 1, trained, guide)
     wanted, gave = not args.no_track, evaluation.scoring.gave
-    with tracked(folder, recipe, world, wanted=wanted, also=_also(args), gave=gave) as told:
+    with Outputs() as files, tracked(folder, recipe, world, wanted=wanted, also=_also(args), gave=gave) as told:
+        first = _first(args, evaluation, trained, guide, files)
+        results = evaluation.over_seeds(first.results, args.repeats or 1, trained, guide)
         if world.first:
-            _report(args, folder, trained.step, results, first.pictures, told)
-            if args.write_reference is not None:
-                write_reference(args.write_reference, evaluation.scoring)
-                log.info("statistics of the reference: %s", args.write_reference)
+            _report(args, home, trained.step, results, first.pictures, told, files)
+            place = args.write_reference
+            if place is not None and files.write(place, lambda: write_reference(place, evaluation.scoring)):
+                log.info("statistics of the reference: %s", place)
+
+
+def _first(
+    args: argparse.Namespace,
+    evaluation: Evaluation,
+    trained: Trained,
+    guide: ReferenceModel | None,
+    files: Outputs,
+) -> Scored:
+    """The scores of the first seed; its images are kept, where that is wanted."""
+    if args.save_images is None:
+        return scored_with_grid(evaluation, trained, guide)
+    images, spec = evaluation.recipe.evaluate.images, evaluation.dataset.spec
+    with saving(args.save_images, images, spec, evaluation.world) as kept:
+        first = scored_with_grid(evaluation, trained, guide, [kept.take])
+        try:
+            log.info("images: %s", kept.finish())
+        except LocalError:  # the other ranks do not know of it
+            raise
+        except UserError as error:
+            files.missing.append(str(error))
+    return first
 
 
 def _prepared(
@@ -111,25 +146,39 @@ def _also(args: argparse.Namespace) -> list[str]:
 
 def _report(
     args: argparse.Namespace,
-    folder: RunFolder,
+    home: Path | None,
     step: int,
     results: Results,
     pictures: dict[str, Tensor],
     told: Tracked,
+    files: Outputs,
 ) -> None:
-    """On the screen, in files, to the trackers."""
-    home, name = folder.path / "evaluation", digest(results)
-    home.mkdir(exist_ok=True)
-    files: list[Path] = [home / f"{name}.json", *([args.json] if args.json is not None else [])]
-    write_json(files[0], with_kept(results, files[0]))
-    if args.json is not None:
-        write_json(args.json, results)
-    place, before = (args.pictures, "") if args.pictures is not None else (home, f"{name}-")
-    written = write_pictures(pictures, place, before)
-    log.info("%s\nvalues and protocols: %s", table(results), ", ".join(map(str, files)))
+    """On the screen, which takes it whatever becomes of the files; in those, to the trackers."""
+    log.info("%s", table(results))
+    own = None if home is None else home / f"{digest(results)}.json"
+    reports = [(own, with_kept(results, own))] if own is not None else []
+    reports += [(args.json, results)] if args.json is not None else []
+    written = [path for path, report in reports if files.write(path, partial(_write_report, path, report))]
     if written:
-        log.info("pictures: %s", ", ".join(map(str, written.values())))
+        log.info("values and protocols: %s", ", ".join(map(str, written)))
+    shown = write_pictures(files, pictures, *_place_of_pictures(args, own))
+    if shown:
+        log.info("pictures: %s", ", ".join(map(str, shown)))
     told.metrics(step, results)
     for picture, image in pictures.items():
         told.picture(told_as(picture), image)
-    told.file(files[0])
+    if own in written:
+        told.file(own)
+
+
+def _write_report(path: Path, results: Results) -> None:
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, results)
+
+
+def _place_of_pictures(args: argparse.Namespace, own: Path | None) -> tuple[Path, str]:
+    """A folder, and what their names begin with: as the report that they are beside."""
+    if args.pictures is not None:
+        return args.pictures, ""
+    beside: Path = args.json if own is None else own
+    return beside.parent, f"{beside.stem}-"

@@ -24,6 +24,7 @@ from ..evaluation.report import write_pictures
 from ..evaluation.streams import Real
 from ..feed import source_of
 from ..image_sets.named import called, check_same, check_words, open_reference, open_set
+from ..outputs import Outputs
 from ..world import World
 from .evaluate import DEFAULT_METRICS, metrics_list
 from .on_ranks import on_ranks
@@ -72,24 +73,23 @@ def _score(args: argparse.Namespace, numbers: _Numbers, world: World) -> None:
     sheet = first.sheet()
     if world.first:
         log.info("%s", table(scored.results))
-        _write(args, scored.results, scored.pictures | ({} if sheet is None else {"grid": sheet}))
-        if args.write_reference is not None:
-            write_reference(args.write_reference, scoring)
-            log.info("statistics of the reference: %s", args.write_reference)
+        with Outputs() as files:
+            _write(args, scored.results, scored.pictures | ({} if sheet is None else {"grid": sheet}), files)
+            place = args.write_reference
+            if place is not None and files.write(place, lambda: write_reference(place, scoring)):
+                log.info("statistics of the reference: %s", place)
 
 
-def _write(args: argparse.Namespace, results: Results, pictures: dict[str, Tensor]) -> None:
+def _write(args: argparse.Namespace, results: Results, pictures: dict[str, Tensor], files: Outputs) -> None:
     place: tuple[Path, str] | None = None
     if args.pictures is not None:
         place = args.pictures, ""
     elif args.json is not None:
         place = args.json.parent, f"{args.json.stem}-"
-    if args.json is not None:
-        write_json(args.json, results)
+    if args.json is not None and files.write(args.json, lambda: write_json(args.json, results)):
         log.info("values and protocols: %s", args.json)
-    if place is not None:
-        written = write_pictures(pictures, *place)
-        log.info("pictures: %s", ", ".join(map(str, written.values())))
+    if place is not None and (written := write_pictures(files, pictures, *place)):
+        log.info("pictures: %s", ", ".join(map(str, written)))
 
 
 def _refs(text: str, *, reference: bool) -> list[Any]:

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from ...registry.errors import UserError
+from ..outputs import why_not
 from ..sampler_words import network_value
 
 NUMBERS = re.compile(r"[^,{}\[\]]+(,[^,{}\[\]]+)+")  # several, separated by commas
@@ -97,7 +98,7 @@ def check_writable(file: Path | None, endings: tuple[str, ...] = ()) -> None:
     """Refuse a file that cannot be written, before the long work.
 
     Raises:
-        UserError: Its folder is not there, it is a folder itself, or its name ends in something else.
+        UserError: Its folder is not there or takes no files, it is a folder itself, or its name ends in something else.
     """
     if file is None:
         return
@@ -105,6 +106,26 @@ def check_writable(file: Path | None, endings: tuple[str, ...] = ()) -> None:
         raise UserError(f"{file} cannot be written: its folder does not exist, or it is a folder itself")
     if endings and file.suffix.lower() not in endings:
         raise UserError(f"{file}: what is written is {endings[0]}; name it {file.with_suffix(endings[0]).name}")
+    _refuse(f"{file} cannot be written", file if file.is_file() else file.absolute().parent)
+
+
+def check_folder(place: Path | None, flag: str) -> None:
+    """Refuse a folder, which may be made first, in which nothing can be written, before the long work.
+
+    Raises:
+        UserError: It is a file, cannot be made, or takes no files.
+    """
+    if place is None:
+        return
+    if place.exists() and not place.is_dir():
+        raise UserError(f"{flag}: {place} is a file; give a folder")
+    _refuse(f"{flag}: nothing can be written in {place}", place)
+
+
+def _refuse(what: str, place: Path) -> None:
+    why = why_not(place)
+    if why is not None:
+        raise UserError(f"{what}: {why}; name another place")
 
 
 def option(word: str) -> tuple[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
 from ...files.sheets import save_png
+from ..outputs import Outputs
 from .results import Results
 
 DIGITS = 10  # of a digest, enough for the evaluations of one run
@@ -37,15 +39,14 @@ def with_kept(results: Results, file: Path) -> Results:
     return {name: {**({"held_out": old[name]} if name in equal else {}), **one} for name, one in results.items()}
 
 
-def write_pictures(pictures: Mapping[str, Tensor], folder: Path, before: str = "") -> dict[str, Path]:
-    """Write pictures as PNG; where each is.
+def write_pictures(files: Outputs, pictures: Mapping[str, Tensor], folder: Path, before: str = "") -> list[Path]:
+    """Write pictures as PNG; where those are that could be.
 
     Args:
+        files: Writes each.
         pictures: uint8 (C, H, W) by name.
         folder: Where to; made if it is not there.
         before: What their names begin with.
     """
-    places = {name: folder / f"{before}{name}.png" for name in pictures}
-    for name, picture in pictures.items():
-        save_png(picture, places[name])
-    return places
+    places = [(folder / f"{before}{name}.png", picture) for name, picture in pictures.items()]
+    return [path for path, picture in places if files.write(path, partial(save_png, picture, path))]

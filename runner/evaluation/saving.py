@@ -22,6 +22,7 @@ from ...files.writing import aside, write_json
 from ...registry import UserError
 from ..image_sets.arrays import write_images
 from ..launching import find_place
+from ..outputs import why_not
 from ..world import LocalError, World
 from .streams import Shown
 
@@ -76,6 +77,7 @@ def check_place(place: Path) -> None:
         if os.path.lexists(place) or not place.absolute().parent.is_dir():
             why = "is there already" if os.path.lexists(place) else "lies in a folder that is not there"
             raise UserError(f"--save-images: {shown} {why}; give the name of a new file in a folder that is there")
+        _check_takes_files(place)
         return
     if os.path.lexists(place) and not place.is_dir():
         raise UserError(f"--save-images: {shown} is a file; give a folder, new or empty, or a new FILE.npz")
@@ -89,6 +91,13 @@ def check_place(place: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--save-images: {shown} cannot be made: {error.strerror}") from None
+    _check_takes_files(place)
+
+
+def _check_takes_files(place: Path) -> None:
+    why = why_not(place)
+    if why is not None:
+        raise UserError(f"--save-images: nothing can be written to {printable(str(place))}: {why}; name another place")
 
 
 class Labels:

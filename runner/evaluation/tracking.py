@@ -20,7 +20,7 @@ from ...registry.hooks import Task
 from .. import checkpoints
 from ..assemble import part
 from ..console import log
-from ..folder import RunFolder
+from ..folder import InUse, RunFolder
 from ..world import World
 from .during import recipe_during
 from .results import Results
@@ -61,9 +61,10 @@ class Tracked:
         run: What hooks see of it.
         hooks: Its hooks; None tells nobody.
         suffix: What the names of values and pictures end with.
-        suffixes: What some end with instead, by name.
+        suffixes: What those of each of the recipe's metrics end with instead.
         images: How many images are scored, where that is not what the run's own recipe says.
         home: The run's folder; None for a part of a run.
+        gave: Which of the recipe's metrics a value or a picture is of, by name; looked into when they come.
     """
 
     def __init__(
@@ -73,10 +74,11 @@ class Tracked:
         suffix: str = "",
         images: int | None = None,
         home: RunFolder | None = None,
-        suffixes: Mapping[str, str] | None = None,
+        suffixes: Sequence[str] = (),
+        gave: Mapping[str, int] | None = None,
     ) -> None:
         self.run, self.hooks, self.suffix, self.images, self.home = run, hooks, suffix, images, home
-        self.suffixes = suffixes or {}
+        self.suffixes, self.gave = suffixes, {} if gave is None else gave  # one that is empty is filled later
         self._scores: list[tuple[int, Results]] = []
         self._pictures: list[tuple[str, Tensor]] = []
         self._files: list[Path] = []
@@ -134,7 +136,7 @@ class Tracked:
             self._tell(self.run, self.hooks)
 
     def _end(self, name: str) -> str:
-        return self.suffixes.get(name, self.suffix)
+        return self.suffixes[self.gave[name]] if name in self.gave else self.suffix
 
     def _tell(self, run: Told, hooks: HookCaller) -> None:
         step = run.start_step
@@ -161,6 +163,8 @@ def tracked(
 ) -> Iterator[Tracked]:
     """What an evaluation tells the trackers of the run: at the end of the block, unless it ends in an error.
 
+    Entered before the work, so that a hook that cannot be costs none.
+
     Args:
         folder: The run's.
         recipe: What it is scored with: the run's own recipe and what was changed, which goes into the names.
@@ -168,17 +172,18 @@ def tracked(
         wanted: Whether to tell at all.
         also: Further words for the names of values, such as another reference's.
         gave: Which of the recipe's metrics a value or a picture is of, by name: that one's options go into its name.
+            Looked into when they come, and so may be filled by the work.
 
     Raises:
         UserError: A hook that cannot be.
     """
-    found = world.first_only(lambda: _collector(folder, recipe, also, gave or {}) if wanted and recipe.hooks else None)
+    found = world.first_only(lambda: _collector(folder, recipe, also, gave) if wanted and recipe.hooks else None)
     collector = found or Tracked(None, None)
     yield collector
     collector.tell()
 
 
-def _collector(folder: RunFolder, recipe: Recipe, also: Sequence[str], gave: Mapping[str, int]) -> Tracked:
+def _collector(folder: RunFolder, recipe: Recipe, also: Sequence[str], gave: Mapping[str, int] | None) -> Tracked:
     own, saved = read(folder.recipe_as_trained), checkpoints.newest(folder.checkpoints, groups=())
     run = Told(own.name, folder.path, own, read_json(folder.facts) or {}, saved.step if saved else 0)
     hooks = HookCaller([part("hook", ref) for ref in recipe.hooks], log.warning, [ref.name for ref in recipe.hooks])
@@ -187,8 +192,7 @@ def _collector(folder: RunFolder, recipe: Recipe, also: Sequence[str], gave: Map
     curve = _of_that_curve(own, number)
     of_all = settings(curve, recipe)
     of_each = [_suffix([*of_all, *metric_words(curve, ref), *also]) for ref in recipe.evaluate.metrics]
-    suffixes = {name: of_each[place] for name, place in gave.items()}
-    return Tracked(run, hooks, _suffix([*of_all, *also]), number, folder, suffixes)
+    return Tracked(run, hooks, _suffix([*of_all, *also]), number, folder, of_each, gave)
 
 
 def _suffix(words: Sequence[str]) -> str:
@@ -206,14 +210,14 @@ def held(folder: RunFolder) -> Iterator[None]:
     """The folder, for this process alone: two that write to one tracker's run at once spoil its record.
 
     Raises:
-        UserError: Another process keeps it, and did so for `PATIENCE_S`.
+        UserError: Another process keeps it, and did so for `PATIENCE_S`; or nothing can be written there.
     """
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
             folder.hold()
             break
-        except UserError:
+        except InUse:
             folder.release()
             if time.monotonic() > until:
                 raise

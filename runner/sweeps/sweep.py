@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..evaluation.results import Results
 from ..evaluation.tracking import Tracked, held, tracked
 from ..evaluation.trained import Trained
 from ..folder import RunFolder
+from ..outputs import Outputs
 from ..world import World
 from .best import check_best, write_best
 from .cost import call_s, in_words, network_calls, samples_s
@@ -78,7 +80,7 @@ def sweep(asked: Asked, folder: RunFolder, evaluation: Evaluation, trained: Trai
     left = [i for i, one in enumerate(kept) if one is None]
     if left:
         _announce(asked, found, left, samplings, evaluation, trained, world)
-    with tracked(folder, evaluation.recipe, world, wanted=asked.track, also=asked.also) as told:
+    with Outputs() as files, tracked(folder, evaluation.recipe, world, wanted=asked.track, also=asked.also) as told:
         told.tell()  # parts have a parent
         with TaskProgress("sweep", len(found), len(found) - len(left), shown=world.first) as bar:
             _check_best(asked, kept)
@@ -91,7 +93,7 @@ def sweep(asked: Asked, folder: RunFolder, evaluation: Evaluation, trained: Trai
             _tell(told, found[i], places[i], kept[i][0], trained.step)
         if world.first:
             better = {name: way for _, ways in kept for name, way in ways.items()}
-            _finish(asked, folder, Swept(found, [results for results, _ in kept], better), places, told)
+            _finish(asked, folder, Swept(found, [results for results, _ in kept], better), places, told, files)
 
 
 def _check_best(asked: Asked, kept: Sequence[Any]) -> None:
@@ -152,8 +154,14 @@ def _score(
     scored = scored_with_grid(evaluation, trained, guide, recipe=recipe)
     results = evaluation.over_seeds(scored.results, repeats, trained, guide, recipe=recipe)
     if networks.world.first:
-        place.write(point, results, scored.better, scored.pictures.get(GRID))
         log.info("%s: %s", point.name, ", ".join(f"{name} {one['value']:.4g}" for name, one in results.items()))
+        try:
+            place.write(point, results, scored.better, scored.pictures.get(GRID))
+        except OSError as error:
+            raise UserError(
+                f"--sweep: {point.name} cannot be kept in {place.folder}: {error.strerror or error}; those before it "
+                "are kept: make room, and give the same command again to go on"
+            ) from error
     return results, scored.better
 
 
@@ -165,21 +173,31 @@ def _tell(told: Tracked, point: Point, place: Kept, results: Results, step: int)
             part.file(place.grid)
 
 
-def _finish(asked: Asked, folder: RunFolder, swept: Swept, places: Sequence[Kept], told: Tracked) -> None:
+def _finish(
+    asked: Asked, folder: RunFolder, swept: Swept, places: Sequence[Kept], told: Tracked, files: Outputs
+) -> None:
     """Table, JSON, of several points a plot; the best into the run."""
+    log.info("%s", swept.table())
     digest = hashlib.sha256("".join(place.folder.name for place in places).encode()).hexdigest()[:16]
-    home = folder.path / "sweeps" / digest
-    home.mkdir(parents=True, exist_ok=True)
-    write_text(home / "table.txt", swept.table() + "\n")
-    if len(swept.points) > 1:
-        draw(swept, home / "plot.png", f"{folder.path.name}: {' '.join(asked.words)}")
-    for file in (home / "sweep.json", *([asked.json] if asked.json is not None else [])):
-        write_json(file, swept.as_dict())
-    written = [home / name for name in ("table.txt", "plot.png", "sweep.json") if (home / name).exists()]
-    log.info("%s\n%s: %s", swept.table(), ", ".join(path.name for path in written), home)
-    for path in written:
+    for path in _written(swept, folder.path / "sweeps" / digest, f"{folder.path.name}: {' '.join(asked.words)}", files):
         told.file(path)
+    if asked.json is not None:
+        files.write(asked.json, partial(write_json, asked.json, swept.as_dict()))
     champion = None if asked.write_best is None else swept.best(asked.write_best)
     if champion is not None:
         with held(folder):
-            write_best(champion, folder)
+            files.write(folder.recipe, lambda: write_best(champion, folder))
+
+
+def _written(swept: Swept, home: Path, title: str, files: Outputs) -> list[Path]:
+    """The files of the sweep's folder, as far as they could be written."""
+    works: dict[str, Callable[[Path], object]] = {"table.txt": lambda path: write_text(path, swept.table() + "\n")}
+    if len(swept.points) > 1:
+        works["plot.png"] = lambda path: draw(swept, path, title)
+    works["sweep.json"] = lambda path: write_json(path, swept.as_dict())
+    if not files.write(home, lambda: home.mkdir(parents=True, exist_ok=True)):
+        return []
+    written = [home / name for name, work in works.items() if files.write(home / name, partial(work, home / name))]
+    if written:
+        log.info("%s: %s", ", ".join(path.name for path in written), home)
+    return written
