@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Statistics:
-    """A reference that is known by mean and covariance alone.
+    """What is known of a reference by mean and covariance, in place of its images.
 
     Attributes:
         mu: Mean of the features, (D,) float64.
@@ -18,6 +18,7 @@ class Statistics:
         images: How many there were; None where the file does not say.
         about: `FeatureMetric.protocol` of the features, extractor and layer; empty where the file does not say.
         name: What a message calls it.
+        layers: Statistics of other layers that were published with these, by the layer's name.
     """
 
     mu: Tensor
@@ -25,6 +26,11 @@ class Statistics:
     images: int | None = None
     about: Mapping[str, str] = field(default_factory=dict)
     name: str = "statistics"
+    layers: Mapping[str, Statistics] = field(default_factory=dict)
+
+    def of(self, layer: str) -> Statistics:
+        """Those of a layer, where they were published with these; else these."""
+        return self.layers.get(layer, self)
 
     def check(self, dim: int, protocol: Mapping[str, str]) -> None:
         """Accept them as those of the features that are asked for.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from ...core import Metric, Statistics
 from ..console import log
 from ..world import World
+from . import published
 from . import reference_cache as cache
 from .passes import Named, Pass
 from .reduce import reduced
@@ -43,13 +43,11 @@ class Against:
         if self._begun or self.reference is None:
             return
         self._begun = True
+        seeing = self._take_published()
         if isinstance(self.reference, Statistics):
-            if self.world.first:
-                for one in self.metrics:
-                    one.metric.take_reference(self.reference)
             return
         kept = []
-        for group in self._groups(self.reference):
+        for group in self._groups(self.reference, seeing):
             states = cache.read(self._keys[id(group[0])], self.world) if id(group[0]) in self._keys else None
             if self.world.tell(states is not None):
                 _give(group, states or {})
@@ -75,24 +73,19 @@ class Against:
                 self._keep(group, states, self.reference)
         self.missing = []
 
-    def protocol(self) -> dict[str, str]:
-        """What must be equal for two values to be of the same reference."""
-        if not isinstance(self.reference, Statistics):
-            return {} if self.reference is None else self.reference.protocol("reference")
-        digest = hashlib.sha256()
-        for value in (self.reference.mu, self.reference.sigma):
-            digest.update(value.contiguous().numpy().tobytes())
-        images = "an unknown number of" if self.reference.images is None else self.reference.images
-        return {
-            "reference": f"{self.reference.name}, statistics of {images} images",
-            "reference.fingerprint": digest.hexdigest(),
-        }
+    def protocol(self, metric: Metric | None = None) -> dict[str, str]:
+        """What must be equal for two values of a metric, or of any, to be of the same reference."""
+        if metric is None:
+            return published.whole_protocol(self.reference)
+        return published.protocol(metric, self.reference)
 
-    def cautions(self) -> list[str]:
-        """What is not known of it."""
-        if not isinstance(self.reference, Statistics) or self.reference.about:
-            return []
-        return [f"{self.reference.name} does not say of which features it is; only their number was checked"]
+    def cautions(self, metric: Metric) -> list[str]:
+        """What is not known of what a metric is held against, or which of two things that is."""
+        return published.cautions(metric, self.reference)
+
+    def images_of(self, metric: Metric) -> int | None:
+        """How many images a metric is held against, where that is known."""
+        return published.images_of(metric, self.reference)
 
     def statistics(self) -> dict[str, Statistics]:
         """Mean and covariance, by metric, where a metric has them; on rank 0."""
@@ -109,15 +102,27 @@ class Against:
             raise ValueError("there is no reference whose images could be shown")
         return self.reference.take(numbers)
 
-    def _groups(self, stream: Stream) -> list[list[Named]]:
+    def _take_published(self) -> list[Named]:
+        """Give metrics, on rank 0, the statistics that stand for the images; the metrics that see those."""
+        taking = {id(one): published.given(one.metric, self.reference) for one in self.metrics}
+        seeing = [one for one in self.metrics if taking[id(one)] is None]
+        for one in self.metrics if self.world.first else ():
+            if (known := taking[id(one)]) is not None:
+                one.metric.take_reference(known)
+        if seeing and len(seeing) < len(self.metrics) and self.reference is not None:
+            names = ", ".join(one.name for one in self.metrics if one not in seeing)
+            log.info("%s: its mean and covariance for %s, its images for the others", self.reference.name, names)
+        return seeing
+
+    def _groups(self, stream: Stream, metrics: Sequence[Named]) -> list[list[Named]]:
         """Metrics that see the same of the reference; the same on every rank, of which the first knows the keys."""
-        keys = self.world.first_only(lambda: [cache.key_of(metric, stream, self.world) for _, metric in self.metrics])
+        keys = self.world.first_only(lambda: [cache.key_of(metric, stream, self.world) for _, metric in metrics])
         told = self.world.tell([key and json.dumps(key, sort_keys=True) for key in keys or []])
         groups: dict[str, list[Named]] = {}
-        for place, (one, key) in enumerate(zip(self.metrics, told, strict=True)):
+        for place, (one, key) in enumerate(zip(metrics, told, strict=True)):
             groups.setdefault(key or str(place), []).append(one)
         if keys:
-            self._keys = {id(one): key for one, key in zip(self.metrics, keys, strict=True) if key}
+            self._keys = {id(one): key for one, key in zip(metrics, keys, strict=True) if key}
         return list(groups.values())
 
     def _keep(self, group: Sequence[Named], states: cache.States, stream: Stream) -> None:

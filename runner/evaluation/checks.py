@@ -11,6 +11,7 @@ from ...registry import UserError
 from ..image_sets.named import check_same
 from .origins import libraries
 from .passes import Named, layers_of
+from .published import given, images_of
 from .streams import Stream
 
 WAYS = {
@@ -57,8 +58,8 @@ def check_metrics(
         try:
             one.metric.check(spec, images_seen)
             libraries(one.metric)
-            if isinstance(reference, Statistics) and "reference" in one.metric.needs:
-                copy.copy(one.metric).take_reference(reference)
+            if isinstance(reference, Statistics) and (known := given(one.metric, reference)) is not None:
+                copy.copy(one.metric).take_reference(known)
         except ValueError as error:
             raise UserError(f"{one.name}: {error}") from error
 
@@ -95,11 +96,11 @@ def check_needs(name: str, needs: Collection[str], given: Mapping[str, bool]) ->
 
 def _check_needs(one: Named, reference: Stream | Statistics | None, held_out: Stream | None, model: bool) -> None:
     name, metric = one
-    given = {"reference": reference is not None, "model": model, "held_out": held_out is not None}
-    check_needs(name, metric.needs, given)
+    there = {"reference": reference is not None, "model": model, "held_out": held_out is not None}
+    check_needs(name, metric.needs, there)
     if "reference" not in metric.needs or reference is None:
         return
-    count = reference.images if isinstance(reference, Statistics) else len(reference)
+    count = images_of(metric, reference)
     if count is not None and count < metric.least_reference:
         raise UserError(
             f"{name} needs a reference of at least {metric.least_reference} images, and {reference.name} has {count}; "

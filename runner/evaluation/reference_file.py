@@ -34,8 +34,7 @@ def check_written(metrics: Sequence[Named]) -> None:
 
 def write_reference(path: Path, scoring: Scoring) -> Statistics:
     """Write what the metrics have kept of the reference; on rank 0, after the scoring."""
-    found = next(iter(scoring.reference_statistics().values()))
-    reference = scoring.reference
-    of = {} if reference is None or isinstance(reference, Statistics) else reference.protocol("reference")
-    write_statistics(path, found, of)
+    name, found = next(iter(scoring.reference_statistics().items()))
+    metric = next(one.metric for one in scoring.metrics if one.name == name)
+    write_statistics(path, found, scoring.against.protocol(metric))
     return found

@@ -164,10 +164,8 @@ class Scoring:
     def _cautions(self, one: Named, made: Stream) -> list[str]:
         """What a metric wants said; the log says each sentence once."""
         alone = self._chosen(one) if "held_out" in one.metric.needs else made
-        against = self.reference
-        count = against.images if isinstance(against, Statistics) else None if against is None else len(against)
-        said = one.metric.cautions(alone.spec, len(alone), count)
-        said += self.against.cautions() if "reference" in one.metric.needs else []
+        said = one.metric.cautions(alone.spec, len(alone), self.against.images_of(one.metric))
+        said += self.against.cautions(one.metric)
         for sentence in said:
             if sentence not in self._said:
                 log.warning("%s: %s", one.name, sentence)
@@ -242,7 +240,7 @@ class Scoring:
         results: Results = {}
         for name, (value, place) in found.values.items() if self.world.first else ():
             one = self.seeing[place]
-            against = self.against.protocol() if "reference" in one.metric.needs else {}
+            against = self.against.protocol(one.metric)
             # a metric that looks at fewer says so
             protocol = {"images": str(len(made)), **self._measured(one, found.protocols[place]), **against}
             protocol |= made.protocol("generated")

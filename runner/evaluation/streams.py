@@ -8,12 +8,13 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ...core import Cond, Dataset, DataSpec
+from ...core import Cond, Dataset, DataSpec, Statistics
 from ...core.sampler import Watch
 from ...registry import Recipe
 from ..assemble import ReferenceModel, build_sampling
 from ..feed import Source, each, image_numbers
 from ..generate import Generator
+from ..image_sets.arrays import Arrays
 from ..world import World
 from .protocol import generation
 from .trained import Trained
@@ -46,6 +47,11 @@ class Stream(Protocol):
     @property
     def name(self) -> str:
         """What a message calls them."""
+        ...
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """Mean and covariance that are published with them; None as a rule."""
         ...
 
     def __len__(self) -> int:
@@ -118,6 +124,7 @@ class Real:
     ) -> None:
         self.dataset, self.source, self.name, self.seed, self.real = dataset, source, name, seed, real
         self.chosen = torch.arange(len(dataset)) if chosen is None else chosen
+        self.statistics = dataset.statistics if isinstance(dataset, Arrays) and chosen is None else None
 
     @property
     def spec(self) -> DataSpec:
@@ -197,6 +204,7 @@ class Generated:
         self.recipe, self.dataset, self.source, self.paired = recipe, dataset, source, paired
         self.trained, self.guide, self.watch = trained, guide, watch
         self.evaluations = 0  # of the network, the most that any batch took
+        self.statistics = None
 
     @property
     def spec(self) -> DataSpec:

@@ -1,5 +1,7 @@
 """The field's ``.npz`` files: images as ADM's evaluator has them, ``arr_0``, ``arr_1``; statistics, ``mu``, ``sigma``.
 
+ADM's reference batches have both, and ``mu_s``, ``sigma_s``, the statistics of the spatial features of sFID.
+
 Source: Dhariwal & Nichol 2021 (arXiv 2105.05233), the evaluations of guided-diffusion; Seitzer's pytorch-fid.
 """
 
@@ -18,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...core import DataSpec, InMemory, Statistics
 from ...files.words import printable
@@ -26,6 +29,7 @@ from ...registry import UserError
 from .folder import pixels_digest
 
 IMAGES, LABELS, MU, SIGMA, TOLD = "arr_0", "arr_1", "mu", "sigma", "dmf"
+SPATIAL, OF_SPATIAL = "spatial", ("mu_s", "sigma_s")  # a layer, and what its statistics are called
 MOST_CLASSES = 10**6
 HEAD_BYTES = 30  # of a member of a zip, before its name
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -42,12 +46,14 @@ class Arrays(InMemory):
 
     Args:
         path: The file.
+        statistics: Mean and covariance that are published with them; images that are scored have none.
 
     Raises:
         UserError: It has none, or in another layout.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, statistics: Statistics | None = None) -> None:
+        self.statistics = statistics
         images = _images(path)
         labels = _labels(path, len(images))
         classes = () if labels is None else tuple(map(str, range(int(labels.max()) + 1)))
@@ -77,7 +83,7 @@ def names_in(path: Path) -> frozenset[str]:
 
 
 def read_statistics(path: Path) -> Statistics:
-    """The mean and covariance in a file.
+    """The mean and covariance in a file, and those of the spatial features where they are there.
 
     Raises:
         UserError: They are not there, do not fit, are not finite, or no covariance has such values.
@@ -85,7 +91,18 @@ def read_statistics(path: Path) -> Statistics:
     source, there = printable(str(path)), names_in(path)
     if not {MU, SIGMA} <= there:
         raise UserError(f"{source} has {_told(there)}; a reference is images, arr_0, or statistics, mu and sigma")
-    mu, sigma = (np.atleast_1d(_array(path, name)) for name in (MU, SIGMA))
+    told = _about(path, source) if TOLD in there else {}
+    name, images, about = printable(path.absolute().name), told.get("images"), told.get("features", {})
+    layers = {}
+    if set(OF_SPATIAL) <= there:
+        layers[SPATIAL] = Statistics(*_moments(path, OF_SPATIAL), images, name=f"{name}, {OF_SPATIAL[0]}")
+    return Statistics(*_moments(path, (MU, SIGMA)), images, about, name, layers)
+
+
+def _moments(path: Path, names: tuple[str, str]) -> tuple[Tensor, Tensor]:
+    """A mean (D,) and a covariance (D, D), float64, by their names in a file."""
+    source = printable(str(path))
+    mu, sigma = (np.atleast_1d(_array(path, name)) for name in names)
     if (
         mu.ndim != 1
         or not mu.size
@@ -94,31 +111,29 @@ def read_statistics(path: Path) -> Statistics:
         or sigma.dtype.kind != "f"
     ):
         raise UserError(
-            f"{source}: mu is (D,) and sigma (D, D), in float; got mu {mu.dtype} {mu.shape}, sigma {sigma.dtype} "
-            f"{sigma.shape}"
+            f"{source}: {names[0]} is (D,) and {names[1]} (D, D), in float; got {names[0]} {mu.dtype} {mu.shape}, "
+            f"{names[1]} {sigma.dtype} {sigma.shape}"
         )
-    for name, value in ((MU, mu), (SIGMA, sigma)):
+    for name, value in zip(names, (mu, sigma), strict=True):
         if not np.isfinite(value).all():
             raise UserError(f"{source}: {name} has NaN or infinite numbers; make the file anew")
     mu, sigma = mu.astype(np.float64), sigma.astype(np.float64)
-    _check_covariance(sigma, source)
-    told = _about(path, source) if TOLD in there else {}
-    images, about = told.get("images"), told.get("features", {})
-    return Statistics(torch.from_numpy(mu), torch.from_numpy(sigma), images, about, source)
+    _check_covariance(sigma, f"{source}: {names[1]}")
+    return torch.from_numpy(mu), torch.from_numpy(sigma)
 
 
-def _check_covariance(sigma: Array, source: str) -> None:
+def _check_covariance(sigma: Array, who: str) -> None:
     """Accept what may be one, rounded."""
     apart = float(np.abs(sigma - sigma.T).max())
     if apart > ASYMMETRY * np.abs(sigma).max():
         raise UserError(
-            f"{source}: sigma is not symmetric, as a covariance is: entries (i, j) and (j, i) differ by up to "
+            f"{who} is not symmetric, as a covariance is: entries (i, j) and (j, i) differ by up to "
             f"{apart:.3g}; make the file anew"
         )
     values = np.linalg.eigvalsh(sigma)
     if values[0] < -NEGATIVE * np.abs(values).max():
         raise UserError(
-            f"{source}: sigma has the eigenvalue {values[0]:.3g}, and a covariance has none below 0; make the file anew"
+            f"{who} has the eigenvalue {values[0]:.3g}, and a covariance has none below 0; make the file anew"
         )
 
 
@@ -149,7 +164,7 @@ def _about(path: Path, source: str) -> dict[str, Any]:
     try:
         told = json.loads(str(_array(path, TOLD)))
         assert isinstance(told["features"], dict)
-        assert isinstance(told["images"], int)
+        assert isinstance(told["images"], int | None)  # of another program's statistics written anew
     except (ValueError, KeyError, TypeError, AssertionError):
         raise UserError(f"{source}: its entry {TOLD} is not as --write-reference writes it; make it anew") from None
     found: dict[str, Any] = told

@@ -16,7 +16,7 @@ from ...registry.words import did_you_mean
 from ...registry.yaml12 import parse_value
 from ..assemble import part
 from ..world import World
-from .arrays import IMAGES, Arrays, names_in, read_statistics
+from .arrays import IMAGES, MU, SIGMA, Arrays, names_in, read_statistics
 from .folder import OnError, Pictures
 
 KINDS = "a folder or a zip of pictures, an .npz file, or a data set by its name"
@@ -49,11 +49,13 @@ def open_set(
 def open_reference(
     words: str, flag: str, world: World, labels: str | None = None, on_error: OnError | None = None
 ) -> Dataset | Statistics:
-    """As `open_set`; an ``.npz`` file without images that has statistics is those."""
+    """As `open_set`; an ``.npz`` file with statistics gives those: alone, or beside the images that it has too."""
     try:
         path = place_of(words)
-        if path is not None and path.suffix.lower() == ".npz" and IMAGES not in names_in(path):
-            return read_statistics(path)
+        if path is not None and path.suffix.lower() == ".npz":
+            there = names_in(path)
+            known = None if IMAGES in there and not there & {MU, SIGMA} else read_statistics(path)
+            return known if known is not None and IMAGES not in there else Arrays(path, known)
     except UserError as error:
         raise UserError(f"{flag}: {error}") from error
     return open_set(words, flag, world, labels, on_error)
