@@ -17,13 +17,14 @@ from ..registry import PartRef, Recipe, UserError, find, load
 from ..registry.options import name_and_options, schema
 from ..registry.tidy import parts_in
 from .assemble import Model, grid_of
+from .console import log
 from .folder import RunFolder
 from .summary import parameters
 from .world import World
 
 
 def run_facts(recipe: Recipe, dataset: Dataset, model: Model, world: World) -> dict[str, str]:
-    """Everything as text, by name; the backbone is on the device already."""
+    """Everything as text, by name; the backbone is on the device already. Called by all ranks."""
     backbone = model.backbone
     return {
         "recipe.digest": recipe.digest(),
@@ -60,17 +61,32 @@ def check_codec(codec: Codec, folder: RunFolder) -> None:
 
 
 def _machine(world: World) -> dict[str, str]:
-    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "cpu"
     libraries = {f"version.{name}": version(name) for name in ("torch", "torchvision", "numpy", "mlflow")}
     return {
         "version.dmf": __version__,
         "version.python": platform.python_version(),
         **libraries,
         "machine.system": platform.platform(),
-        "machine.device": device,
+        "machine.device": devices(world),
         "machine.ranks": str(world.size),
         "machine.threads": str(torch.get_num_threads()),
     }
+
+
+def devices(world: World) -> str:
+    """The model of GPU that ranks compute on, or ``cpu``; of several models all, and a warning. Called by all ranks."""
+    if world.device.type != "cuda":
+        return "cpu"
+    own = torch.cuda.get_device_name(world.device).encode()
+    rows = world.gather_rows(torch.frombuffer(bytearray(own), dtype=torch.uint8))
+    models = sorted({bytes(row.tolist()).decode() for row in rows})
+    if len(models) > 1:
+        log.warning(
+            "ranks compute on GPUs of several models, %s: from one seed each draws noise of its own, so this recipe "
+            "on other GPUs, or on one, has other noise",
+            " and ".join(models),
+        )
+    return ", ".join(models)
 
 
 def _commit() -> dict[str, str]:

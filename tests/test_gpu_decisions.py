@@ -1,5 +1,6 @@
 """What goes another way on GPUs, as far as a machine without one can tell."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,19 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from training_kit import trainer
 
+from dmf.runner.facts import devices
 from dmf.runner.training import Trainer, fitting_memory
 from dmf.runner.training.fitting_memory import upwards
 from dmf.runner.training.strategies import ddp
 from dmf.runner.world import LocalError, World
+
+
+class BesideA100(World):
+    """Rank 0 of two; the other has an A100."""
+
+    def gather_rows(self, rows: Tensor) -> list[Tensor]:
+        return [rows, torch.frombuffer(bytearray(b"A100"), dtype=torch.uint8)]
+
 
 ALONE, GPU = World(0, 1, torch.device("cpu")), World(0, 1, torch.device("cuda", 0))
 
@@ -116,3 +126,13 @@ def test_trials_go_upwards_where_ranks_wait(
     with trainer(tiny) as one:
         found = fitting_memory.fitted(lambda size: None, 24, one.state, GPU, together)
     assert found.images == 7
+
+
+@pytest.mark.parametrize(("here", "fact"), [("A100", "A100"), ("H100", "A100, H100")])
+def test_unlike_gpus_of_one_run_are_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, here: str, fact: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: here)
+    monkeypatch.setattr(logging.getLogger("dmf"), "propagate", True)
+    assert devices(BesideA100(0, 2, torch.device("cuda", 0))) == fact
+    assert ("GPUs of several models, A100 and H100:" in caplog.text) is ("," in fact)
