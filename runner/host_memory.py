@@ -1,4 +1,4 @@
-"""How much memory of its machine a process may still take: of a container or a job, not more than that has left.
+"""How much memory of its machine a process may still take, and has taken: of a container or a job, what that has left.
 
 Linux limits both by control groups, `/proc/self/cgroup` naming a process's own; the limits of those around it hold too.
 Read are the newer form (all in one tree, kernel's documentation cgroup-v2, section "Memory") and the older
@@ -7,6 +7,8 @@ Read are the newer form (all in one tree, kernel's documentation cgroup-v2, sect
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,26 @@ def free_on_host(root: Path = Path("/")) -> int:
         root: Of the file system in which the control groups are looked up.
     """
     return min([int(psutil.virtual_memory().available), *_left(root)]) // find_place().local_size
+
+
+def most_taken(root: Path = Path("/")) -> int:
+    """Bytes of memory that this process has held at its highest.
+
+    Linux says it of the program that runs now. `getrusage`, asked elsewhere, may say it of all that ever ran in the
+    process; as this begins as a copy of the one that starts it, that is no less than what that one had.
+
+    Args:
+        root: Of the file system in which the process is looked up.
+    """
+    try:
+        lines = (root / "proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    for name, _, value in (line.partition(":") for line in lines):
+        if name == "VmHWM":
+            return int(value.split()[0]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _left(root: Path) -> Iterator[int]:

@@ -1,5 +1,7 @@
 """What a rank may take of its machine: its part, of a container or a job no more than that has left."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from dmf.runner import host_memory
-from dmf.runner.host_memory import free_on_host
+from dmf.runner.host_memory import free_on_host, most_taken
 from dmf.runner.launching import Place
 from dmf.runner.training.memory import free_bytes
 
@@ -82,3 +84,17 @@ def test_so_it_is_with_the_older_groups(tmp_path: Path) -> None:
 def test_without_limits_what_the_machine_has_free(tmp_path: Path) -> None:
     assert free_on_host(tmp_path) == 8 * GIB
     assert 0 < free_bytes(torch.device("cpu")) <= 8 * GIB
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="elsewhere a process has what its parent held, too")
+def test_the_most_that_a_process_held_is_its_own() -> None:
+    """A starting process has its parent's highest mark from `getrusage`, and all it takes below that is not seen."""
+    ballast = b"1" * (600 << 20)  # more than the child takes
+    code = "from dmf.runner.host_memory import most_taken as most; print(most()); x = b'1' * (200 << 20); print(most())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert 0 < before < len(ballast) / 2 and 190 << 20 < after - before < 210 << 20
+
+
+def test_the_most_that_a_process_held_is_said_without_proc(tmp_path: Path) -> None:
+    assert most_taken(tmp_path) >= most_taken() / 2 > 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from ...testing.bench.timing import in_turn, spread, timed
 from ..evaluation.passes import Named, Pass
 from ..evaluation.streams import Real
 from ..feed import source_of
+from ..host_memory import most_taken
 from ..world import World
 
 SHARE_PERCENT, MEMORY_GIB = 95.0, 8.0  # what is wanted
@@ -201,8 +200,7 @@ def _feed(metric: Metric, rows: Tensor, real: bool, batch: int) -> None:
 def _peak_gib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return most_taken() / 2**30
 
 
 def _size(sizes: Sizes) -> str:
