@@ -4,7 +4,13 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A user's mistake; the text says what was got, what was expected and what to do."""
+    """A user's mistake; the text says what was got, what was expected and what to do.
+
+    Attributes:
+        exit_code: Of a process that ends by it.
+    """
+
+    exit_code = 2
 
 
 class PartError(UserError):

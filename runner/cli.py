@@ -13,7 +13,6 @@ from .commands import COMMANDS
 from .commands.flags import add_commands
 from .signals import Interrupted
 
-USER_ERROR = 2
 FIRST_STEPS = """\
 first steps:
   dmf run recipes/digits_dit.yaml    train a small model, in two minutes, without a GPU
@@ -36,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
+        return error.exit_code
     except Interrupted as stop:
         return stop.exit_code
     except KeyboardInterrupt:

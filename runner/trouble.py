@@ -8,7 +8,17 @@ from collections.abc import Iterator
 from safetensors import SafetensorError
 
 
-class CannotWrite(Exception):
+class Failure(Exception):
+    """A run cannot go on, and no mistake in what the user wrote is why; the text says what is, and what to do.
+
+    Attributes:
+        exit_code: Of a process that ends by it.
+    """
+
+    exit_code = 1
+
+
+class CannotWrite(Failure):
     """A file of a run could not be written; the text says which, why, and what to do."""
 
 

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import logging
+import os
 import pickle
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import Store  # type: ignore[attr-defined]
 
 from ..registry import UserError
 from .launching import bound_gpus, find_place
@@ -51,7 +55,7 @@ class World:
     size: int
     device: torch.device
     timeout_s: float = TIMEOUT_S
-    store: dist.Store | None = field(default=None, compare=False, repr=False)
+    store: Store | None = field(default=None, compare=False, repr=False)
 
     @property
     def first(self) -> bool:
@@ -183,7 +187,7 @@ class World:
         try:
             while not self.store.check([f"said-{note}"]):  # `wait` would write to the screen of what did not come
                 if time.monotonic() > until:
-                    return self.store.add(f"taken-{note}", 1) == 1  # one speaks for all that are not rank 0
+                    return bool(self.store.add(f"taken-{note}", 1) == 1)  # one speaks for all that are not rank 0
                 time.sleep(0.02)
         except RuntimeError:  # rank 0 has ended, and the store with it
             return True  # better twice than not at all
@@ -239,9 +243,37 @@ def why_lost(error: RuntimeError, timeout_s: float) -> str | None:
 
 def leave() -> None:
     """Take leave of the others: all that holds the process group goes first, or its threads outlive the interpreter."""
-    if dist.is_available() and dist.is_initialized():
+    if _met():
         gc.collect()  # DDP sits in a reference cycle
         dist.destroy_process_group()
+
+
+def waits_in_leaving() -> bool:
+    """Whether `leave` waits for the other ranks, and so for ever after an error that they may know nothing of.
+
+    With NCCL it does. `destroy_process_group` comes to ``ProcessGroupNCCL::shutdown``, which since torch 2.6 (read in
+    2.8 and 2.15) flushes: ``ncclCommFinalize`` lets the exchanges that have begun come to their end, and a blocking
+    communicator, as ours are, has no time limit there. The others sit in an exchange that this rank never joins, until
+    their watchdogs end them after ``distributed.timeout_s``. gloo closes its connections and waits for nobody.
+    """
+    return _met() and dist.get_backend() == "nccl"
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End this process as it is, where `leave` would wait; the launcher then ends the other ranks.
+
+    The system takes back what a process had on a GPU and in the network. torch's own way out is none here:
+    `_abort_process_group`, and the end of the interpreter as well, wait for ``ncclCommAbort`` in a thread as long as
+    ``distributed.timeout_s``, and that call may itself wait for the others.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _met() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 def _device(name: str, local_rank: int) -> torch.device:

@@ -1,5 +1,7 @@
 """How long ranks wait for each other, `distributed.timeout_s`, in whatever group they do; who says what is wrong."""
 
+import contextlib
+import io
 from collections.abc import Callable, Iterator
 from importlib import import_module as module
 from pathlib import Path
@@ -91,18 +93,16 @@ def all_mistakes(world: World, folder: Path) -> None:
             work(world)
             world.barrier()
 
-        try:
-            said, code = "", on_ranks("cpu", and_meet, 60)
-        except UserError as error:
-            said, code = str(error), 2
-        (folder / f"{number}-{world.rank}").write_text(f"{code} {said}")
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            code = on_ranks("cpu", and_meet, 60)
+        (folder / f"{number}-{world.rank}").write_text(f"{code} {said.getvalue().strip()}")
 
 
 def test_a_mistake_is_said_once_whichever_rank_meets_it(tmp_path: Path) -> None:
     on_forked(3, all_mistakes, tmp_path)
     for number, (sentence, (_, who)) in enumerate(MISTAKES.items()):
         told = [(tmp_path / f"{number}-{rank}").read_text() for rank in range(3)]
-        said = [rank for rank, one in enumerate(told) if one.startswith("2 ") and one.endswith(sentence)]
+        said = [rank for rank, one in enumerate(told) if one.startswith("2 error: ") and one.endswith(sentence)]
         assert len(said) == 1 and said[0] in who, told
         assert all(one[0] in "12" for one in told), told  # nobody takes it for a success
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
 
 from ...registry import UserError
 from ..console import start_console
-from ..launching import LAUNCHER, find_place, stop_with_the_launcher
-from ..world import TIMEOUT_S, LocalError, World, join, leave, why_lost
+from ..launching import LAUNCHER, Place, find_place, stop_with_the_launcher
+from ..signals import Interrupted
+from ..trouble import Failure
+from ..world import TIMEOUT_S, LocalError, World, end_at_once, join, leave, waits_in_leaving, why_lost
 
 OTHERS_FIRST_S = 2.0  # the rank that failed ends first, and its exit code is the launcher's, which then ends this one
 
 
 def on_ranks(device: str, work: Callable[[World], None], timeout_s: float = TIMEOUT_S) -> int:
-    """Join the ranks and do the work; of a mistake rank 0 speaks, or who alone has seen it.
+    """Join the ranks, do the work, and leave; what went wrong is told here, and before this rank leaves.
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -34,28 +37,51 @@ def on_ranks(device: str, work: Callable[[World], None], timeout_s: float = TIME
         world = join(device, timeout_s)
         start_console(world.rank)
         work(world)
-    except UserError as error:
-        if isinstance(error, LocalError):
-            raise
-        # before they have met, a machine may lack what another has
-        if place.local_rank == 0 if world is None else world.speaks(str(error)):
-            raise
-        return 2
-    except RuntimeError as error:
-        lost = why_lost(error, timeout_s)
-        if lost is None:
-            raise
-        _tell(lost, place.local_rank == 0, place.machines)
-        time.sleep(OTHERS_FIRST_S)
-        return 1
-    finally:
+    except BaseException as error:
+        code = _told(error, place, world, timeout_s)
+        if waits_in_leaving():
+            if code is None:
+                sys.excepthook(type(error), error, error.__traceback__)
+            end_at_once(1 if code is None else code)
         leave()
+        if code is None:
+            raise
+        return code
+    leave()
     return 0
 
 
-def _tell(lost: str, first_here: bool, machines: int) -> None:
+def _told(error: BaseException, place: Place, world: World | None, timeout_s: float) -> int | None:
+    """Say what went wrong, if it is for this rank to say; the exit code, None where it takes a traceback."""
+    if isinstance(error, Interrupted):  # whose command has said how to go on
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        print("stopped", file=sys.stderr, flush=True)
+        return 128 + signal.SIGINT
+    if isinstance(error, (UserError, Failure)):
+        if _speaks(error, place, world):
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    lost = why_lost(error, timeout_s) if isinstance(error, RuntimeError) else None
+    if lost is None:
+        return None
+    _tell_lost(lost, place)
+    time.sleep(OTHERS_FIRST_S)
+    return 1
+
+
+def _speaks(error: UserError | Failure, place: Place, world: World | None) -> bool:
+    """Whether this rank says what is wrong: rank 0, or who alone has met it."""
+    if isinstance(error, LocalError):
+        return True
+    if world is None:  # before they have met, a machine may lack what another has
+        return place.local_rank == 0
+    return world.speaks(str(error))
+
+
+def _tell_lost(lost: str, place: Place) -> None:
     """One message a machine; none where a rank on the same screen has said what is wrong."""
-    if not lost and machines > 1:
+    if not lost and place.machines > 1:
         lost = "a rank on another machine has ended; its screen says why"
-    if lost and first_here:
+    if lost and place.local_rank == 0:
         print(f"error: {lost}", file=sys.stderr, flush=True)

@@ -51,36 +51,37 @@ def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample"
 
 def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> int:
     from ..console import log
-    from ..done import done_message
-    from ..pipeline import carry_out
-    from ..session import open_session
     from ..signals import Interrupted
-    from ..training.guard import Diverged
-    from ..trouble import CannotWrite
     from .on_ranks import on_ranks
 
     def work(world: World) -> None:
-        check_batch(recipe.train.batch_size, world.size)
-        check_alike(recipe, world)
-        world.first_only(lambda: make_room(args, recipe, log.info))
-        if args.fresh:
-            check_fresh()
-            world.first_only(lambda: set_aside(args.runs / recipe.name))
-        with open_session(recipe, args.runs, world, args.stretch) as session:
-            check_shared(session)
-            if not carry_out(session, phases):
-                log.info("%s", done_message(session, args.recipe, args.overrides))
+        try:
+            _carry_out(args, recipe, phases, world)
+        except Interrupted as stop:
+            how = "Ctrl-C" if stop.exit_code == 130 else "SIGTERM"
+            again = f"dmf resume {args.runs / recipe.name}" if args.extend else "give the same command again"
+            log.info("stopped by %s; nothing is lost: %s to go on", how, again)
+            raise
 
-    try:
-        return on_ranks(recipe.device, work, recipe.distributed.timeout_s)
-    except Interrupted as stop:
-        how = "Ctrl-C" if stop.exit_code == 130 else "SIGTERM"
-        again = f"dmf resume {args.runs / recipe.name}" if args.extend else "give the same command again"
-        log.info("stopped by %s; nothing is lost: %s to go on", how, again)
-        raise
-    except (Diverged, CannotWrite) as error:
-        log.error("%s", error)
-        return 1
+    return on_ranks(recipe.device, work, recipe.distributed.timeout_s)
+
+
+def _carry_out(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str], world: World) -> None:
+    from ..console import log
+    from ..done import done_message
+    from ..pipeline import carry_out
+    from ..session import open_session
+
+    check_batch(recipe.train.batch_size, world.size)
+    check_alike(recipe, world)
+    world.first_only(lambda: make_room(args, recipe, log.info))
+    if args.fresh:
+        check_fresh()
+        world.first_only(lambda: set_aside(args.runs / recipe.name))
+    with open_session(recipe, args.runs, world, args.stretch) as session:
+        check_shared(session)
+        if not carry_out(session, phases):
+            log.info("%s", done_message(session, args.recipe, args.overrides))
 
 
 def check_batch(batch_size: int, ranks: int) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..trouble import Failure
 
-class Diverged(Exception):
+
+class Diverged(Failure):
     """Too many steps in a row had a loss that is not finite; the text says which images they saw."""
 
 
