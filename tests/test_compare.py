@@ -65,6 +65,17 @@ def test_another_reference_is_another_setting(workdir: Path, dmf_command: Comman
     assert "reference mnist, 10 images:" in out and table(out, "in other settings")["a"][-1] == "3"
 
 
+def test_the_same_reference_by_another_name_is_no_other_setting(workdir: Path, dmf_command: Command) -> None:
+    one = {"reference": "photos, 90 images", "reference.fingerprint": "ab"}
+    later = {**one, "reference": "photos.zip, 90 images", "trained_steps": "20"}
+    make_run(workdir / "runs/a", metrics=of(results(fid=10.0), **one))
+    newer = {"0.json": of(results(fid=3.0), **later)}
+    make_run(workdir / "runs/b", metrics=of(results(fid=5.0), **one), evaluations=newer)
+    out = dmf_command("compare", "a", "b")[1]
+    assert table(out, "as trained")["b"] == ["20", "500", "3"]  # the newest of its own setting, and unmarked
+    assert "in other settings" not in out and "not to be compared" not in out
+
+
 def test_points_of_sweeps_are_values_in_other_settings(workdir: Path, dmf_command: Command) -> None:
     for name, value in (("a", 3.0), ("b", 4.0)):
         place = make_run(workdir / "runs" / name, metrics=results(fid=10.0)) / "sweeps/points/0123"

@@ -64,6 +64,18 @@ def test_differences_are_named_and_the_subject_is_none() -> None:
     assert protocol_differences(new, newer) == [] and protocol_differences(a, new) == ["version.lpips: - / 0.1.4"]
 
 
+@pytest.mark.parametrize("role", ["reference", "held_out"])
+def test_the_same_images_may_be_called_otherwise(role: str) -> None:
+    a = {"images": "10", role: "photos, 90 images", f"{role}.fingerprint": "ab"}
+    b = {"images": "10", role: "photos.zip, 90 images", f"{role}.fingerprint": "ab"}
+    assert protocol_differences(a, b) == protocol_differences(b, a) == []
+    other = {**b, f"{role}.fingerprint": "cd"}
+    assert [one.partition(":")[0] for one in protocol_differences(a, other)] == [role, f"{role}.fingerprint"]
+    unknown = {"images": "10", role: "photos.zip, 90 images"}  # without a fingerprint the names are all there is
+    assert protocol_differences(a, unknown)[0].startswith(f"{role}: photos,")
+    assert protocol_differences({**a, f"{role}.fingerprint": "cd"}, {**a}) == [f"{role}.fingerprint: cd / ab"]
+
+
 def test_the_table_folds_the_spread_and_says_each_caution_once() -> None:
     kid = {"kid": result(0.5, cautions=["few."]), "kid_sd": result(0.01), "fid": result(3.0, cautions=["few."])}
     kid["fid"]["held_out"] = {"value": 1.0, "images": 300}

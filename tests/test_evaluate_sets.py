@@ -177,7 +177,8 @@ def test_a_name_that_is_also_a_folder_is_refused(workdir: Path) -> None:
     with pytest.raises(UserError, match=r"write \./digits or"):
         opened("digits")
     assert len(opened("./digits")) == 2 and len(opened("{name: digits}")) > 1000
-    assert called("./digits") == "digits" and called("{name: digits}") == "{name: digits}"
+    assert called("./digits") == "digits" and called("{name: digits}") == "digits"
+    assert called(" {name: digits, split: test}") == "{name: digits, split: test}"
 
 
 def test_statistics_survive_the_file(workdir: Path) -> None:

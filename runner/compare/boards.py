@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...files.words import few
-from ..evaluation.results import Results, held_out_told, is_spread, protocol_differences, with_spread
+from ..evaluation.results import Results, held_out_told, is_same, is_spread, protocol_differences, with_spread
 from .runs import Report, Run
 
 SETTING = ("images", "sampler", "steps", "grid", "guidance", "weights", "seed")  # of a protocol
@@ -183,7 +183,7 @@ def _setting(report: Report, recipe: Report | None) -> Setting:
     """What a command may set; the reference only where it is not that of the run's own evaluation."""
     protocol = _protocol(report)
     own = protocol if recipe is None else _protocol(recipe)
-    keys = [*SETTING, *(["reference"] if protocol.get("reference") != own.get("reference") else [])]
+    keys = [*SETTING, *([] if is_same("reference", protocol, own) else ["reference"])]
     return tuple((key, protocol.get(key, "-")) for key in keys)
 
 

@@ -28,14 +28,20 @@ def protocol_differences(a: Mapping[str, str], b: Mapping[str, str]) -> list[str
     """What keeps two values from being compared: "sampler: ddim(eta=0.0) / heun(churn=0.0)"; empty for nothing.
 
     What is compared, and the versions of torch and torchvision, which are in the protocol for whoever looks for the
-    cause of a small difference, keep nothing apart.
+    cause of a small difference, keep nothing apart; nor do two names of the same images.
 
     Args:
         a: The protocol of one.
         b: That of the other.
     """
     keys = [key for key in (*a, *(key for key in b if key not in a)) if key not in SUBJECT + ROUNDING]
-    return [f"{key}: {a.get(key, '-')} / {b.get(key, '-')}" for key in keys if a.get(key) != b.get(key)]
+    return [f"{key}: {a.get(key, '-')} / {b.get(key, '-')}" for key in keys if not is_same(key, a, b)]
+
+
+def is_same(key: str, a: Mapping[str, str], b: Mapping[str, str]) -> bool:
+    """Whether two protocols mean the same by a key: of images their fingerprint counts, not what they were called."""
+    mark = f"{key}.fingerprint"
+    return a.get(key) == b.get(key) or (mark in a and a[mark] == b.get(mark))
 
 
 def repeated(runs: Mapping[int, Results], once: Collection[str] = ()) -> Results:

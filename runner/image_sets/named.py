@@ -81,7 +81,10 @@ def check_words(words: str, flag: str) -> None:
 def called(words: str) -> str:
     """What a set is called in a protocol: the last part of its path, or its name with its options."""
     path = place_of(words)
-    return printable(path.absolute().name) if path is not None else words.strip()
+    if path is not None:
+        return printable(path.absolute().name)
+    ref = _named(words)
+    return words.strip() if ref.options else ref.name
 
 
 def place_of(words: str) -> Path | None:
