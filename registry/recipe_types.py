@@ -75,8 +75,9 @@ class Train:
         weighting: How the loss weighs noise levels.
         density: Where the training times are drawn from.
         stratified: Spread the times of each batch evenly over the density, all ranks together.
-        precision: Arithmetic of the network in training; weights stay in fp32, and samples are made in fp32. With fp16
-            the loss is scaled so that small gradients do not vanish.
+        precision: Arithmetic of the network in training; weights stay in fp32, and samples are made in fp32. `auto` is
+            bf16 on a GPU that has units for it, else fp32, and what a run has begun with. With fp16 the loss is scaled
+            so that small gradients do not vanish.
         activation_checkpointing: Keep no activations within the network's blocks, and compute them again for the
             gradient: less memory, a slower step, the same weights.
         stop_after_bad_steps: Give up after this many steps in a row with a loss that is not finite.
@@ -100,7 +101,7 @@ class Train:
     weighting: Annotated[PartRef, PartKind("weighting")] = PartRef("uniform")
     density: Annotated[PartRef, PartKind("density")] = PartRef("uniform")
     stratified: bool = False
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     activation_checkpointing: bool = False
     stop_after_bad_steps: Count = 20
 

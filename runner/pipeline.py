@@ -31,6 +31,7 @@ from .summary import network_summary
 from .training import Trainer
 from .training.init_from import FACTS, REPORT, Started, start_from
 from .training.memory import check_memory
+from .training.precision import precision_of
 from .training.sources import Source, read_source
 from .training.strategies import strategy_class
 from .training_images import show_data
@@ -172,7 +173,9 @@ def source_to_start_from(session: Session) -> Source | None:
 def begin(session: Session, dataset: Dataset, model: Model, feed: Feed, started: Started | None = None) -> None:
     """Write down what the run is, with a sheet of its data, and tell the hooks."""
     before = {name: text for name, text in session.facts.items() if session.start_step and name.startswith(FACTS)}
-    facts = {**run_facts(session.recipe, dataset, model, session.world), **(started.facts if started else before)}
+    arithmetic = {"train.precision": precision_of(session.recipe, session.world, session.saved)}
+    own = run_facts(session.recipe, dataset, model, session.world)
+    facts = {**own, **arithmetic, **(started.facts if started else before)}
     files = {
         "network.txt": network_summary(model.backbone, model.codec.spec),
         "spec.json": json.dumps(spec_as_dict(dataset.spec), indent=2) + "\n",

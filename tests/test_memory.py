@@ -114,7 +114,7 @@ def test_weights_and_averages_are_never_whole_twice(
     recipe = read(tiny, ["backbone.hidden=128", "train.ema=[0.9, 0.99, 0.999]", "distributed.strategy=fsdp"])
     world, before, seen = pretended(4), tensors(), []
     model = build_model(recipe, PIXELS)
-    learner = learner_of(recipe, model)
+    learner = learner_of(recipe, model, "fp32")
     whole = sum(weight.nbytes for weight in learner.parameters())
     split = fsdp.fully_shard
 
@@ -123,7 +123,7 @@ def test_weights_and_averages_are_never_whole_twice(
         return split(*given, **options)
 
     monkeypatch.setattr(fsdp, "fully_shard", spied)
-    state = fresh(recipe, learner, FSDP(world))
+    state = fresh(recipe, learner, FSDP(world), "fp32")
     assert len(seen) > 2 and max(seen) < 1.3 * whole
     assert sum(size for place, size in tensors().items() if place not in before) < 1.3 * whole  # 4 of 4
     # and what they begin with are the recipe's weights

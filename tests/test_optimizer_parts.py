@@ -245,3 +245,22 @@ def test_parts_of_weights_are_stepped_as_whole_ones_are(name: str, two_ranks: No
             take_step(optimizer, torch.tensor(bad))
     for one, part in zip(whole, parts, strict=True):
         assert isinstance(part, DTensor) and torch.allclose(part.to_local(), one[:2])
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "muon"])
+def test_whether_a_step_is_one_kernel_can_be_said(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = name == "muon"
+
+    def kernels(fused: bool | str, device: str = "cpu") -> tuple[bool, bool]:
+        group = WeightGroup(("w",), (nn.Parameter(torch.ones(2, 2, device=device)),), LR, True, hidden)
+        defaults = build("optimizer", name, fused=fused)([group]).defaults
+        return defaults["fused"], defaults["foreach"]
+
+    assert [kernels(fused) for fused in ("auto", True, False)] == [(True, False), (True, False), (False, True)]
+    assert kernels("auto", "meta") == kernels(True, "meta") == (False, True)  # where weights are only counted
+    one, two = (run(name, hidden=hidden, fused=fused) for fused in (True, False))
+    assert torch.allclose(one, two, rtol=1e-6, atol=1e-7)
+    monkeypatch.setattr("dmf.plugins.optimizers._groups.DEVICES", ("cuda",))
+    assert kernels("auto") == (False, True)
+    with pytest.raises(ValueError, match=r"no fused step of this optimizer for weights on cpu; write fused: auto"):
+        kernels(True)

@@ -12,8 +12,9 @@ from torch import Tensor
 from training_kit import apart, trainer, weights
 
 from dmf.core.objectives.base import Attempt
+from dmf.registry import read
 from dmf.runner.training import precision
-from dmf.runner.training.precision import LossScale, tell_of_slowness
+from dmf.runner.training.precision import LossScale, precision_of, tell_of_slowness
 from dmf.runner.world import World
 
 Command = Callable[..., tuple[int, str, str]]
@@ -173,3 +174,31 @@ def test_slow_arithmetic_is_told_of(monkeypatch: pytest.MonkeyPatch, caplog: pyt
         tell_of_slowness("bf16", gpu)
         tell_of_slowness("fp16", cpu)
     assert "V100 computes bf16 in place of units of its own" in caplog.text and "fp16 on a CPU is slower" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("device", "has", "found"), [("cpu", True, "fp32"), ("cuda", False, "fp32"), ("cuda", True, "bf16")]
+)
+def test_left_to_the_device_it_is_what_that_is_fast_in(
+    monkeypatch: pytest.MonkeyPatch, device: str, has: bool, found: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has and not including_emulation)
+    world = World(0, 1, torch.device(device))
+    assert precision_of(read("digits_dit"), world) == found
+    assert precision_of(read("digits_dit", [FP16]), world) == "fp16"
+
+
+def test_a_run_keeps_to_what_it_has_begun_with(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun where bf16 is fast, and gone on with where it is not."""
+    both = ["train.steps=4", "checkpoint.every=2"]
+    assert "a step: bf16" in dmf_command("train", tiny, *both, "name=straight", "train.precision=bf16")[1]
+    with monkeypatch.context() as patch:
+        patch.setattr("dmf.runner.training.trainer.precision_of", lambda *given: "bf16")
+        dmf_command("train", tiny, "train.steps=2")
+    out = dmf_command("train", tiny, *both)[1]
+    assert "a step: bf16" in out
+    assert json.loads(Path("runs/tiny/facts.json").read_text())["train.precision"] == "bf16"
+    one, two = (load_file(f"runs/{name}/checkpoints/step-00000004/model.safetensors") for name in ("straight", "tiny"))
+    assert all(torch.equal(one[key], two[key]) for key in one)

@@ -100,7 +100,7 @@ ENTRIES = {
 
 def run(folder: Path, *words: str, expect: int, site: Path | None = None) -> str:
     """The output of pytest in a folder."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(site or "")}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(site or ""), "PYTEST_ADDOPTS": ""}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == expect, done.stdout + done.stderr

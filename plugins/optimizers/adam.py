@@ -10,7 +10,7 @@ import torch
 from annotated_types import Ge, Gt
 
 from ...core import WeightGroup
-from ._groups import Beta, fits_fused, torch_groups
+from ._groups import Beta, Fused, kernels, torch_groups
 
 
 def adam(
@@ -19,6 +19,7 @@ def adam(
     betas: tuple[Beta, Beta] = (0.9, 0.999),
     eps: Annotated[float, Gt(0)] = 1e-8,
     weight_decay: Annotated[float, Ge(0)] = 0.0,
+    fused: Fused = "auto",
 ) -> torch.optim.Optimizer:
     """Adam; without weight decay it is AdamW to the bit.
 
@@ -28,6 +29,6 @@ def adam(
         eps: Added to the root of the latter.
         weight_decay: This much of a weight is added to its gradient, which Adam then scales like the rest of it;
             `adamw` has the decay that is usually meant.
+        fused: Take torch's fused step, one kernel for all weights; `auto` does where there is one.
     """
-    fused = fits_fused(groups)
-    return torch.optim.Adam(torch_groups(groups, weight_decay), betas=betas, eps=eps, fused=fused, foreach=not fused)
+    return torch.optim.Adam(torch_groups(groups, weight_decay), betas=betas, eps=eps, **kernels(fused, groups))

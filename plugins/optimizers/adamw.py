@@ -11,7 +11,7 @@ import torch
 from annotated_types import Ge, Gt
 
 from ...core import WeightGroup
-from ._groups import Beta, fits_fused, torch_groups
+from ._groups import Beta, Fused, kernels, torch_groups
 
 
 def adamw(
@@ -20,6 +20,7 @@ def adamw(
     betas: tuple[Beta, Beta] = (0.9, 0.999),
     eps: Annotated[float, Gt(0)] = 1e-8,
     weight_decay: Annotated[float, Ge(0)] = 0.0,
+    fused: Fused = "auto",
 ) -> torch.optim.Optimizer:
     """AdamW: each weight moves by about the learning rate, whatever the size of its gradient.
 
@@ -28,6 +29,6 @@ def adamw(
         betas: Decay rates of the means of the gradient and of its square.
         eps: Added to the root of the latter.
         weight_decay: Share of a weight, times the learning rate, that a step takes away.
+        fused: Take torch's fused step, one kernel for all weights; `auto` does where there is one.
     """
-    fused = fits_fused(groups)
-    return torch.optim.AdamW(torch_groups(groups, weight_decay), betas=betas, eps=eps, fused=fused, foreach=not fused)
+    return torch.optim.AdamW(torch_groups(groups, weight_decay), betas=betas, eps=eps, **kernels(fused, groups))

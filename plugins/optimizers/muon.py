@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...core import WeightGroup
 from ...core.shards import placed_like, whole
-from ._groups import Beta, fits_fused, torch_groups
+from ._groups import Beta, Fused, kernels, torch_groups
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 SCALES: dict[str, Callable[[int, int], float]] = {
@@ -37,6 +37,7 @@ def muon(
     betas: tuple[Beta, Beta] = (0.9, 0.95),
     eps: Annotated[float, Gt(0)] = 1e-8,
     weight_decay: Annotated[float, Ge(0)] = 0.0,
+    fused: Fused = "auto",
 ) -> torch.optim.Optimizer:
     """Muon for the hidden matrices, convolutions among them, and AdamW for all else.
 
@@ -50,6 +51,7 @@ def muon(
         betas: AdamW's.
         eps: AdamW's.
         weight_decay: Share of a weight, times the learning rate, that a step takes away; in both.
+        fused: Take torch's fused step, one kernel for all weights; `auto` does where there is one.
 
     Raises:
         ValueError: No group is hidden.
@@ -63,8 +65,7 @@ def muon(
     for mine, group in zip(made, groups, strict=True):
         mine |= {"hidden": group.hidden, "momentum": momentum, "nesterov": nesterov}
         mine |= {"scale": scale, "iterations": iterations}
-    fused = fits_fused(groups)
-    return Muon(made, betas=betas, eps=eps, fused=fused, foreach=not fused)
+    return Muon(made, betas=betas, eps=eps, **kernels(fused, groups))
 
 
 class Muon(torch.optim.AdamW):

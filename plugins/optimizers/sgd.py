@@ -10,10 +10,9 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Lt
-from torch.distributed.tensor import DTensor
 
 from ...core import WeightGroup
-from ._groups import fits_fused, torch_groups
+from ._groups import Fused, kernels, torch_groups
 
 
 def sgd(
@@ -23,6 +22,7 @@ def sgd(
     nesterov: bool = False,
     dampening: Annotated[float, Ge(0), Lt(1)] = 0.0,
     weight_decay: Annotated[float, Ge(0)] = 0.0,
+    fused: Fused = "auto",
 ) -> torch.optim.Optimizer:
     """v <- momentum v + (1 - dampening) g; a weight moves by the learning rate times v, from v = 0.
 
@@ -34,6 +34,7 @@ def sgd(
         nesterov: Move by g + momentum v instead; wants momentum, and no dampening.
         dampening: Share of the gradient that is left out of v; as much as `momentum` makes v a mean of gradients.
         weight_decay: This much of a weight is added to its gradient.
+        fused: Take torch's fused step, one kernel for all weights; `auto` does where there is one.
 
     Raises:
         ValueError: Nesterov's momentum without momentum, or with dampening.
@@ -43,15 +44,12 @@ def sgd(
             f"nesterov: true wants momentum above 0 and dampening 0; got momentum {momentum:g} and dampening "
             f"{dampening:g}; set these, or leave nesterov out"
         )
-    in_parts = any(isinstance(weight, DTensor) for group in groups for weight in group.weights)
-    fused = fits_fused(groups) and not in_parts  # torch's fused step takes no parts of weights, as Adam's does
     made = torch.optim.SGD(
         torch_groups(groups, weight_decay),
         momentum=momentum,
         nesterov=nesterov,
         dampening=dampening,
-        fused=fused,
-        foreach=not fused,
+        **kernels(fused, groups, in_parts=False),  # torch's fused step takes no parts of weights, as Adam's does
     )
     if momentum:  # made here: where torch's first step is a bad one, it leaves a v that nobody has written
         for weight in (w for group in groups for w in group.weights):

@@ -72,7 +72,7 @@ def _by_hand(trainer: Trainer) -> Step:
     network = build_model(recipe, trainer.feed.dataset.spec).backbone.to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), recipe.train.lr, fused=True)
     batches = itertools.cycle(_inputs(trainer))
-    dtype = dtype_of(recipe.train.precision)
+    dtype = dtype_of(trainer.state.precision)
 
     def step() -> None:
         (x, noise, cond), target = next(batches)

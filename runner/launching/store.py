@@ -11,6 +11,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 from .place import Place
 
 JOINS = count()  # of this process, as many as of every other
+KEPT: list[Store] = []  # rank 0 serves to its end: another may be at the next meeting before it has left this one
 
 
 def store_of(place: Place, patience_s: float) -> Store:
@@ -31,5 +32,6 @@ def store_of(place: Place, patience_s: float) -> Store:
     kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # the launcher has it, not rank 0
     patience = timedelta(seconds=patience_s)
     store = TCPStore(host, port, place.size, place.rank == 0 and not kept, patience, multi_tenant=True)
+    KEPT.append(store)
     start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if kept and place.machines == 1 else "any"
     return PrefixStore(f"dmf-{start}-{next(JOINS)}", store)

@@ -70,14 +70,14 @@ class Learner(nn.Module):
         return training_loss(self._denoiser, self.objective, self._weighting, x0, eps, level, cond, self._loss_space)
 
 
-def learner_of(recipe: Recipe, model: Model) -> Learner:
-    """What a recipe's training computes."""
+def learner_of(recipe: Recipe, model: Model, precision: str) -> Learner:
+    """What a recipe's training computes, in a settled precision."""
     train = recipe.train
     loss_space = None if train.loss_space is None else part("prediction", train.loss_space)
     if train.activation_checkpointing:
         _checkpoint_activations(model.backbone)
     objective, weighting = part("objective", train.objective), part("weighting", train.weighting)
-    learner = Learner(model, objective, weighting, loss_space, dtype_of(train.precision))
+    learner = Learner(model, objective, weighting, loss_space, dtype_of(precision))
     freeze(learner, train.freeze)
     if train.freeze:
         _tell_frozen(learner)

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ...registry import Recipe
+from ..checkpoints import Checkpoint
 from ..console import log
 from ..world import World
 
@@ -21,14 +23,34 @@ ROW = 2000  # good steps after which the scale is doubled
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def precision_of(recipe: Recipe, world: World, saved: Checkpoint | None = None) -> str:
+    """What ``train.precision`` stands for, the same on every rank; ``auto`` is bf16 if rank 0's GPU has units for it.
+
+    Args:
+        recipe: Of the training.
+        world: The ranks.
+        saved: To go on from, on whatever device, with what it has been trained with so far.
+    """
+    wanted = recipe.train.precision
+    if wanted != "auto":
+        return wanted
+    own = "bf16" if world.device.type == "cuda" and _has_bf16() else "fp32"
+    found: str = world.tell(own if saved is None else saved.facts["precision"])
+    return found
+
+
+def _has_bf16() -> bool:
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
 def dtype_of(precision: str) -> torch.dtype | None:
-    """What autocast is told of ``train.precision``; None is no autocast."""
+    """What autocast is told of a precision; None is no autocast."""
     return DTYPES[precision]
 
 
 def tell_of_slowness(precision: str, device: torch.device) -> None:
     """Warn of an arithmetic that the device has no units for: it computes right, and slowly."""
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if precision == "bf16" and device.type == "cuda" and not _has_bf16():
         log.warning(
             "train.precision: %s computes bf16 in place of units of its own, slowly; fp16 is its fast arithmetic",
             torch.cuda.get_device_name(device),

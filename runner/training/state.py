@@ -30,6 +30,7 @@ class TrainState:
         averages: Of the backbone's weights; the first is the one that samples are made with.
         optimizer: Its settings and moments.
         guard: Counts of bad steps.
+        precision: Of the network's arithmetic, settled.
         horizon: Images that the learning rate's decay is laid out for.
         step: Steps taken.
         images_seen: Images taken from the endless row of epochs.
@@ -43,6 +44,7 @@ class TrainState:
     averages: list[Averaged]
     optimizer: torch.optim.Optimizer
     guard: Guard
+    precision: str
     horizon: int
     loss_sum: Tensor
     loss_steps: Tensor
@@ -62,15 +64,16 @@ class TrainState:
         return "ema" if self.averages else "raw"
 
 
-def fresh(recipe: Recipe, learner: Learner, strategy: Strategy) -> TrainState:
+def fresh(recipe: Recipe, learner: Learner, strategy: Strategy, precision: str) -> TrainState:
     """The state before the first step."""
     train, device = recipe.train, strategy.world.device
     strategy.place(learner)  # first: what is in parts is copied in parts
     averages = averages_of(average_rules(recipe), learner.backbone, strategy.copy)
     guard, zero = Guard(device, train.stop_after_bad_steps), torch.zeros((), device=device)
     horizon = train.steps * train.batch_size
-    scale = LossScale(strategy.world) if train.precision == "fp16" else None
-    return TrainState(learner, averages, build_optimizer(recipe, learner), guard, horizon, zero, zero.clone(), scale)
+    scale = LossScale(strategy.world) if precision == "fp16" else None
+    optimizer = build_optimizer(recipe, learner)
+    return TrainState(learner, averages, optimizer, guard, precision, horizon, zero, zero.clone(), scale)
 
 
 def groups_of(state: TrainState) -> dict[str, checkpoints.Tensors]:
@@ -95,6 +98,7 @@ def facts_of(state: TrainState, loss_sum: float, hooks: dict[str, Any]) -> dict[
     """
     return {
         "images_seen": state.images_seen,
+        "precision": state.precision,
         "horizon": state.horizon,
         "loss_sum": loss_sum,
         "loss_steps": float(state.loss_steps),

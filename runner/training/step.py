@@ -51,7 +51,7 @@ class Stepper:
 
     def begin(self) -> None:
         """Settle the size of micro-batches, where the recipe leaves it to the memory; say how steps are computed."""
-        tell_of_slowness(self.recipe.train.precision, self.strategy.world.device)
+        tell_of_slowness(self.state.precision, self.strategy.world.device)
         if self.recipe.train.micro_batch == "auto":
             state = self.state
             drawn = self.draws(self.feed.batch(state.images_seen), state.images_seen)
@@ -73,7 +73,7 @@ class Stepper:
     def _in_words(self) -> list[str]:
         """How a step is computed."""
         recipe, world, optimizer = self.recipe, self.strategy.world, self.state.optimizer
-        said = [recipe.train.precision, *in_words(recipe.compute, self.state.learner.backbone, world.device)]
+        said = [self.state.precision, *in_words(recipe.compute, self.state.learner.backbone, world.device)]
         fused = "fused " if optimizer.defaults.get("fused") else ""
         said.append(f"{fused}{recipe.train.optimizer.name}")
         share, wanted = recipe.train.batch_size // world.size, recipe.train.micro_batch
