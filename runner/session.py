@@ -193,8 +193,21 @@ class Session:
             write_json(self.files.done, {**(read_json(self.files.done) or {}), name: note})
 
     def stopped_early(self, step: int) -> None:
-        """Note that a hook ended the training: it counts as done."""
+        """Note that a hook ends the training: with the checkpoint of this step, which may come after, it is done."""
         self.finish("stopped", {"step": step, "of": self.recipe.train.steps})
+
+    def forget_later_stop(self) -> None:
+        """Take such a note back whose checkpoint never came: the training may pass that step in another way."""
+        note = self.phase("stopped") if self.world.first else None
+        if note is not None and note["step"] > self.start_step:
+            self.finish("stopped", None)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a hook ended the training at the newest checkpoint; the same on every rank."""
+        note = {"step": self.start_step, "of": self.recipe.train.steps}
+        stopped: bool = self.world.tell(self.phase("stopped") == note if self.world.first else None)
+        return stopped
 
     def horizon(self, saved: int) -> int:
         """Images that the learning rate's decay is laid out for from here on.
@@ -218,7 +231,7 @@ class Session:
         unscored = is_due(self.recipe, self.start_step) and self.evaluated_step != self.start_step
         if self.world.tell(unscored) and self.phase("sample") is None:
             return False  # stopped between the last checkpoint and its scores
-        return self.start_step >= steps or self.phase("stopped") == {"step": self.start_step, "of": steps}
+        return self.start_step >= steps or self.is_stopped
 
     def close(self) -> None:
         """Close files."""

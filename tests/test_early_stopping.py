@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 
 from dmf.plugins.hooks.early_stopping import EarlyStopping
 from dmf.registry import HookCaller, read
+from dmf.runner.session import Session
+from dmf.runner.training.trainer import Trainer
 
 Command = Callable[..., tuple[int, str, str]]
 SCORED = (
@@ -123,7 +125,7 @@ def test_it_goes_on_from_its_state_as_if_nothing_had_been() -> None:
 def test_stopped_it_stays_so_until_the_training_is_extended() -> None:
     hook = EarlyStopping(patience=2)
     assert stopped_at(hook, [1.0, 1.0, 1.0, 1.0]) == 3
-    assert hook.dmf_should_stop(run_of(), 4, {"loss": 0.1})  # killed between the checkpoint and the end
+    assert hook.dmf_should_stop(run_of(), 4, {"loss": 0.1})  # the run's note of its end is gone
     assert stopped_at(hook, [1.0] * 5, run=run_of(200)) == 2
 
 
@@ -166,6 +168,65 @@ def test_a_training_ends_by_a_metric_in_its_direction(tiny: Path, dmf_command: C
     assert dmf_command("train", tiny, SCORED, hook, "train.lr=1e-12", "log.every=1", "train.steps=16")[0] == 0
     assert read("runs/tiny/recipe.yaml").train.steps == 16
     assert sorted(p.name for p in Path("runs/tiny/checkpoints").glob("step-*"))[-1] == "step-00000011"
+
+
+class Killed(BaseException):
+    """As by a signal that nobody hears of."""
+
+
+def kill(*given: Any) -> None:
+    raise Killed
+
+
+def kill_in_last_step(patched: pytest.MonkeyPatch, when: str) -> None:
+    """Once the hook's wish is noted, when this comes next."""
+    stop = Session.stopped_early
+
+    def and_kill(self: Session, step: int) -> None:
+        stop(self, step)
+        patched.setattr(Trainer, when, kill)
+
+    patched.setattr(Session, "stopped_early", and_kill)
+
+
+def logged_steps() -> list[int]:
+    return [json.loads(line)["step"] for line in Path("runs/tiny/history.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("when", ["save", "_show", "_score"])
+def test_killed_in_the_step_that_is_its_last_it_takes_no_other(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Also where what comes with that step was not done."""
+    words = [SCORED.replace("48", "24"), "hooks=[{name: early_stopping, on: eval/recall_digits_n90, patience: 1}]"]
+    words += ["train.lr=1e-12", "log.every=1", "preview={every: 1, start: 3}", "checkpoint.every=2", "sampler.steps=1"]
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        kill_in_last_step(patched, when)
+        dmf_command("train", tiny, *words)
+    assert logged_steps() == [1, 2, 3]
+    assert dmf_command("train", tiny, *words)[0] == 0
+    assert logged_steps() == [1, 2, 3]
+    scored = [json.loads(line)["step"] for line in Path("runs/tiny/evaluations.jsonl").read_text().splitlines()]
+    assert scored == [1, 2, 3]
+    assert max(Path("runs/tiny/checkpoints").glob("step-*")).name == "step-00000003"
+    assert "is done" in dmf_command("train", tiny, *words)[1]
+
+
+def test_a_stop_whose_checkpoint_never_came_is_none(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the hook the training passes that step, and a kill there is no end either."""
+    words = ["train", tiny, "log.every=1", "checkpoint.every=1", "preview={every: 1, start: 1}", "sampler.steps=1"]
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        kill_in_last_step(patched, "save")
+        dmf_command(*words, "train.lr=1e-12", "hooks=[{name: early_stopping, patience: 1, min_delta: 9, after: 1}]")
+    last = max(logged_steps())
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        show = Trainer._show
+        patched.setattr(Trainer, "_show", lambda self: kill() if self.state.step == last else show(self))
+        dmf_command(*words, "train.lr=1e-12", "hooks=[]")
+    assert dmf_command(*words, "train.lr=1e-12", "hooks=[]")[0] == 0
+    assert max(logged_steps()) == 12 > last
 
 
 def test_a_killed_run_goes_on_waiting(tiny: Path, dmf_command: Command) -> None:

@@ -90,7 +90,7 @@ class EarlyStopping:
         """Count a point that is new."""
         if self._stopped_of:
             if self._stopped_of == run.recipe.train.steps:
-                return True  # killed between the checkpoint and the end
+                return True  # it has ended there, and the run's own note of that is gone
             self._stopped_of, self._waited = 0, 0
         value = self._new(step, values)
         if value is None:

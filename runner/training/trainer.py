@@ -21,7 +21,6 @@ from .cadence import Cadence, check_best_is_there
 from .learner import learner_of
 from .pace import Pace
 from .points import Points
-from .precision import precision_of
 from .snapshots import Snapshots
 from .step import Stepper
 from .stops import Stops
@@ -49,10 +48,9 @@ class Trainer:
     ) -> None:
         self.session, self.recipe, self.world = session, session.recipe, session.world
         self.feed, self.preview, self.during = feed, preview, during
-        precision = precision_of(self.recipe, self.world, session.saved)
-        learner = learner_of(self.recipe, model, precision)
+        learner = learner_of(self.recipe, model)
         self.strategy = strategy_of(self.recipe.distributed.strategy, self.world, learner.autocast)
-        self.state = states.fresh(self.recipe, learner, self.strategy, precision)
+        self.state = states.fresh(self.recipe, learner, self.strategy)
         self.take_step = Stepper(self.recipe, model, feed, self.strategy, self.state)
         self.saved_step = 0
         self.saver = checkpoints.Saver(session.files.checkpoints, self.world, self.recipe.checkpoint, self._tell_saved)
@@ -96,7 +94,8 @@ class Trainer:
                 self._show()  # where it began: pictures by step start with it
             if self.during is not None and self.during.missing(state.step):
                 self._score()  # stopped after the checkpoint, before the scores
-            while state.step < recipe.train.steps:
+            last_step = self._last_step()
+            while state.step < last_step:
                 self._stop_if_asked()  # between steps, where a checkpoint is whole
                 self.saver.poll()
                 self.step()
@@ -105,6 +104,10 @@ class Trainer:
                 if self.cadence.point(state.step):
                     stop = self.points.write(bar)  # first, so that a checkpoint holds the logged point
                 self.snapshots.after(state.step, last or stop is not None)  # none is lost that a checkpoint is past
+                if stop:
+                    log.info("%s stopped the training at step %d", stop, state.step)
+                    last_step = state.step
+                    self.session.stopped_early(last_step)  # before its checkpoint: killed after that, it is done
                 if stop or self.cadence.checkpoint(state.step, self.stops.overdue):
                     self.save()  # before the pictures, so that a crash in them costs no training
                 if self.cadence.sheet(state.step):
@@ -112,14 +115,17 @@ class Trainer:
                 if self.during is not None and self.during.due(state.step):
                     self._score()
                 bar.step()
-                if stop:
-                    log.info("%s stopped the training at step %d", stop, state.step)
-                    self.session.stopped_early(state.step)
-                    break
         if (waited := self.pace.waited()) is not None:
             log.info(
                 "waited for data: %.1f s for the first batch, then %.1f %% of the time", self.pace.first_s, 100 * waited
             )
+
+    def _last_step(self) -> int:
+        """The recipe's, or the newest checkpoint's where a hook has ended the training with it."""
+        if self.session.is_stopped:
+            return self.state.step
+        self.session.forget_later_stop()
+        return self.recipe.train.steps
 
     def step(self) -> None:
         """One optimizer step on one global batch."""
@@ -184,4 +190,5 @@ class Trainer:
         """Checkpoint and leave after Ctrl-C or SIGTERM; several ranks agree on it first."""
         if asked := self.stops.asked():
             self.save()
+            self.saver.finish()  # one that cannot be written is lost: then it is no stop that costs nothing
             raise Interrupted(asked)
