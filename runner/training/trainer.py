@@ -21,6 +21,7 @@ from .cadence import Cadence, check_best_is_there
 from .learner import learner_of
 from .pace import Pace
 from .points import Points
+from .precision import precision_of
 from .snapshots import Snapshots
 from .step import Stepper
 from .stops import Stops
@@ -48,9 +49,10 @@ class Trainer:
     ) -> None:
         self.session, self.recipe, self.world = session, session.recipe, session.world
         self.feed, self.preview, self.during = feed, preview, during
-        learner = learner_of(self.recipe, model)
+        precision = precision_of(self.recipe, self.world, session.saved)
+        learner = learner_of(self.recipe, model, precision)
         self.strategy = strategy_of(self.recipe.distributed.strategy, self.world, learner.autocast)
-        self.state = states.fresh(self.recipe, learner, self.strategy)
+        self.state = states.fresh(self.recipe, learner, self.strategy, precision)
         self.take_step = Stepper(self.recipe, model, feed, self.strategy, self.state)
         self.saved_step = 0
         self.saver = checkpoints.Saver(session.files.checkpoints, self.world, self.recipe.checkpoint, self._tell_saved)
