@@ -22,6 +22,7 @@ from .learner import learner_of
 from .pace import Pace
 from .points import Points
 from .precision import precision_of
+from .short_memory import memory_of_a_step
 from .snapshots import Snapshots
 from .step import Stepper
 from .stops import Stops
@@ -133,7 +134,8 @@ class Trainer:
         """One optimizer step on one global batch."""
         # the first of a process may be compiled for minutes, longer than any grace, and has nothing to lose
         self.session.signals.at_once = self.pace.first_s is None
-        self.pace.step(self.take_step())
+        with memory_of_a_step(self.take_step, self.saved_step > 0):
+            self.pace.step(self.take_step())
         self.session.signals.at_once = False
 
     def save(self) -> None:
