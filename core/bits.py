@@ -60,12 +60,7 @@ def bits_per_dim(
     Raises:
         ValueError: A codec that is not affine, or counts out of range.
     """
-    width = codec.grey_level
-    if width is None:
-        raise ValueError(
-            f"bits are counted on pixels, and the codec {type(codec).__name__} is not affine in them (it has no "
-            "grey_level); take a model of pixels"
-        )
+    width = check_affine(codec)
     if probes < 0 or draws < 1:
         raise ValueError(f"likelihood takes probes >= 0 and draws >= 1; got {probes} and {draws}")
     rows = []
@@ -75,6 +70,23 @@ def bits_per_dim(
         log_p = log_density(denoise, x0, schedule, signs, steps, codec.sigma_data)
         rows.append(-(log_p / x0[0].numel() + math.log(width)) / math.log(2))
     return _summed_up(rows)
+
+
+def check_affine(codec: Codec) -> float:
+    """The step of x from one grey level to the next.
+
+    Args:
+        codec: To be affine in the image.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if codec.grey_level is None:
+        raise ValueError(
+            f"bits are counted on pixels, and the codec {type(codec).__name__} is not affine in them (it has no "
+            "grey_level); take a model of pixels"
+        )
+    return codec.grey_level
 
 
 def _summed_up(rows: list[Tensor]) -> Bits:

@@ -49,6 +49,10 @@ class FeatureMetric(Metric):
         first = next(iter(self.features.layers))
         return self.features.name if self.layer == first else f"{self.features.name}_{self.layer}"
 
+    def told_apart_by(self) -> str:
+        """What results are called after."""
+        return self.feature_name
+
     def to(self, device: torch.device) -> Metric:
         """States and extractor."""
         self.features = self.features.to(device)

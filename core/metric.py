@@ -176,6 +176,24 @@ class Metric(ABC):
         """
         return None
 
+    def check_model(self, codec: Codec) -> None:
+        """Accept the model that is scored; asked of metrics that need it.
+
+        Args:
+            codec: The model's.
+
+        Raises:
+            ValueError: When the metric cannot be had of it; asked before the long work starts.
+        """
+        return None
+
+    def told_apart_by(self) -> str | None:
+        """What of it goes into the names of its values: two of one type that say the same give the same names.
+
+        Such two are refused before the work. None says that it is not known; then equal protocols are.
+        """
+        return None
+
     def cautions(self, spec: DataSpec, images: int, reference: int | None) -> list[str]:
         """What a reader of the values should know that is no reason to refuse, in sentences; said beside the values.
 

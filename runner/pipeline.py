@@ -19,6 +19,7 @@ from .conditions import check_guidance
 from .console import log
 from .evaluation import Evaluation, Trained, table
 from .evaluation.during import During
+from .evaluation.evaluation import tell_errors
 from .evaluation.first_images import scored_with_grid, told_as
 from .evaluation.trained import load_trained
 from .facts import check_codec, run_facts
@@ -60,6 +61,8 @@ def carry_out(session: Session, phases: Sequence[str] = PHASES) -> bool:
     source = source_of(dataset, world.device, recipe.loading)
     scored = "evaluate" in due and wants_scores(recipe)
     evaluation = Evaluation(recipe, dataset, world, stopping(session), source) if scored else None
+    if evaluation is not None:
+        evaluation.check_model(model.codec)
     scores_often = "train" in due and recipe.evaluate.during.every > 0
     during = During(session, model, dataset, source) if scores_often else None
     feed = Feed(dataset, recipe.seed, recipe.train.batch_size, world, model.augmentations, source=source)
@@ -215,14 +218,21 @@ def train(session: Session, model: Model, feed: Feed, during: During | None) -> 
 
 
 def score(session: Session, evaluation: Evaluation, trained: Trained) -> None:
-    """Evaluate, write ``metrics.json``, tell the hooks, show the table."""
+    """Evaluate, write ``metrics.json``, tell the hooks, show the table.
+
+    Raises:
+        UserError: A metric gave nothing; what the others gave is written and shown before.
+    """
     scored = scored_with_grid(evaluation, trained, reference_of(session, trained.model, trained.step))
     results, pictures = scored.results, scored.pictures
     if session.world.first:
-        write_json(session.files.metrics, results)
-        session.hooks.call("dmf_metrics", run=session, step=trained.step, results=results)
-        session.wrote(session.files.metrics)
+        if results:
+            write_json(session.files.metrics, results)
+            session.hooks.call("dmf_metrics", run=session, step=trained.step, results=results)
+            session.wrote(session.files.metrics)
         for name, picture in pictures.items():
             save_png(picture, session.folder / "evaluation" / f"{name}.png")
             session.hooks.call("dmf_images", run=session, step=trained.step, name=told_as(name), images=picture)
-        log.info("%s\nprotocol and values: %s", table(results), session.files.metrics)
+        if results:
+            log.info("%s\nprotocol and values: %s", table(results), session.files.metrics)
+    tell_errors(scored)

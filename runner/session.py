@@ -137,13 +137,13 @@ class Session:
 
         Args:
             step: The training step.
-            results: The values; none where it failed.
-            failed: Why it did.
+            results: The values; none where all of it failed.
+            failed: Why some, or all, are missing.
             better: Which way values are better.
         """
         if self._evaluations is None:
             return
-        why = {"better": dict(better or {})} if failed is None else {"failed": failed}
+        why = ({"better": dict(better or {})} if results else {}) | ({} if failed is None else {"failed": failed})
         seen = step * self.recipe.train.batch_size
         self._evaluations.write(step, images_seen=seen, results=results, **why)
         if results:

@@ -223,7 +223,7 @@ def test_mistakes_of_a_run_get_one_message(
     assert code == 2 and "Traceback" not in err and re.search(said, err), err
 
 
-def test_a_metric_that_breaks_off_leaves_no_report(
+def test_an_evaluation_without_a_value_leaves_no_report(
     tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dmf.plugins.metrics.frechet import Frechet
@@ -233,7 +233,8 @@ def test_a_metric_that_breaks_off_leaves_no_report(
 
     dmf_command("train", tiny, "train.steps=1")
     monkeypatch.setattr(Frechet, "compute", refused)
-    code, _, err = dmf_command("evaluate", "tiny", "--images", 70, "--metrics", METRICS, "--json", "r.json")
+    metrics = "[{name: frechet, features: digits}]"
+    code, _, err = dmf_command("evaluate", "tiny", "--images", 70, "--metrics", metrics, "--json", "r.json")
     assert code == 2 and "too much alike" in err and "Traceback" not in err
-    assert not Path("r.json").exists() and not list(Path("runs/tiny").glob("evaluation/*"))
+    assert not Path("r.json").exists() and not list(Path("runs/tiny").glob("evaluation/*.json"))
     assert torch.is_inference_mode_enabled() is False

@@ -41,12 +41,23 @@ def made(shape: tuple[int, ...] = SPEC.shape, count: int = COUNT) -> Tensor:
 
 
 def seen(metric: LpipsDiversity, images: Tensor, labels: Tensor | None = LABELS, batch: int = 5) -> dict[str, float]:
-    """The values without the hash in their names."""
+    """The values without net and hash in their names."""
     metric.check(DataSpec(images.shape[1:], () if labels is None else CLASSES), len(images))
     for rows in torch.split(torch.arange(len(images)), batch):
         metric.update(images[rows], labels=None if labels is None else labels[rows], index=rows)
-    hashed = f"lpips_diversity_{metric.embedding.sha256[:8]}"
+    net = "" if metric.net == "alex" else f"_{metric.net}"
+    hashed = f"lpips_diversity{net}_{metric.embedding.sha256[:8]}"
     return {name.replace(hashed, "lpips_diversity"): value for name, value in metric.compute().items()}
+
+
+def test_two_nets_stand_beside_each_other_and_one_twice_is_told_before(files: dict[str, Path]) -> None:
+    alex, vgg, larger = (
+        LpipsDiversity(net=net, resize=side, **options_of(files[net]))  # type: ignore[arg-type]
+        for net, side in (("alex", None), ("vgg", None), ("alex", 80))
+    )
+    names = {alex.told_apart_by(), vgg.told_apart_by(), larger.told_apart_by()}
+    assert len(names) == 2 and alex.told_apart_by() == larger.told_apart_by()
+    assert vgg.told_apart_by().startswith("lpips_diversity_vgg_")
 
 
 def by_pairs(net: str, file: Path, x: Tensor, labels: Tensor = LABELS) -> tuple[float, float]:

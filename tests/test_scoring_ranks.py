@@ -84,7 +84,7 @@ class Refusing2(Refusing):
 
 def refuse_on(world: World) -> None:
     with pytest.raises(UserError, match="one: too much alike; three: too unlike"):
-        scored({"one": Refusing(), "two": Everything(), "three": Refusing2()}, images(20, 1), world=world)
+        scored({"one": Refusing(), "two": Everything(), "three": Refusing2()}, images(20, 1), world=world).whole()
 
 
 class Nans(Counting):
@@ -107,7 +107,7 @@ def nan_on(world: World) -> None:
     with pytest.raises(
         UserError, match="`counting`, layer first: not finite for 3 of 60 images of made noise"
     ) as found:
-        scored({"kernel": Kernel(features=Nans())}, data, real, world=world)
+        scored({"kernel": Kernel(features=Nans())}, data, real, world=world).whole()
     assert "of the numbers 3, 17, 40;" in str(found.value)
 
 

@@ -16,7 +16,8 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ...core import Cond, ImageStreams, Metric, ScoredModel, Way, bind, bits_per_dim
+from ...core import Codec, Cond, ImageStreams, Metric, ScoredModel, Way, bind, bits_per_dim
+from ...core.bits import check_affine
 
 
 class BitsPerDim(Metric):
@@ -56,6 +57,14 @@ class BitsPerDim(Metric):
         for name in ("bits", "errors"):
             self.add_state(name, torch.zeros(0, dtype=torch.float64), "cat")
         self._of_model: dict[str, str] = {}
+
+    def check_model(self, codec: Codec) -> None:
+        """One whose x is affine in the pixels."""
+        check_affine(codec)
+
+    def told_apart_by(self) -> str:
+        """Nothing: its values have one name, whatever the options."""
+        return ""
 
     def protocol(self) -> dict[str, str]:
         """The integral, and what of the model it is over, known once an image was seen."""

@@ -30,7 +30,8 @@ class LpipsDiversity(Metric):
     A class with fewer than two images is not in the mean; ``_classes`` then says how many are.
 
     Args:
-        net: The network that LPIPS looks through; ``alex`` is the paper's choice for comparing images.
+        net: The network that LPIPS looks through; ``alex`` is the paper's choice for comparing images. Values have
+            another's name in theirs.
         weights: File with torchvision's weights of that network; null looks where they are kept, and fetches them.
         sha256: Of that file, where it is not the published one; the values then have its first 8 digits in their names.
         resize: Images are made squares of this side first, bilinear and antialiased; null takes them as they are.
@@ -117,6 +118,10 @@ class LpipsDiversity(Metric):
             said.append("the network saw enlarged images; values compare with those of the same resize alone")
         return said
 
+    def told_apart_by(self) -> str:
+        """Net and weights."""
+        return self._name
+
     def protocol(self) -> dict[str, str]:
         """Network, version, both hashes, and the size that is looked at."""
         side = self.resize
@@ -153,8 +158,9 @@ class LpipsDiversity(Metric):
 
     @property
     def _name(self) -> str:
-        """What results are called after: with other weights than the published ones it is not LPIPS."""
-        return "lpips_diversity" if self.embedding.published else f"lpips_diversity_{self.embedding.sha256[:8]}"
+        """What results are called after: another net is another measure, other weights are no LPIPS."""
+        net = [] if self.net == "alex" else [self.net]
+        return "_".join(["lpips_diversity", *net, *([] if self.embedding.published else [self.embedding.sha256[:8]])])
 
     @property
     def _at_once(self) -> int:

@@ -16,6 +16,7 @@ from ..compute import set_up
 from ..conditions import check_guidance
 from ..console import log
 from ..evaluation import Evaluation, Results, Scored, Trained, table
+from ..evaluation.evaluation import tell_errors
 from ..evaluation.first_images import scored_with_grid, told_as
 from ..evaluation.reference_file import check_written, write_reference
 from ..evaluation.report import digest, with_kept, write_pictures
@@ -81,14 +82,16 @@ def _score(args: argparse.Namespace, folder: RunFolder, home: Path | None, recip
         sweep(asked, folder, evaluation, trained, world)
         return
     wanted, gave = not args.no_track, evaluation.scoring.gave
-    with Outputs() as files, tracked(folder, recipe, world, wanted=wanted, also=_also(args), gave=gave) as told:
-        first = _first(args, evaluation, trained, guide, files)
-        results = evaluation.over_seeds(first.results, args.repeats or 1, trained, guide)
-        if world.first:
-            _report(args, home, trained.step, results, first.pictures, told, files)
-            place = args.write_reference
+    with Outputs() as files:
+        with tracked(folder, recipe, world, wanted=wanted, also=_also(args), gave=gave) as told:
+            first = _first(args, evaluation, trained, guide, files)
+            scored = evaluation.over_seeds(first, args.repeats or 1, trained, guide)
+            if world.first and (scored.results or scored.pictures):
+                _report(args, home, trained.step, scored.results, scored.pictures, told, files)
+            place = args.write_reference if world.first else None
             if place is not None and files.write(place, lambda: write_reference(place, evaluation.scoring)):
                 log.info("statistics of the reference: %s", place)
+        tell_errors(scored)
 
 
 def _first(
@@ -104,6 +107,8 @@ def _first(
     images, spec = evaluation.recipe.evaluate.images, evaluation.dataset.spec
     with saving(args.save_images, images, spec, evaluation.world) as kept:
         first = scored_with_grid(evaluation, trained, guide, [kept.take])
+        if not first.complete:
+            return first
         try:
             log.info("images: %s", kept.finish())
         except LocalError:  # the other ranks do not know of it
@@ -123,7 +128,9 @@ def _prepared(
     evaluation = Evaluation(recipe, dataset, world, reference=_reference(args, world))
     if args.write_reference is not None:
         check_written(evaluation.scoring.metrics)
-    trained = load_trained(build_model(recipe, dataset.spec), folder, recipe.evaluate.weights)
+    model = build_model(recipe, dataset.spec)
+    evaluation.check_model(model.codec)
+    trained = load_trained(model, folder, recipe.evaluate.weights)
     trained.network.to(world.device)
     return evaluation, trained, load_reference(recipe, trained.model, folder, trained.step, world.device)
 
@@ -154,10 +161,12 @@ def _report(
     files: Outputs,
 ) -> None:
     """On the screen, which takes it whatever becomes of the files; in those, to the trackers."""
-    log.info("%s", table(results))
     own = None if home is None else home / f"{digest(results)}.json"
-    reports = [(own, with_kept(results, own))] if own is not None else []
-    reports += [(args.json, results)] if args.json is not None else []
+    reports: list[tuple[Path, Results]] = []
+    if results:  # else there are pictures alone, to see what is wrong with the images
+        log.info("%s", table(results))
+        reports += [(own, with_kept(results, own))] if own is not None else []
+        reports += [(args.json, results)] if args.json is not None else []
     written = [path for path, report in reports if files.write(path, partial(_write_report, path, report))]
     if written:
         log.info("values and protocols: %s", ", ".join(map(str, written)))

@@ -70,14 +70,17 @@ def _score(args: argparse.Namespace, numbers: _Numbers, world: World) -> None:
     scoring.check(made.spec, made.name, len(made), model=False)
     first = FirstImages(made.spec, world)
     scored = scoring.score(made, on_shown=first.take)
-    sheet = first.sheet()
-    if world.first:
-        log.info("%s", table(scored.results))
-        with Outputs() as files:
+    sheet = first.sheet() if scored.complete else None
+    with Outputs() as files:
+        if world.first:
+            if scored.results:
+                log.info("%s", table(scored.results))
             _write(args, scored.results, scored.pictures | ({} if sheet is None else {"grid": sheet}), files)
             place = args.write_reference
             if place is not None and files.write(place, lambda: write_reference(place, scoring)):
                 log.info("statistics of the reference: %s", place)
+        if scored.errors:
+            raise UserError(f"--metrics: {'; '.join(scored.errors)}")
 
 
 def _write(args: argparse.Namespace, results: Results, pictures: dict[str, Tensor], files: Outputs) -> None:
@@ -86,7 +89,7 @@ def _write(args: argparse.Namespace, results: Results, pictures: dict[str, Tenso
         place = args.pictures, ""
     elif args.json is not None:
         place = args.json.parent, f"{args.json.stem}-"
-    if args.json is not None and files.write(args.json, lambda: write_json(args.json, results)):
+    if results and args.json is not None and files.write(args.json, lambda: write_json(args.json, results)):
         log.info("values and protocols: %s", args.json)
     if place is not None and (written := write_pictures(files, pictures, *place)):
         log.info("pictures: %s", ", ".join(map(str, written)))

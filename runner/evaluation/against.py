@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ...core import Metric, Statistics
+from ...registry import UserError
 from ..console import log
 from ..world import World
 from . import published
 from . import reference_cache as cache
-from .passes import Named, Pass
+from .passes import Named, Pass, Stop
 from .reduce import reduced
 from .streams import Stream
 
@@ -29,10 +30,17 @@ class Against:
         metrics: All of an evaluation.
         world: The ranks.
         reference: Images, or statistics alone.
+        stop: As of a `Pass`.
     """
 
-    def __init__(self, metrics: Sequence[Named], world: World, reference: Stream | Statistics | None) -> None:
-        self.world, self.reference = world, reference
+    def __init__(
+        self,
+        metrics: Sequence[Named],
+        world: World,
+        reference: Stream | Statistics | None,
+        stop: Stop | None = None,
+    ) -> None:
+        self.world, self.reference, self.stop = world, reference, stop
         self.metrics = [one for one in metrics if one.metric.needs & {"reference", "model"} == {"reference"}]
         self.missing: list[list[Named]] = []  # groups that see the same, and have not seen it yet
         self._begun = False
@@ -59,12 +67,17 @@ class Against:
             log.info("reference statistics of %s: kept from an earlier evaluation (%s)", about, ", ".join(kept))
 
     def read(self, batch_size: int, done: Callable[[int], None]) -> None:
-        """Stream the reference through the metrics that have not seen it."""
+        """Stream the reference through the metrics that have not seen it.
+
+        Raises:
+            UserError: One of them cannot; no image was scored yet, so nothing is lost.
+        """
         if not self.missing:
             return
         assert self.reference is not None and not isinstance(self.reference, Statistics)
         seen = [Named(group[0].name, copy.copy(group[0].metric)) for group in self.missing]
-        Pass(seen, self.world).run(self.reference, batch_size, real=True, done=done)
+        if failed := Pass(seen, self.world, stop=self.stop).run(self.reference, batch_size, real=True, done=done):
+            raise UserError("; ".join(dict.fromkeys(failed.values())))
         for group, one in zip(self.missing, seen, strict=True):
             whole = reduced(one.metric, self.world)
             if whole is not None:

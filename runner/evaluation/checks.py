@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping, Sequence
 
-from ...core import DataSpec, Metric, Statistics
+from ...core import Codec, DataSpec, Metric, Statistics
 from ...core.features import probe
 from ...registry import UserError
 from ..image_sets.named import check_same
@@ -62,6 +62,24 @@ def check_metrics(
                 copy.copy(one.metric).take_reference(known)
         except ValueError as error:
             raise UserError(f"{one.name}: {error}") from error
+
+
+def check_model(metrics: Sequence[Named], codec: Codec) -> None:
+    """Accept the metrics that ask the model.
+
+    Args:
+        metrics: All of an evaluation.
+        codec: The model's.
+
+    Raises:
+        UserError: One cannot be had of it.
+    """
+    for name, metric in metrics:
+        if "model" in metric.needs:
+            try:
+                metric.check_model(codec)
+            except ValueError as error:
+                raise UserError(f"{name}: {error}") from error
 
 
 def check_extractors(metrics: Sequence[Named], spec: DataSpec) -> None:
@@ -121,5 +139,5 @@ def _check_names(metrics: Sequence[Named]) -> None:
 def _same_names(a: Metric, b: Metric) -> bool:
     if type(a) is not type(b):
         return False
-    names = [getattr(one, "feature_name", None) for one in (a, b)]
-    return names[0] == names[1] if None not in names else a.protocol() == b.protocol()
+    apart = a.told_apart_by()
+    return a.protocol() == b.protocol() if apart is None else apart == b.told_apart_by()

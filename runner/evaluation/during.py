@@ -21,13 +21,17 @@ from ..signals import Interrupted
 from ..world import LocalError
 from .evaluation import Evaluation
 from .results import Results, is_spread, with_spread
-from .scoring import Scored
+from .scored import Scored
 from .settings import numbered
-from .streams import Shown, shares
 from .trained import Trained
+from .trouble import as_mistake
 
 if TYPE_CHECKING:
     from ..session import Session
+
+NOTE = "scoring"  # what is noted of a run while scores are computed
+TRIES = 3  # of one evaluation: a process that dies in it dies again when the run goes on
+ENDED = "if there was too little memory, take a smaller evaluate.batch_size or fewer metrics (evaluate.during.metrics)"
 
 
 def is_due(recipe: Recipe, step: int) -> bool:
@@ -71,7 +75,9 @@ class During:
         try:
             # several ranks agree on a stop between batches: one that leaves alone would keep the others waiting
             watch = None if session.world.size > 1 else lambda index, x, level: session.signals.check()
-            self.evaluation = Evaluation(self.recipe, dataset, session.world, watch, source)
+            stop = session.check_stop
+            self.evaluation = Evaluation(self.recipe, dataset, session.world, watch, source, stop=stop)
+            self.evaluation.check_model(model.codec)
         except UserError as error:
             raise UserError(f"evaluate.during: {str(error).removeprefix('evaluate.')}") from error
 
@@ -87,7 +93,8 @@ class During:
     def __call__(self, network: nn.Module, weights: str, step: int, judge: Callable[[Scored], None]) -> None:
         """Score, write a line of ``evaluations.jsonl``, tell the hooks. On every rank.
 
-        What a score lacks costs no training: it is said, and the training goes on.
+        What a score lacks costs no training: it is said, and the training goes on. Scores in which the process itself
+        has ended, as one that is killed for its memory, are given up at the third time.
 
         Args:
             network: In eval mode.
@@ -103,57 +110,70 @@ class During:
         if why := not_yet(self.recipe, session.files, step):
             log.info("no evaluation at step %d: %s", step, why)
             return
-        try:
-            guide = load_reference(self.recipe, self.model, session.files, step, session.world.device)
-            trained = Trained(self.model, network, weights, step)
-            scored = self.evaluation.run(trained, guide, on_shown=self._stopping())
-        except UserError as error:
-            if session.world.size > 1 and isinstance(error, LocalError):
-                raise LocalError(str(error)) from error  # the other ranks do not know of it, and wait for this one
-            log.warning("no evaluation at step %d: %s", step, error)
-            session.evaluated(step, {}, str(error))
+        begun = session.world.tell(self._begun(step))
+        if begun >= TRIES:
+            self._failed(step, f"the process has ended in it {begun} times: {ENDED}")
             return
-        images = self.recipe.evaluate.images
+        session.finish(NOTE, {"step": step, "begun": begun + 1})
+        try:
+            self._score(network, weights, step, judge)
+        except Interrupted:
+            session.finish(NOTE, {"step": step, "begun": begun})
+            raise
+        session.finish(NOTE, None)
+
+    def _score(self, network: nn.Module, weights: str, step: int, judge: Callable[[Scored], None]) -> None:
+        session, why = self.session, None
+        try:
+            scored = self._scored(Trained(self.model, network, weights, step))
+        except Exception as error:
+            if session.world.size > 1 and (isinstance(error, LocalError) or not isinstance(error, UserError)):
+                raise  # the other ranks do not know of it, and wait for this one
+            why = str(as_mistake(error))  # all else is raised
+        finally:
+            self._leave_device()
+        if why is not None:  # only now does nothing hold what was computed
+            self._failed(step, why)
+        else:
+            self._tell(scored, step, judge)
+
+    def _scored(self, trained: Trained) -> Scored:
+        session, world = self.session, self.session.world
+        guide = world.together(
+            lambda: load_reference(self.recipe, self.model, session.files, trained.step, world.device)
+        )
+        return self.evaluation.run(trained, guide)
+
+    def _tell(self, scored: Scored, step: int, judge: Callable[[Scored], None]) -> None:
+        session, images, failed = self.session, self.recipe.evaluate.images, "; ".join(scored.errors)
+        if not scored.results:
+            self._failed(step, failed)
+            return
         log.info("step %d: %s", step, _line(scored.results, images))
+        if failed:
+            log.warning("step %d: not all of the evaluation is there: %s", step, failed)
         judge(scored)
         better = {f"{name}_n{images}": way for name, way in scored.better.items()}
-        session.evaluated(step, numbered(scored.results, images), better=better)
+        session.evaluated(step, numbered(scored.results, images), failed or None, better)
         for name, picture in scored.pictures.items():  # on rank 0
             save_png(picture, session.folder / "evaluation" / f"step-{step:08d}-{name}.png")
             session.hooks.call("dmf_images", run=session, step=step, name=f"{name}_n{images}", images=picture)
 
-    def _stopping(self) -> Stopping | None:
-        return Stopping(self.session, self.recipe) if self.session.world.size > 1 else None
+    def _failed(self, step: int, why: str) -> None:
+        """Noted as done: run again, the training goes on and does not fail in the same way."""
+        log.warning("no evaluation at step %d: %s", step, why)
+        self.session.evaluated(step, {}, why)
 
+    def _begun(self, step: int) -> int:
+        """How often the scores of this step were begun and not ended, by a process that was killed in them."""
+        note = self.session.phase(NOTE) or {}
+        return int(note["begun"]) if note.get("step") == step else 0
 
-class Stopping:
-    """Ends an evaluation on all ranks after the same batch, once one of them was asked to stop.
-
-    Args:
-        session: The run.
-        recipe: Says how many batches there are.
-    """
-
-    def __init__(self, session: Session, recipe: Recipe) -> None:
-        self.world, self.signals, wanted = session.world, session.signals, recipe.evaluate
-        counts = [
-            len(list(shares(wanted.images, replace(self.world, rank=rank), wanted.batch_size)))
-            for rank in range(self.world.size)
-        ]
-        self.left = min(counts)  # the rounds in which every rank has a batch
-
-    def __call__(self, shown: Shown) -> None:
-        """After a batch.
-
-        Raises:
-            Interrupted: On every rank.
-        """
-        if self.left == 0:
-            return
-        self.left -= 1
-        asked = int(self.world.max(torch.tensor(self.signals.requested, device=self.world.device)))
-        if asked:
-            raise Interrupted(asked)
+    def _leave_device(self) -> None:
+        """What metrics hold, and what a failure has left, is the training's memory again."""
+        self.evaluation.scoring.at_rest()
+        if self.session.world.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def _line(results: Results, images: int) -> str:

@@ -5,20 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...core import Dataset, Statistics
+from ...core import Codec, Dataset, Statistics
 from ...core.sampler import Watch
 from ...registry import Recipe, UserError
 from ..assemble import ReferenceModel, part
 from ..feed import Source, source_of
 from ..world import World
-from .passes import Named, OnShown
-from .results import Results, repeated
-from .scoring import Scored, Scoring
+from .passes import Named, OnShown, Stop
+from .results import repeated
+from .scored import Scored
+from .scoring import Scoring
 from .streams import Generated, Real, Stream, called_held_out
 from .trained import Trained
-from .values import NoValue
 
 KEPT = "the checkpoints are kept, and `dmf run` with other metrics or images goes on from here"
+
+
+def tell_errors(scored: Scored) -> None:
+    """End with what is missing, once what there is has been written and shown.
+
+    Args:
+        scored: On every rank.
+
+    Raises:
+        UserError: On every rank, if anything is.
+    """
+    if scored.errors:
+        there = "; the other values are there" if scored.results else ""
+        what = "evaluate.metrics" if scored.complete else "evaluate"
+        raise UserError(f"{what}: {'; '.join(scored.errors)}{there}; {KEPT}")
 
 
 class Evaluation:
@@ -30,6 +45,7 @@ class Evaluation:
         world: The ranks.
         watch: Called after each sampling step; may raise, to stop.
         source: Gives the data set's images; None makes one.
+        stop: Called on every rank after each round of batches; may raise, on all of them.
         reference: What is compared with in place of the data set.
 
     Raises:
@@ -44,6 +60,7 @@ class Evaluation:
         watch: Watch | None = None,
         source: Source | None = None,
         *,
+        stop: Stop | None = None,
         reference: Stream | Statistics | None = None,
     ) -> None:
         self.recipe, self.dataset, self.world, self.watch = recipe, dataset, world, watch
@@ -59,9 +76,24 @@ class Evaluation:
             reference=own if reference is None else reference,
             held_out=self._held_out(metrics),
             scale=wanted.held_out,
+            stop=stop,
         )
         try:
             self.scoring.check(dataset.spec, recipe.dataset.name, wanted.images, model=True)
+        except UserError as error:
+            raise UserError(f"evaluate.metrics: {error}") from error
+
+    def check_model(self, codec: Codec) -> None:
+        """Accept the model that is to be scored, before the long work.
+
+        Args:
+            codec: Its own.
+
+        Raises:
+            UserError: A metric cannot be had of it.
+        """
+        try:
+            self.scoring.check_model(codec)
         except UserError as error:
             raise UserError(f"evaluate.metrics: {error}") from error
 
@@ -72,6 +104,7 @@ class Evaluation:
         *,
         recipe: Recipe | None = None,
         on_shown: OnShown | None = None,
+        wanted: bool = False,
         alone: bool = True,
     ) -> Scored:
         """Score ``trained``; may be called again, and then what was read of real images is not read again.
@@ -81,27 +114,28 @@ class Evaluation:
             guide: The network to guide away from, if the recipe has one.
             recipe: With another sampler, seed or number of images than the evaluation's own; None is that.
             on_shown: Gets each batch of samples, on the rank that has it.
+            wanted: Whether samples are wanted for its sake, should no metric be left.
             alone: Whether to score the metrics that look at held-out images alone.
 
+        Returns:
+            What there is, and the errors of what there is not.
+
         Raises:
-            UserError: A metric cannot be had of what was seen, on every rank.
+            UserError: What is known before the samples; on every rank.
         """
         given = (recipe or self.recipe, self.dataset, self.source, trained, guide, self.watch)
-        try:
-            return self.scoring.score(Generated(*given), model=trained, on_shown=on_shown, alone=alone)
-        except NoValue as error:
-            raise UserError(f"evaluate.metrics: {error}; {KEPT}") from error
+        return self.scoring.score(Generated(*given), model=trained, on_shown=on_shown, wanted=wanted, alone=alone)
 
     def over_seeds(
         self,
-        first: Results,
+        first: Scored,
         count: int,
         trained: Trained,
         guide: ReferenceModel | None,
         *,
         recipe: Recipe | None = None,
-    ) -> Results:
-        """The results of ``count`` seeds, from the recipe's own on.
+    ) -> Scored:
+        """The values of ``count`` seeds, from the recipe's own on; one that gives none takes nothing from the others.
 
         What looks at held-out images alone depends on no sample, and so on no seed: it is not computed again.
 
@@ -111,16 +145,16 @@ class Evaluation:
             trained: Whose samples.
             guide: The network to guide away from, if the recipe has one.
             recipe: As of `run`.
-
-        Raises:
-            UserError: A metric cannot be had of what was seen, on every rank.
         """
-        own, once = recipe or self.recipe, self.scoring.once
-        runs = {own.evaluate.seed: first}
+        own, errors, better = recipe or self.recipe, list(first.errors), dict(first.better)
+        runs = {own.evaluate.seed: first.results}
         for seed in range(own.evaluate.seed + 1, own.evaluate.seed + count):
             seeded = replace(own, evaluate=replace(own.evaluate, seed=seed))
-            runs[seed] = self.run(trained, guide, recipe=seeded, alone=False).results
-        return repeated(runs, once)
+            scored = self.run(trained, guide, recipe=seeded, alone=False)
+            runs[seed], better = scored.results, {**scored.better, **better}
+            errors += [f"seed {seed}: {error}" for error in scored.errors]
+        results = repeated(runs, self.scoring.once)
+        return replace(first, results=results, better=better, errors=tuple(errors))
 
     def _held_out(self, metrics: Sequence[Named]) -> Real | None:
         """The data set's held-out images, where they are wanted, for scale or by a metric, and there are any."""

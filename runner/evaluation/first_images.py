@@ -14,7 +14,7 @@ from ...files.sheets import labelled_sheet
 from ...registry import Recipe
 from ..world import World
 from .saving import Labels
-from .scoring import Scored
+from .scored import Scored
 from .streams import Shown
 from .trained import Trained
 
@@ -98,9 +98,10 @@ def scored_with_grid(
     """
     first = FirstImages(evaluation.dataset.spec, evaluation.world)
     # metrics of held-out images alone need no sample, and then none is made for the sheet's sake
-    takers = [first.take, *takers] if evaluation.scoring.seeing or takers else []
-    scored = evaluation.run(trained, guide, recipe=recipe, on_shown=each_of(takers) if takers else None)
-    sheet = first.sheet() if takers else None
+    all_takers = [first.take, *takers] if evaluation.scoring.seeing or takers else []
+    on_shown = each_of(all_takers) if all_takers else None
+    scored = evaluation.run(trained, guide, recipe=recipe, on_shown=on_shown, wanted=bool(takers))
+    sheet = first.sheet() if all_takers and scored.complete else None
     return replace(scored, pictures=scored.pictures | ({} if sheet is None else {GRID: sheet}))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...core import Metric
 from ..world import World
+from .trouble import as_mistake
 
 M = TypeVar("M", bound=Metric)
 
@@ -19,8 +20,12 @@ def reduced(metric: M, world: World) -> M | None:
 
     The metric itself may go on being updated. Rows are in the order of their image index, on rank 0's device; no other
     rank holds those of all.
+
+    Raises:
+        UserError: Too little memory for them; on every rank.
     """
     found: dict[str, Tensor] = {}
+    world.together(lambda: _whole_rows(metric))
     for name, how in metric.states().items():
         value: Tensor = getattr(metric, name)
         if how == "cat":
@@ -41,11 +46,12 @@ def _in_order(world: World, rows: Tensor, index: Tensor) -> tuple[Tensor, Tensor
     everywhere, order = torch.cat(indexes).sort(stable=True)
     if world.size == 1 and torch.equal(everywhere, index.cpu()):
         return rows, everywhere
+    shape = (len(everywhere) if world.first else 0, *rows.shape[1:])
+    out = world.together(lambda: _room(rows, shape))  # before anything is sent: who sends would wait in vain
     if not world.first:
         world.send_rows(rows)
         return rows, index
     places = torch.split(order.argsort(), [len(part) for part in indexes])
-    out = rows.new_empty(len(everywhere), *rows.shape[1:])
     out[places[0].to(rows.device)] = rows
     for rank, place in enumerate(places[1:], start=1):
         at = 0
@@ -53,3 +59,19 @@ def _in_order(world: World, rows: Tensor, index: Tensor) -> tuple[Tensor, Tensor
             out[place[at : at + len(received)].to(rows.device)] = received.to(rows.device)
             at += len(received)
     return out, everywhere
+
+
+def _whole_rows(metric: Metric) -> None:
+    """Each state as one tensor, which takes room."""
+    try:
+        for name in metric.states():
+            getattr(metric, name)
+    except Exception as error:
+        raise as_mistake(error) from error
+
+
+def _room(rows: Tensor, shape: tuple[int, ...]) -> Tensor:
+    try:
+        return rows.new_empty(shape)
+    except Exception as error:
+        raise as_mistake(error) from error

@@ -4,45 +4,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor
+import torch
 
-from ...core import DataSpec, ScoredModel, Statistics, Way
+from ...core import Codec, DataSpec, ScoredModel, Statistics
 from ...registry import UserError
 from ..console import TaskProgress, log
 from ..world import World
 from .against import Against
 from .better import ways
-from .checks import check_extractors, check_metrics
-from .origins import libraries
-from .passes import Named, OnShown, Pass, share_extractors
-from .protocol import computed, of_model
+from .checks import check_extractors, check_metrics, check_model
+from .outcome import of_generated, of_held_out
+from .passes import Named, OnShown, Pass, Stop, copies, move, share_extractors
 from .results import Results
+from .scored import Scored
 from .streams import Stream, shares
 from .trained import Trained
 from .values import Found, values_of
 
 __all__ = ["Named", "OnShown", "Scored", "Scoring", "score"]
 Done = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What an evaluation gives.
-
-    Attributes:
-        results: By the name of the value; on every rank.
-        pictures: uint8 (C, H, W) by name; on rank 0, elsewhere empty.
-        cautions: What a reader of the values should know, each sentence once; on every rank.
-        better: Which way a value is better, by its name, where it is either way; on every rank.
-    """
-
-    results: Results
-    pictures: dict[str, Tensor]
-    cautions: list[str]
-    better: dict[str, Way]
 
 
 class Scoring:
@@ -58,6 +39,7 @@ class Scoring:
         reference: What is compared with: images, or statistics alone.
         held_out: Real images that are scored too, for scale, and those of metrics that look at them alone.
         scale: False scores them for the latter alone.
+        stop: Called on every rank after each round of batches; may raise, on all of them.
 
     Attributes:
         once: Names of the values of held-out images alone, known after the first `score`: they depend on no sample.
@@ -74,11 +56,12 @@ class Scoring:
         reference: Stream | Statistics | None = None,
         held_out: Stream | None = None,
         scale: bool = True,
+        stop: Stop | None = None,
     ) -> None:
         self.metrics, self.world, self.batch_size, self.held_out = tuple(metrics), world, batch_size, held_out
         share_extractors(self.metrics)
-        self.reference = reference
-        self.against = Against(self.metrics, world, reference)
+        self.reference, self.stop = reference, stop
+        self.against = Against(self.metrics, world, reference, stop)
         self.alone = [one for one in self.metrics if "held_out" in one.metric.needs]
         self.seeing = [one for one in self.metrics if "held_out" not in one.metric.needs]
         beside = scale and held_out is not None
@@ -110,43 +93,82 @@ class Scoring:
             check_extractors(asked, spec)
         self._accepted.append((spec, images, model))
 
+    def check_model(self, codec: Codec) -> None:
+        """Accept the model that is to be scored, before the long work.
+
+        Args:
+            codec: Between pixels and what its network sees.
+
+        Raises:
+            UserError: A metric cannot be had of it.
+        """
+        check_model(self.metrics, codec)
+
     def score(
-        self, made: Stream, *, model: Trained | None = None, on_shown: OnShown | None = None, alone: bool = True
+        self,
+        made: Stream,
+        *,
+        model: Trained | None = None,
+        on_shown: OnShown | None = None,
+        wanted: bool = False,
+        alone: bool = True,
     ) -> Scored:
         """Score a set; may be called again, with another.
+
+        What goes wrong with one metric, or with the images, takes nothing from the others: it is in the errors.
 
         Args:
             made: The generated images.
             model: What made them, for metrics that ask for it.
             on_shown: Gets each batch of them, on the rank that has it.
+            wanted: Whether they are wanted for its sake, should no metric be left.
             alone: False leaves out the metrics that look at held-out images alone, which other samples do not change.
 
         Raises:
-            UserError: A metric cannot be had of what was seen, on every rank.
+            UserError: It is known before there was a value; on every rank.
         """
         self.check(made.spec, made.name, len(made), model=model is not None)
+        if model is not None:
+            self.check_model(model.model.codec)
         made = self._paired(made)
         cautions = [self._cautions(one, made) for one in self.metrics]
-        for one in self.metrics:
-            one.metric.to(self.world.device)
+        self.world.together(lambda: move(self.metrics, self.world.device))
         self.against.recall()
         given = None if model is None else ScoredModel(model.model.denoiser(model.network), model.model.codec)
         shown = made if self.seeing or on_shown is not None else None
         with TaskProgress("evaluate", self._total(shown, self.alone if alone else []), shown=self.world.first) as bar:
             self.against.read(self.batch_size, bar.step)
-            found = Found() if shown is None else self._generated(shown, given, on_shown, bar.step)
-            if self._scale is None:
-                self._scale = self._scaled(bar.step)
+            # samples take longest: what needs none comes before them
             held_out = self._alone(given, bar.step) if alone else Found()
+            found = Found() if shown is None else self._generated(shown, given, on_shown, bar.step, wanted)
+            if self._scale is None and found.values:
+                self._scale = self._scaled(bar.step)
         if alone:
             self.once = frozenset(held_out.values)
+        return self._scored(made, model, found, held_out, cautions)
+
+    def at_rest(self) -> None:
+        """Leave the device to others until the next `score`."""
+        move(self.metrics, torch.device("cpu"))
+
+    def _scored(
+        self, made: Stream, model: Trained | None, found: Found, held_out: Found, cautions: Sequence[Sequence[str]]
+    ) -> Scored:
         for some, among in ((found, self.seeing), (held_out, self.alone)):
             self.gave |= {name: self.metrics.index(among[place]) for name, place in some.places().items()}
-        results = self._results(made, found, cautions) | self._results_alone(held_out, model, cautions)
-        said = list(dict.fromkeys(sentence for each in cautions for sentence in each))
-        gave = {name: self.seeing[place].metric for name, (_, place) in found.values.items()}
-        gave |= {name: self.alone[place].metric for name, (_, place) in held_out.values.items()}
-        return Scored(self.world.tell(results), found.pictures | held_out.pictures, said, ways(gave))
+        results: Results = {}
+        if self.world.first:
+            said, beside = (lambda one: cautions[self.metrics.index(one)]), (self._scale, self.held_out)
+            results = of_generated(found, self.seeing, made, self.against, beside, said)
+            results |= of_held_out(held_out, self.alone, self._chosen, model, self.world.device, said)
+        return Scored(
+            self.world.tell(results),
+            found.pictures | held_out.pictures,
+            list(dict.fromkeys(sentence for each in cautions for sentence in each)),
+            ways({name: self.metrics[self.gave[name]].metric for name in (*found.values, *held_out.values)}),
+            tuple(dict.fromkeys([*held_out.errors, *found.errors])),
+            found.complete,
+        )
 
     def reference_statistics(self) -> dict[str, Statistics]:
         """Mean and covariance of the reference by metric, of those that have them; on rank 0, after `score`."""
@@ -192,29 +214,51 @@ class Scoring:
         needs = frozenset({"reference", "model"})
         return [place for place, one in enumerate(self.seeing) if needs <= one.metric.needs]
 
-    def _generated(self, made: Stream, model: ScoredModel | None, on_shown: OnShown | None, done: Done) -> Found:
+    def _generated(
+        self, made: Stream, model: ScoredModel | None, on_shown: OnShown | None, done: Done, wanted: bool
+    ) -> Found:
         """The metrics of the generated images."""
-        seen = _copies(self.seeing)
-        if modelled := [seen[place] for place in self._modelled()]:
-            assert self.reference is not None and not isinstance(self.reference, Statistics)
-            Pass(modelled, self.world, model).run(self.reference, self.batch_size, real=True, done=done)
-        Pass(seen, self.world, model, on_shown).run(made, self.batch_size, real=False, done=done)
-        return values_of(seen, self.world, self.against.images).all()
+        seen, failed = copies(self.seeing), dict[int, str]()
+        try:
+            if places := self._modelled():
+                assert self.reference is not None and not isinstance(self.reference, Statistics)
+                first = self._pass([seen[place] for place in places], model)
+                refused = first.run(self.reference, self.batch_size, real=True, done=done)
+                failed = {places[at]: sentence for at, sentence in refused.items()}
+            left = [place for place in range(len(seen)) if place not in failed]
+            second = self._pass([seen[place] for place in left], model, on_shown, wanted)
+            refused = second.run(made, self.batch_size, real=False, done=done)
+            failed |= {left[at]: sentence for at, sentence in refused.items()}
+        except UserError as error:
+            return Found(errors=[str(error)], complete=False)
+        return values_of(seen, self.world, self.against.images, failed)
+
+    def _pass(
+        self,
+        metrics: Sequence[Named],
+        model: ScoredModel | None = None,
+        on_shown: OnShown | None = None,
+        wanted: bool = False,
+    ) -> Pass:
+        return Pass(metrics, self.world, model, on_shown, wanted=wanted, stop=self.stop)
 
     def _scaled(self, done: Done) -> Found:
         """The held-out images in place of generated ones, for scale."""
         if self.held_out is None or not self.beside:
             return Found()
         seen = self._beside(self.held_out)
-        Pass(seen, self.world).run(self.held_out, self.batch_size, real=False, done=done)
-        found = values_of(seen, self.world)
-        for error in found.errors:
-            log.warning("no value of the held-out images: %s", error)
+        try:
+            failed = self._pass(seen).run(self.held_out, self.batch_size, real=False, done=done)
+            found = values_of(seen, self.world, failed=failed)
+        except UserError as error:
+            found = Found(errors=[str(error)])
+        for sentence in found.errors:
+            log.warning("no value of the held-out images: %s", sentence)
         return found
 
     def _beside(self, held_out: Stream) -> list[Named]:
         """Copies of the metrics that score them; where their classes are others, prepared for those."""
-        seen = _copies(self.beside)
+        seen = copies(self.beside)
         if held_out.spec == self._accepted[0][0]:
             return seen
         for one in list(seen):
@@ -230,39 +274,14 @@ class Scoring:
 
     def _alone(self, model: ScoredModel | None, done: Done) -> Found:
         """The metrics that look at held-out images alone."""
-        seen = _copies(self.alone)
-        for one in seen:
-            Pass([one], self.world, model).run(self._chosen(one), self.batch_size, real=True, done=done)
-        return values_of(seen, self.world, self.against.images).all()
-
-    def _results(self, made: Stream, found: Found, cautions: Sequence[Sequence[str]]) -> Results:
-        """Of the generated images; on rank 0, which alone asks for fingerprints."""
-        results: Results = {}
-        for name, (value, place) in found.values.items() if self.world.first else ():
-            one = self.seeing[place]
-            against = self.against.protocol(one.metric)
-            # a metric that looks at fewer says so
-            protocol = {"images": str(len(made)), **self._measured(one, found.protocols[place]), **against}
-            protocol |= made.protocol("generated")
-            results[name] = _result(value, protocol, cautions[self.metrics.index(one)])
-            if self._scale is not None and self.held_out is not None and name in self._scale.values:
-                results[name]["held_out"] = {"value": self._scale.values[name][0], "images": len(self.held_out)}
-        return results
-
-    def _measured(self, one: Named, protocol: dict[str, str]) -> dict[str, str]:
-        """A metric's own protocol, with the code and the arithmetic that its values come of."""
-        return {**protocol, **libraries(one.metric), **computed(self.world.device)}
-
-    def _results_alone(self, found: Found, model: Trained | None, cautions: Sequence[Sequence[str]]) -> Results:
-        """Of the held-out images alone: nothing of them depends on how images are made."""
-        results: Results = {}
-        for name, (value, place) in found.values.items() if self.world.first else ():
-            one, stream = self.alone[place], self._chosen(self.alone[place])
-            own = {**self._measured(one, found.protocols[place]), "images": str(len(stream))}
-            own |= stream.protocol("held_out")
-            protocol = {**own, **(of_model(model) if model is not None else {})}
-            results[name] = _result(value, protocol, cautions[self.metrics.index(one)])
-        return results
+        seen, failed = copies(self.alone), dict[int, str]()
+        for place, one in enumerate(seen):
+            try:
+                refused = self._pass([one], model).run(self._chosen(one), self.batch_size, real=True, done=done)
+                failed |= {place: refused[0]} if refused else {}
+            except UserError as error:
+                failed[place] = str(error)
+        return values_of(seen, self.world, self.against.images, failed)
 
 
 def score(
@@ -279,12 +298,3 @@ def score(
     """Score one set: see `Scoring`, which takes several."""
     scoring = Scoring(metrics, world, batch_size, reference=reference, held_out=held_out)
     return scoring.score(made, model=model, on_shown=on_shown)
-
-
-def _copies(metrics: Sequence[Named]) -> list[Named]:
-    """They go on from what was seen; rows that are there, and extractors, they share."""
-    return [Named(name, copy.copy(metric)) for name, metric in metrics]
-
-
-def _result(value: float, protocol: dict[str, str], cautions: Sequence[str]) -> dict[str, Any]:
-    return {"value": value, "protocol": protocol, **({"cautions": list(cautions)} if cautions else {})}

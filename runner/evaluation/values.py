@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
-from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from ...registry import UserError
-from ..console import log
 from ..world import World
 from .passes import Named
 from .reduce import reduced
+from .trouble import why
 
 Real = Callable[[Tensor], Tensor]
-
-
-class NoValue(UserError):
-    """A metric gave nothing of the images that it saw."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +26,8 @@ class Found:
         pictures: uint8 (C, H, W) by name; on rank 0, elsewhere empty.
         drawn: The place of the metric of each picture.
         protocols: What each metric says must be equal for its values to be compared, by its place; on rank 0.
-        errors: Why a metric gave nothing, a sentence each; on every rank.
+        errors: Why something is missing, a sentence each; on every rank.
+        complete: Whether the metrics saw all images.
     """
 
     values: dict[str, tuple[float, int]] = field(default_factory=dict)
@@ -39,55 +35,61 @@ class Found:
     drawn: dict[str, int] = field(default_factory=dict)
     protocols: dict[int, dict[str, str]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    complete: bool = True
 
     def places(self) -> dict[str, int]:
         """The place of the metric that gave it, of each picture and value."""
         return {**self.drawn, **{name: place for name, (_, place) in self.values.items()}}
 
-    def all(self) -> Found:
-        """Itself.
 
-        Raises:
-            NoValue: A metric gave nothing; what the others gave is logged, so that it is not lost.
-        """
-        if self.errors and self.values:
-            log.info("what could be had: %s", ", ".join(f"{name} {v:.6g}" for name, (v, _) in self.values.items()))
-        if self.errors:
-            raise NoValue("; ".join(self.errors))
-        return self
-
-
-def values_of(metrics: Sequence[Named], world: World, real: Real | None = None) -> Found:
-    """The values of some metrics, in their order.
+def values_of(
+    metrics: Sequence[Named], world: World, real: Real | None = None, failed: Mapping[int, str] | None = None
+) -> Found:
+    """The values of some metrics, in their order; one that gives none takes nothing from the others.
 
     Args:
         metrics: Each as this rank has updated it.
         world: The ranks.
         real: Gives images of the reference, for pictures; None makes no pictures.
-
-    Raises:
-        NoValue: Two metrics give a value of one name.
+        failed: Why some have none, by their places; the same on every rank.
     """
     found = Found()
-    for place, (name, metric) in enumerate(metrics):
-        whole, error, values = reduced(metric, world), "", dict[str, float]()
-        if whole is not None:
-            found.protocols[place] = whole.protocol()
-            try:
-                values = _finite(whole.compute())
-                pictures = whole.pictures(real) if real else {}
-                found.pictures.update(pictures)
-                found.drawn.update(dict.fromkeys(pictures, place))
-            except (ValueError, LinAlgError) as trouble:
-                error = f"{name}: {trouble}"
-        error, values = world.tell((error, values))
+    for place, one in enumerate(metrics):
+        if failed and place in failed:
+            found.errors.append(failed[place])
+            continue
+        error, values = world.tell(_computed(one, place, world, real, found))
         if error:
-            found.errors.append(error)
+            found.errors.append(f"{one.name}: {error}")
         for value_name, value in values.items():
             if value_name in found.values:
-                raise NoValue(f"two metrics give a value called {value_name}; leave one of them out")
-            found.values[value_name] = (value, place)
+                first = metrics[found.values[value_name][1]].name
+                found.errors.append(
+                    f"two metrics give a value called {value_name}; it is that of {first}, and that of {one.name} is "
+                    "lost: leave one of them out"
+                )
+            else:
+                found.values[value_name] = (value, place)
     return found
+
+
+def _computed(one: Named, place: int, world: World, real: Real | None, found: Found) -> tuple[str, dict[str, float]]:
+    """What is wrong, and the values, on rank 0; what else comes of it goes into ``found``."""
+    try:
+        whole = reduced(one.metric, world)
+    except UserError as error:  # on every rank
+        return str(error), {}
+    if whole is None:
+        return "", {}
+    try:
+        found.protocols[place] = whole.protocol()
+        values = _finite(whole.compute())
+        pictures = whole.pictures(real) if real else {}
+    except Exception as error:
+        return why(error), {}
+    found.pictures.update(pictures)
+    found.drawn.update(dict.fromkeys(pictures, place))
+    return "", values
 
 
 def _finite(values: dict[str, float]) -> dict[str, float]:

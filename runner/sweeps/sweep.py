@@ -152,7 +152,8 @@ def _score(
     recipe, guide = point.recipe, networks.guide(point.recipe)
     trained = networks.of(recipe)
     scored = scored_with_grid(evaluation, trained, guide, recipe=recipe)
-    results = evaluation.over_seeds(scored.results, repeats, trained, guide, recipe=recipe)
+    # a point is kept whole: what is missing is asked for again by the same command
+    results = evaluation.over_seeds(scored, repeats, trained, guide, recipe=recipe).whole().results
     if networks.world.first:
         log.info("%s: %s", point.name, ", ".join(f"{name} {one['value']:.4g}" for name, one in results.items()))
         try:

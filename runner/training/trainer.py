@@ -173,7 +173,8 @@ class Trainer:
         Raises:
             UserError: On every rank: `checkpoint.best` names none of the values.
         """
-        check_best_is_there(self.recipe.checkpoint.best, scored)
+        if not scored.errors:  # a metric that has failed this time may give its value the next
+            check_best_is_there(self.recipe.checkpoint.best, scored)
         self.saver.finish()
         values = {name: result["value"] for name, result in scored.results.items()}
         self.saver.judge(self.state.step, values, scored.better)
