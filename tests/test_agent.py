@@ -16,9 +16,10 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_pr
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
-from dmf.runner.launching import neighbours
-from dmf.runner.launching.agent import Agent
+from dmf.runner.launching import HOPELESS, neighbours
+from dmf.runner.launching.agent import Agent, exit_code
 from dmf.runner.launching.neighbours import Neighbours
+from dmf.runner.training.guard import Diverged
 
 DEAF = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open(sys.argv[1], 'w'); time.sleep(60)"
 
@@ -177,3 +178,27 @@ def test_another_machine_that_waits_is_one_of_the_restarts(capsys: pytest.Captur
     assert agent._leaves is not None, "the machines may be out of reach of each other by now"
     assert others_wait() == 0 and len(closed) == 1, "none is left"
     agent._over.set()
+
+
+@pytest.mark.parametrize(
+    ("code", "again", "launchers"), [(1, 2, 1), (HOPELESS, 0, 1), (2, 0, 2), (143, 0, 143), (-9, 2, 1)]
+)
+def test_ranks_that_would_fail_again_are_not_started_again(
+    capsys: pytest.CaptureFixture[str], code: int, again: int, launchers: int
+) -> None:
+    agent = object.__new__(Agent)
+    agent._remaining_restarts = 2
+    failures = {0: ProcessFailure(0, 1, code, "")}
+    agent._worker_group = SimpleNamespace(spec=SimpleNamespace(max_restarts=2))
+    agent._failed(RunResult(WorkerState.FAILED, failures=failures))
+    assert agent._remaining_restarts == again
+    assert exit_code(failures) == launchers
+    assert ("restart 1 of 2" in capsys.readouterr().err) == (again > 0)
+
+
+def test_a_training_that_diverged_would_do_so_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Diverged("not finite").exit_code == 1
+    monkeypatch.setenv("RANK", "0")
+    assert Diverged("not finite").exit_code == 1  # another launcher has no way to know
+    monkeypatch.setenv("DMF_LAUNCHER", "1")
+    assert Diverged("not finite").exit_code == HOPELESS

@@ -3,10 +3,11 @@
 from .flags import add_launch
 from .launch import launch
 from .orphans import stop_with_the_launcher
-from .place import LAUNCHER, Place, bound_gpus, find_place, launched_by_us
+from .place import HOPELESS, LAUNCHER, Place, bound_gpus, find_place, launched_by_us
 from .plan import Plan, plan_for
 
 __all__ = [
+    "HOPELESS",
     "LAUNCHER",
     "Place",
     "Plan",

@@ -20,10 +20,11 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 from ..signals import IMPATIENT_AFTER_S
 from .endpoint import PATIENCE_S
 from .neighbours import Neighbours
+from .place import HOPELESS
 
 STUCK_S, BARRIER_S = 20.0, 330.0  # to take leave of the other machines: of a run that failed, that is done
 IN_VAIN_S = 30  # for ranks to stop in beside one that failed: no checkpoint comes of it
-FINAL = (2, 128 + signal.SIGINT, 128 + signal.SIGTERM)  # a user's mistake, asked to stop: to try again is no help
+FINAL = (2, HOPELESS, 128 + signal.SIGINT, 128 + signal.SIGTERM)  # to try again is no help, or was not asked for
 
 
 class Agent(LocalElasticAgent):
@@ -112,7 +113,7 @@ class Agent(LocalElasticAgent):
         return result
 
     def _failed(self, result: RunResult) -> None:
-        if exit_code(result.failures) in FINAL:
+        if first_failure(result.failures).exitcode in FINAL:
             self._remaining_restarts = 0
         again = self._remaining_restarts > 0
         self._leaves = time.monotonic() + (PATIENCE_S if again else 0) + STUCK_S, exit_code(result.failures)
@@ -158,7 +159,7 @@ def first_failure(failures: Mapping[int, ProcessFailure]) -> ProcessFailure:
 def exit_code(failures: Mapping[int, ProcessFailure]) -> int:
     """The launcher's, of ranks that failed."""
     code = first_failure(failures).exitcode
-    return code if code > 0 else 1
+    return code if code > 0 and code != HOPELESS else 1
 
 
 def told(failures: Mapping[int, ProcessFailure]) -> str:

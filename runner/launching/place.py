@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ...registry.errors import UserError
 from . import slurm
 
+HOPELESS = 3  # exit code of a rank for our own launcher: it would fail in the same way again; the launcher's is 1
 LAUNCHER = "DMF_LAUNCHER"  # the pid of our own launcher, in the environment of its ranks
 
 

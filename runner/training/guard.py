@@ -9,11 +9,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..launching import HOPELESS, launched_by_us
 from ..trouble import Failure
 
 
 class Diverged(Failure):
-    """Too many steps in a row had a loss that is not finite; the text says which images they saw."""
+    """Too many steps in a row had a loss that is not finite; the text says which images they saw.
+
+    From the last checkpoint the same steps come again, bit for bit: no launcher of ours is to start the ranks anew.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        if launched_by_us():
+            self.exit_code = HOPELESS
 
 
 class Guard:
