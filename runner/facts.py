@@ -14,6 +14,7 @@ from .. import __version__
 from ..core import Codec, Dataset
 from ..files.writing import read_json
 from ..registry import PartRef, Recipe, UserError, find, load
+from ..registry.discover import BUILT_IN, Part
 from ..registry.options import name_and_options, schema
 from ..registry.tidy import parts_in
 from .assemble import Model, grid_of
@@ -133,12 +134,18 @@ def _parts(recipe: Recipe) -> Iterator[tuple[str, str]]:
         *(("hook", h) for h in recipe.hooks),
     ]
     for kind, ref in named:
-        yield from _origins(kind, ref.name, ref.options)
+        for found in _with_options(kind, ref.name, ref.options):
+            yield f"{found.kind}:{found.name}", f"{found.distribution} {found.version}"
 
 
-def _origins(kind: str, name: str, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Where a part comes from, and where those come from that its options name."""
-    found = find(kind, name)
-    yield f"{kind}:{name}", f"{found.distribution} {found.version}"
+def plugins_of(kind: str, ref: PartRef) -> dict[str, str]:
+    """The versions of the plugins that a part and those that its options name are of, as a protocol has them."""
+    there = _with_options(kind, ref.name, ref.options)
+    return {f"version.{one.distribution}": one.version for one in there if one.distribution != BUILT_IN}
+
+
+def _with_options(kind: str, name: str, options: Mapping[str, Any]) -> Iterator[Part]:
+    """A part, and those that its options name."""
+    yield find(kind, name)
     for _, below, value in parts_in(schema(load(kind, name), kind), dict(options)):
-        yield from _origins(below["x-part"], *name_and_options(below["x-part"], value))
+        yield from _with_options(below["x-part"], *name_and_options(below["x-part"], value))

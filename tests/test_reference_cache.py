@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from dmf.files.cache import cache_folder
 from dmf.plugins.metrics.frechet import Frechet
 from dmf.plugins.metrics.kernel import Kernel
 from dmf.runner.evaluation import Named, Results, Scoring, origins, protocol, reference_cache
+from dmf.runner.evaluation.results import protocol_differences
 from dmf.runner.world import World
 
 KEPT = "reference statistics of real noise, 50 images: kept from an earlier evaluation"
@@ -157,6 +158,28 @@ def test_whose_code_values_come_of() -> None:
     assert origins.origins(Frechet(features=Counting()))[0] == f"dmf {__version__}"  # type: ignore[index]
     results = evaluate()[0]
     assert results["frechet_counting"]["protocol"]["version.torch"] == torch.__version__
+
+
+@pytest.fixture(name="of_version")
+def of_version_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], dict[str, str]]]:
+    """The protocol of a value on features of a plugin of some version."""
+
+    def protocol_of(version: str) -> dict[str, str]:
+        monkeypatch.setattr(origins, "version", lambda name: version)
+        origins._sources.cache_clear()
+        found: dict[str, str] = evaluate()[0]["frechet_counting"]["protocol"]
+        return found
+
+    monkeypatch.setattr(origins, "_distributions", lambda: {"scoring_kit": ["acme-features"], "dmf": ["dmf"]})
+    yield protocol_of
+    origins._sources.cache_clear()
+
+
+def test_another_version_of_a_plugin_is_another_protocol(of_version: Callable[[str], dict[str, str]]) -> None:
+    old, new = of_version("1.0"), of_version("2.0")
+    assert protocol_differences(old, new) == ["version.acme-features: 1.0 / 2.0"]
+    assert protocol_differences(old, of_version("1.0")) == []
+    assert "version.dmf" not in old and old["dmf"] == __version__  # which stands for all built-in parts
 
 
 def test_what_depends_on_a_model_is_not_kept() -> None:

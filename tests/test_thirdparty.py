@@ -40,8 +40,11 @@ def test_it_is_listed(site: Path) -> None:
 
 
 def test_a_recipe_uses_it(site: Path, tiny: Path) -> None:
-    dmf(site, "run", tiny, "sampler.name=acme_dpmpp_2m")
+    scores = "evaluate={images: 20, held_out: false, metrics: [{name: frechet, features: digits}]}"
+    dmf(site, "run", tiny, "sampler.name=acme_dpmpp_2m", scores)
     run = tiny.parent / "runs/tiny"
+    protocol = json.loads((run / "metrics.json").read_text())["frechet_digits"]["protocol"]
+    assert protocol["version.acme-sampler"] == "0.1"  # another version may make other images
     assert (run / "samples/grid.png").exists()
     assert json.loads((run / "facts.json").read_text())["part.sampler:acme_dpmpp_2m"] == "acme-sampler 0.1"
 

@@ -1,32 +1,44 @@
-"""Whose code a metric's numbers come of: where it and its extractor are from, and the libraries that they call."""
+"""Whose code numbers come of: where a metric, its extractor or a codec are from, and the libraries that they call."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
 from ...core import FeatureExtractor, FeatureMetric, Metric
 
+OWN = __name__.partition(".")[0]  # its version stands in every protocol, under its own name
 DIGITS = 16  # of a file's digest
 
 
 def libraries(metric: Metric) -> dict[str, str]:
-    """The versions of what a metric and its extractor name in ``libraries``, as a protocol has them.
+    """The versions of the code that values come of, besides dmf's own, as a protocol has them.
+
+    That is what a metric and its extractor name in ``libraries``, and the plugins that the two are of.
 
     Raises:
-        ValueError: One of them is not installed under that name.
+        ValueError: A library is not installed under that name.
     """
     names = {name for one in _parts(metric) for name in one.libraries}
+    plugins = {key: text for one in _parts(metric) for key, text in plugin_of(one).items()}
     try:
-        return {f"version.{name}": version(name) for name in sorted(names)}
+        return plugins | {f"version.{name}": version(name) for name in sorted(names)}
     except PackageNotFoundError as error:
         raise ValueError(
             f"no distribution {error.name!r} is installed, which `libraries` names; write there what pip calls it"
         ) from error
+
+
+def plugin_of(part: object) -> dict[str, str]:
+    """The version of the plugin that an object is of, of a plain file its digest; empty for a built-in part."""
+    made_by: type = type(part)
+    if made_by.__module__.partition(".")[0] == OWN:
+        return {}
+    return {f"version.{name}": text for name, text in (_sources(made_by) or {}).items()}
 
 
 def origins(metric: Metric) -> list[str] | None:
@@ -44,18 +56,24 @@ def _parts(metric: Metric) -> Iterator[Metric | FeatureExtractor]:
         yield metric.features
 
 
-@functools.cache
 def _origin(part: type) -> str | None:
     """Of one class; a class on top of another is changed by that one's code too, which has its own version."""
+    found = _sources(part)
+    return None if found is None else ", ".join(f"{name} {text}" for name, text in found.items())
+
+
+@functools.cache
+def _sources(part: type) -> Mapping[str, str] | None:
+    """The distributions of a class, with their versions; a plain file with its digest; None where there is neither."""
     owned = _distributions().get(part.__module__.partition(".")[0])
     if owned:
-        return ", ".join(f"{name} {version(name)}" for name in sorted(set(owned)))
+        return {name: version(name) for name in sorted(set(owned))}
     try:
         file = inspect.getsourcefile(part)
         code = None if file is None else Path(file).read_bytes()
     except (OSError, TypeError):
         return None
-    return None if code is None else f"{part.__module__} {hashlib.sha256(code).hexdigest()[:DIGITS]}"
+    return None if code is None else {part.__module__: hashlib.sha256(code).hexdigest()[:DIGITS]}
 
 
 @functools.cache

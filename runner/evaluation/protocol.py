@@ -11,7 +11,8 @@ from ... import __version__
 from ...core.arithmetic import shortened
 from ...registry import PartRef, Recipe
 from ..assemble import ReferenceModel, grid_of, is_unguided
-from ..facts import codec_facts
+from ..facts import codec_facts, plugins_of
+from .origins import plugin_of
 from .trained import Trained
 
 
@@ -28,16 +29,18 @@ def generation(
         evaluations: How often the network was asked for a batch.
     """
     sampler = recipe.sampler
-    unguided = is_unguided(sampler)
+    unguided, grid = is_unguided(sampler), grid_of(sampler)
+    parts = {"sampler": sampler, "grid": grid, "guidance": sampler.guidance}
     return {
         "labels": labels,
         "sampler": called(sampler),
         "steps": str(sampler.steps),
-        "grid": called(grid_of(sampler)),
+        "grid": called(grid),
         "evaluations": str(evaluations),
         "guidance": "none" if unguided and sampler.guidance.name == "cfg" else called(sampler.guidance),
         "guidance.reference": "none" if unguided else reference.about if reference else "no labels",
         "seed": str(recipe.evaluate.seed),
+        **{key: version for kind, ref in parts.items() for key, version in plugins_of(kind, ref).items()},
         **of_model(trained),
     }
 
@@ -46,6 +49,7 @@ def of_model(trained: Trained) -> dict[str, str]:
     """What a network is, and how it computes."""
     return {
         **codec_facts(trained.model.codec),
+        **plugin_of(trained.model.codec),
         "weights": trained.weights,
         "trained_steps": str(trained.step),
         **computed(next(trained.network.parameters()).device),
