@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ..core import Cond, Level, encode
+from ..files.writing import write_bytes
 from ..registry import UserError
 from .console import TaskProgress, log
 from .generate import Generator
@@ -132,11 +133,11 @@ def _encode_batch(maker: Generator, images: Tensor, numbers: Sequence[int], cond
 
 
 def save_encoded(encoded: Encoded) -> None:
-    """Write an encoding as safetensors."""
+    """Write an encoding as safetensors, whole or not at all."""
     tensors = {"x": encoded.x.contiguous()}
     if encoded.labels:
         tensors["labels"] = torch.tensor(encoded.labels, dtype=torch.int64)
-    save_file(tensors, encoded.file, {KEY: json.dumps(asdict(encoded.made))})
+    write_bytes(encoded.file, save(tensors, {KEY: json.dumps(asdict(encoded.made))}))
 
 
 def load_encoded(file: Path) -> Encoded:

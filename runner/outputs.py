@@ -56,9 +56,7 @@ class Outputs:
         if kind is not None:  # that one is told, too
             log.error("%s", "; ".join(self.missing))
             return
-        raise UserError(
-            f"{'; '.join(self.missing)}. All else is there; make room, or name another place, and repeat the command"
-        )
+        raise UserError(f"{'; '.join(self.missing)}; make room, or name another place")
 
     def write(self, path: Path, work: Callable[[], object]) -> bool:
         """Whether a file, or the files of a folder, are written.

@@ -1,11 +1,14 @@
 """Files that cannot be written: told before the work, and none is lost with another."""
 
+import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from data_kit import paint
 
 from dmf.plugins.metrics.frechet import Frechet
 from dmf.registry import UserError
@@ -33,7 +36,7 @@ def test_a_place_that_takes_files_is_left_as_it_was(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written_takes_no_other_with_it(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.txt", tmp_path / "gone/bad.txt"
-    said = r"bad.txt could not be written: No such file or directory\. All else is"
+    said = r"bad.txt could not be written: No such file or directory; make room"
     with pytest.raises(UserError, match=said), Outputs() as files:
         assert not files.write(bad, lambda: bad.write_text("bad"))
         assert files.write(good, lambda: good.write_text("good"))
@@ -167,3 +170,88 @@ def test_flags_that_would_do_nothing_are_refused(
 ) -> None:
     code, _, err = dmf_command("evaluate", *words)
     assert code == 2 and said in err
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names of files for which the disk has no room."""
+    names: set[str] = set()
+    replace, write_bytes = os.replace, Path.write_bytes
+
+    def no_room(path: object) -> None:
+        if Path(str(path)).name in names:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def replaced(old: Path, new: Path) -> None:
+        no_room(new)
+        replace(old, new)
+
+    def written(path: Path, content: bytes) -> int:
+        no_room(path)
+        return write_bytes(path, content)
+
+    monkeypatch.setattr(os, "replace", replaced)
+    monkeypatch.setattr(Path, "write_bytes", written)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("words", "lost", "left", "shown"),
+    [
+        (["sample", "tiny", "--count", 2, "--npz", "a.npz", "--grid", "b.png"], "a.npz", "b.png", "b.png"),
+        (["sample", "tiny", "--count", 2, "--npz", "a.npz", "--grid", "b.png"], "b.png", "a.npz", "a.npz"),
+        (
+            ["sample", "tiny", "--count", 2, "--grid", "b.png", "--strips", 2],
+            "b.png",
+            "b-strips.png",
+            "ways from noise",
+        ),
+        (["export", "tiny", "--out", "a.safetensors"], "a.safetensors", None, ""),
+        (["likelihood", "tiny", "--images", 2, "--steps", 2, "--json", "a.json"], "a.json", None, "bits"),
+        (["encode", "tiny", "image.png", "--out", "a.safetensors"], "a.safetensors", None, ""),
+        (["compare", "tiny", "--html", "a.html"], "a.html", None, "tiny"),
+        (["data", "inspect", "digits", "--sheet", "a.png", "--json", "a.json"], "a.png", "a.json", "digits"),
+    ],
+)
+def test_a_full_disk_is_an_error_and_costs_no_other_file(
+    run: Path, dmf_command: Command, full: set[str], words: list[object], lost: str, left: str | None, shown: str
+) -> None:
+    paint(Path("image.png"), 8, 8, mode="L")
+    full.add(lost)
+    code, out, err = dmf_command(*words)
+    assert code == 2 and "Traceback" not in err, err
+    assert f"error: {lost} could not be written: No space left on device; make room" in err
+    assert shown in out and not Path(lost).exists()
+    assert left is None or Path(left).exists()
+
+
+@needs_closed
+def test_other_commands_look_before_they_work(run: Path, dmf_command: Command) -> None:
+    shutil.rmtree(run / "samples")
+    (run / "samples").symlink_to(CLOSED)
+    for words in (
+        ["sample", "tiny"],
+        ["sample", "tiny", "--npz", CLOSED / "a.npz"],
+        ["export", "tiny", "--out", CLOSED / "a.safetensors"],
+    ):
+        code, _, err = dmf_command(*words)
+        assert code == 2 and "Permission denied; name another place" in err and "could not" not in err, err
+
+
+def test_averages_that_cannot_be_kept_are_an_error(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    power = "train.ema=[{name: power, length: 0.05, snapshots: 24}, {name: power, length: 0.1, snapshots: 24}]"
+    assert dmf_command("train", tiny, "train.steps=4", power, "sample.per_class=1")[0] == 0
+    words = ("ema", "tiny", "--length", "0.05")
+    with monkeypatch.context() as patch:
+
+        def no_room(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr("os.fsync", no_room)
+        code, _, err = dmf_command(*words)
+        assert code == 2 and "not all averages could be made" in err and "No space left" in err, err
+    monkeypatch.setattr("dmf.runner.outputs.tempfile.TemporaryFile", no_room)
+    code, _, err = dmf_command(*words)
+    assert code == 2 and "nothing can be written there" in err and "No space left" in err, err

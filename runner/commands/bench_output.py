@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...registry.errors import UserError
+from ..outputs import Outputs
 from .flags import check_writable
 
 
@@ -37,10 +38,11 @@ def put_out(args: argparse.Namespace, text: str, figures: Any) -> None:
     from ...testing.bench.page import into_page
 
     print(text)
-    if args.page is not None:
-        into_page(args.page, args.subject, text)
-    if args.json is not None:
-        args.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    with Outputs() as files:
+        if args.page is not None:
+            files.write(args.page, lambda: into_page(args.page, args.subject, text))
+        if args.json is not None:
+            files.write(args.json, lambda: args.json.write_text(json.dumps(figures, indent=1), encoding="utf-8"))
 
 
 def chosen(text: str | None, known: Sequence[str], flag: str, what: str) -> list[str]:

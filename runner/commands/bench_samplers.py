@@ -40,6 +40,7 @@ def execute(args: argparse.Namespace) -> int:
     from ...testing.bench.problems import MIXTURES, problem
     from ...testing.bench.samplers import EVALUATIONS, Result, Walk, walks
     from ..console import TaskProgress, start_console
+    from ..outputs import Outputs
 
     start_console(0)
     check_output(args)
@@ -56,7 +57,8 @@ def execute(args: argparse.Namespace) -> int:
         for walk in todo:
             results += walk()
             bar.step(1)
-    put_out(args, report.tables(results, problems), [asdict(r) for r in results])
-    if args.plot is not None:
-        report.plot(results, args.plot)
+    with Outputs() as files:
+        if args.plot is not None:
+            files.write(args.plot, lambda: report.plot(results, args.plot))
+        put_out(args, report.tables(results, problems), [asdict(r) for r in results])
     return 0

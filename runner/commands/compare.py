@@ -74,6 +74,8 @@ def _write(page: str, file: Path) -> None:
     from ...files.words import told_size
     from ...files.writing import write_text
     from ..console import log
+    from ..outputs import Outputs
 
-    write_text(file, page)
-    log.info("page: %s (%s)", file, told_size(file.stat().st_size))
+    with Outputs() as files:
+        if files.write(file, lambda: write_text(file, page)):
+            log.info("page: %s (%s)", file, told_size(len(page.encode())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ def execute(args: argparse.Namespace) -> int:
     from ...files.writing import write_json
     from ..collections.inspect_report import as_json, lines
     from ..console import log, start_console
+    from ..outputs import Outputs
 
     start_console(0)
     what, options = _wanted(args.words)
@@ -55,11 +57,11 @@ def execute(args: argparse.Namespace) -> int:
         log.info("%s", text)
     for text in _as_a_set(what, options, found, args):
         log.info("%s", text)
-    if sheet is not None:
-        save_png(sheet, sheet_file)
-        log.info("samples: %s", sheet_file)
-    if args.json is not None:
-        write_json(args.json, as_json(found))
+    with Outputs() as files:
+        if sheet is not None and files.write(sheet_file, partial(save_png, sheet, sheet_file)):
+            log.info("samples: %s", sheet_file)
+        if args.json is not None:
+            files.write(args.json, lambda: write_json(args.json, as_json(found)))
     return 0
 
 

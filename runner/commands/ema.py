@@ -45,9 +45,11 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command."""
     from ...registry import UserError
     from ..console import log, start_console
+    from ..outputs import why_not
     from ..posthoc.lengths import shown, solve, write
     from ..posthoc.tracks import find_tracks
     from ..runs import find_run
+    from ..trouble import CannotWrite
     from ..world import join
 
     start_console(0)
@@ -58,7 +60,13 @@ def execute(args: argparse.Namespace) -> int:
     folder = find_run(args.run, args.runs)
     tracks = find_tracks(folder, args.step)
     made = solve(tracks, args.length)
-    write(folder, tracks, made, join("cpu"))
+    why = why_not(folder.averages / "new")
+    if why is not None:
+        raise UserError(f"averages are kept in {folder.averages}, and nothing can be written there: {why}")
+    try:
+        write(folder, tracks, made, join("cpu"))
+    except (OSError, CannotWrite) as error:
+        raise UserError(f"not all averages could be made in {folder.averages}: {error}") from error
     log.info("step %d, from %s\n%s", tracks.step, tracks.about(), shown(made))
     return 0 if args.metric is None else _score(args)
 

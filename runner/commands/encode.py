@@ -51,6 +51,7 @@ def execute(args: argparse.Namespace) -> int:
     from ..encoding import Encoded, encode_images, save_encoded
     from ..evaluation.trained import load_trained
     from ..generate import Generator
+    from ..outputs import Outputs
     from ..picture_files import read_images
     from ..reference import load_reference
     from ..runs import find_run, spec_of, weights_of
@@ -75,9 +76,11 @@ def execute(args: argparse.Namespace) -> int:
     maker = Generator(trained.model, trained.network, sampling, world.device)
     cond = conditions(classes, len(images), spec, folder.examples)
     x, evaluations = encode_images(maker, images, cond, recipe.sample.batch_size)
-    save_encoded(Encoded(x, classes, _made(recipe, trained, sampling.levels[0]), args.out))
-    print(f"{len(images)} images, {evaluations} network evaluations each: {args.out}")
-    print(f"back to images: dmf sample {args.run} --noise {args.out}")
+    encoded = Encoded(x, classes, _made(recipe, trained, sampling.levels[0]), args.out)
+    with Outputs() as files:
+        if files.write(args.out, lambda: save_encoded(encoded)):
+            print(f"{len(images)} images, {evaluations} network evaluations each: {args.out}")
+            print(f"back to images: dmf sample {args.run} --noise {args.out}")
     return 0
 
 

@@ -39,6 +39,7 @@ def execute(args: argparse.Namespace) -> int:
     from ...files.writing import write_bytes
     from ...registry import UserError, read
     from ..console import start_console
+    from ..outputs import Outputs
     from ..runs import find_run, weights_of
     from ..weights import find_weights
 
@@ -52,10 +53,14 @@ def execute(args: argparse.Namespace) -> int:
     weights = find_weights(folder, weights_of(args.weights, recipe), step)
     # a tied weight stands under each of its names: who reads the file need not know of ties
     tensors = {name: value.clone() for name, value in weights.read().items()}
-    write_bytes(args.out, save(tensors, about(folder, recipe, weights)))
+    content = save(tensors, about(folder, recipe, weights))
     count = sum(value.numel() for value in tensors.values())
-    print(f"{args.out}: {weights.kind} weights of step {weights.step}, {len(tensors)} tensors, {count:,} numbers")
-    print(_example(args.out, recipe))
+    with Outputs() as files:
+        if files.write(args.out, lambda: write_bytes(args.out, content)):
+            print(
+                f"{args.out}: {weights.kind} weights of step {weights.step}, {len(tensors)} tensors, {count:,} numbers"
+            )
+            print(_example(args.out, recipe))
     return 0
 
 

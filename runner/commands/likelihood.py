@@ -55,6 +55,7 @@ def execute(args: argparse.Namespace) -> int:
     from ..evaluation.streams import called_held_out
     from ..evaluation.trained import load_trained
     from ..likelihood import Integral, measure
+    from ..outputs import Outputs
     from ..runs import find_run, weights_of
     from ..world import join
 
@@ -72,9 +73,9 @@ def execute(args: argparse.Namespace) -> int:
     integral = Integral(args.probes, args.draws, args.steps, args.seed)
     result = measure(trained, images, split, name, args.images, integral, recipe.sample.batch_size, world.device)
     print(result.line())
-    if args.json is not None:
-        write_json(args.json, result.as_dict())
-        print(f"values and protocol: {args.json}")
+    with Outputs() as files:
+        if args.json is not None and files.write(args.json, lambda: write_json(args.json, result.as_dict())):
+            print(f"values and protocol: {args.json}")
     return 0
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..outputs import Outputs
 from ..sampler_words import SAMPLER_KEYS
 from . import labels
-from .flags import add_overrides, add_runs, add_sampling, check_writable, overrides_of, positive
+from .flags import add_overrides, add_runs, add_sampling, check_folder, check_writable, overrides_of, positive
 from .starts import Start, add_starts, read_start
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def execute(args: argparse.Namespace) -> int:
     check_guidance(recipe.sampler, spec, recipe.train.label_dropout)
     check_writable(args.npz)
     check_writable(args.grid, (".png",))
+    if args.grid is None and args.npz is None:
+        check_folder(folder.samples, "--grid")
     course = start.course(part("codec", recipe.codec, spec))
     weights = weights_of(args.weights or start.weights, recipe)
     world = join(recipe.device)
@@ -95,12 +98,14 @@ def execute(args: argparse.Namespace) -> int:
             evaluations = max(evaluations, batch.evaluations)
             bar.step(len(batch.images))
     made = f"{count} images, {evaluations} network evaluations each"
-    write(args, folder.samples, torch.cat(images), classes, spec, made)
-    if strips is not None:
-        path = beside(args.grid or args.npz or folder.samples / "sample.png")
-        names = written_names((*spec.classes, labels.NONE))
-        save_png(strips.sheet([names[label] for label in classes]), path)
-        print(f"their ways from noise: {path}")
+    with Outputs() as files:
+        write(args, folder.samples, torch.cat(images), classes, spec, made, files)
+        if strips is not None:
+            path = beside(args.grid or args.npz or folder.samples / "sample.png")
+            names = written_names((*spec.classes, labels.NONE))
+            sheet = strips.sheet([names[label] for label in classes])
+            if files.write(path, lambda: save_png(sheet, path)):
+                print(f"their ways from noise: {path}")
     return 0
 
 
@@ -120,21 +125,26 @@ def _wanted(args: argparse.Namespace, start: Start, spec: DataSpec) -> tuple[lis
 
 
 def write(
-    args: argparse.Namespace, samples: Path, images: Tensor, classes: list[int], spec: DataSpec, made: str
+    args: argparse.Namespace,
+    samples: Path,
+    images: Tensor,
+    classes: list[int],
+    spec: DataSpec,
+    made: str,
+    files: Outputs,
 ) -> None:
     """Write the picture and the arrays; ``made`` says what they are."""
     import numpy as np
 
     from ...files.sheets import labelled_sheet, save_png
+    from ..image_sets.arrays import write_images
 
     if args.npz is not None:
-        arrays: dict[str, Any] = {"arr_0": images.permute(0, 2, 3, 1).numpy()}
-        if classes:
-            arrays["arr_1"] = np.asarray(classes, dtype=np.int64)
-        with open(args.npz, "wb") as file:  # a file object: numpy would append .npz to a name
-            np.savez(file, **arrays)
-        print(f"{made}: {args.npz}")
+        rows, kinds = images.permute(0, 2, 3, 1).numpy(), np.asarray(classes, dtype=np.int64) if classes else None
+        if files.write(args.npz, lambda: write_images(args.npz, rows, kinds)):
+            print(f"{made}: {args.npz}")
     if args.grid is not None or args.npz is None:
         path = args.grid or samples / "sample.png"
-        save_png(labelled_sheet(images, classes, (*spec.classes, labels.NONE)), path)
-        print(f"{made}: {path}")
+        sheet = labelled_sheet(images, classes, (*spec.classes, labels.NONE))
+        if files.write(path, lambda: save_png(sheet, path)):
+            print(f"{made}: {path}")
