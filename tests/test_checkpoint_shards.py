@@ -1,5 +1,6 @@
 """Checkpoints of which each rank writes its part: whole or not there, and read on any number of ranks."""
 
+import errno
 import hashlib
 import json
 import time
@@ -28,6 +29,8 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from dmf.registry import UserError
 from dmf.runner import checkpoints
+from dmf.runner.checkpoints import shards
+from dmf.runner.checkpoints.layout import DamagedCheckpoint
 
 KILLS = 10 if FULL else 1
 
@@ -124,6 +127,15 @@ def test_a_damaged_part_is_named_and_the_one_before_used(
     found = checkpoints.newest(tmp_path)
     assert found is not None and found.step == 1
     assert f"model/{shard.name}" in caplog.text and "step-00000002" in caplog.text
+
+
+def test_a_disk_that_fails_while_a_part_is_read_is_no_traceback(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*given: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(shards.HuggingFaceStorageReader, "read_data", fails)
+    with pytest.raises(DamagedCheckpoint, match=r"cannot be read: .*Input/output error"):
+        checkpoints.load(checkpoints.place(written / "waited", 2))
 
 
 @pytest.mark.slow
