@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fork_kit import on_ranks
+from fork_kit import Processes, on_ranks
 from scoring_kit import ALONE, SPEC, Counting, Everything, images, scored
 from torch import Tensor
 
@@ -216,6 +216,32 @@ def test_too_little_memory_costs_no_training_and_is_not_asked_for_again(
     assert code == 0 and "no evaluation at step 3: out of memory: take a smaller batch" in err, out + err
     assert [(one["step"], one["results"]) for one in lines()] == [(3, {}), (6, {})]
     monkeypatch.undo()
+
+
+def breaks_on_rank_1(words: list[str], screen: str) -> None:
+    """A command in which the second batch of samples of rank 1 finds no memory, at step 3."""
+    import fork_kit
+
+    whole = Generated.batches
+
+    def batches(self: Generated, world: World, batch_size: int) -> Iterator[Shown]:
+        for at, shown in enumerate(whole(self, world, batch_size)):
+            if (world.rank, at, self.trained.step) == (1, 1, 3):
+                raise NO_MEMORY
+            yield shown
+
+    Generated.batches = batches  # type: ignore[method-assign]
+    fork_kit._command(words, screen)
+
+
+def test_too_little_memory_on_one_rank_costs_no_training_on_any(tiny: Path) -> None:
+    screen = Path("screen.txt").absolute()
+    during = DURING.replace("{metrics", "{batch_size: 16, metrics")
+    ranks = Processes(2, breaks_on_rank_1, ["train", str(tiny), during, "train.steps=6"], str(screen))
+    said = "" if not ranks.failed(150) else screen.read_text()
+    assert ranks.codes() == [0, 0], said
+    assert screen.read_text().count("no evaluation at step 3: out of memory") == 1
+    assert [(one["step"], len(one["results"])) for one in lines()] == [(3, 0), (6, 3)]
 
 
 def test_a_process_that_dies_in_its_scores_dies_three_times_at_most(
