@@ -9,6 +9,26 @@ from .feature_metric import FeatureMetric
 from .features import FeatureExtractor
 from .spec import DataSpec
 
+GIB = 2**30
+ROOM_GIB = 4.0  # of rows, up to which nothing is said
+
+
+def room_caution(count: int | None, row_bytes: int, advice: str) -> list[str]:
+    """What is said before the work of more rows of the reference than may have room.
+
+    Args:
+        count: How many; None where there are none, or it is not known.
+        row_bytes: Bytes of each.
+        advice: What would take less.
+    """
+    need = (count or 0) * row_bytes / GIB
+    if need <= ROOM_GIB:
+        return []
+    return [
+        f"keeps a row of each of the reference's {count:,} images, {need:.1f} GiB on the first rank's device, and as "
+        f"much again while they become one: {advice}"
+    ]
+
 
 class FeatureRows(FeatureMetric):
     """A metric of the features themselves, not of their sums: 4 D bytes an image of either side.
@@ -39,6 +59,11 @@ class FeatureRows(FeatureMetric):
         least = self.least_reference
         if images < least:
             raise ValueError(f"needs at least {least} images; got {images}: give {least} or more")
+
+    def cautions(self, spec: DataSpec, images: int, reference: int | None) -> list[str]:
+        """A reference whose rows take much memory."""
+        advice = "take a part of the reference, or a metric that keeps sums, such as frechet"
+        return super().cautions(spec, images, reference) + room_caution(reference, 4 * self.dim, advice)
 
     def reference_key(self) -> dict[str, str]:
         """The features' alone: all metrics that keep the rows of an extractor keep the same."""

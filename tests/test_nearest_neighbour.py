@@ -8,9 +8,10 @@ from neighbours_kit import Given, distances
 from scoring_kit import Counting, images, scored
 from torch import Tensor
 
-from dmf.core import DataSpec, FeatureMetric
+from dmf.core import DataSpec, FeatureExtractor, FeatureMetric
 from dmf.files.sheets import sheet
 from dmf.plugins.metrics.nearest_neighbour import NearestNeighbour
+from dmf.plugins.metrics.precision_recall import PrecisionRecall
 from dmf.testing.metrics import merged
 
 SPEC = DataSpec((1, 4, 4))
@@ -158,3 +159,32 @@ def test_its_values_are_of_the_images_that_it_looks_at() -> None:
     found = scored({"few": few, "all": every}, images(40, 1), images(50, 2)).results
     assert found["nearest_pixels_median"]["protocol"]["images"] == "7"
     assert found["nearest_counting_median"]["protocol"]["images"] == "40"
+
+
+def test_a_reference_that_takes_much_memory_is_told_before_the_work() -> None:
+    imagenet, many = DataSpec((3, 256, 256)), 1_281_167
+    pixels, features = NearestNeighbour(), NearestNeighbour(features=Wide())
+    (said,) = pixels.cautions(imagenet, 16, many)
+    assert "1,281,167 images, 234.6 GiB on the first rank's device" in said and "give features" in said
+    (said,) = features.cautions(imagenet, 16, many)
+    assert "9.8 GiB" in said and "a part of the reference" in said
+    (said,) = PrecisionRecall(features=Wide()).cautions(imagenet, 50_000, many)
+    assert "9.8 GiB" in said and "frechet" in said
+    for metric in (features, PrecisionRecall(features=Wide())):
+        assert metric.cautions(imagenet, 16, 50_000) == metric.cautions(imagenet, 16, None) == []
+    assert pixels.cautions(DataSpec((3, 32, 32)), 16, 50_000) == []
+
+
+class Wide(FeatureExtractor):
+    """2048 features, of which only the number is asked for."""
+
+    name = "wide"
+
+    def __init__(self) -> None:
+        self.layers = {"all": 2048}
+
+    def __call__(self, images: Tensor, layers: Any) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def protocol(self) -> dict[str, str]:
+        return {"features": self.name}

@@ -16,6 +16,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ...core import DataSpec, FeatureExtractor, FeatureMetric
+from ...core.feature_rows import room_caution
 from ...core.neighbours import Near, nearest
 from ...files.sheets import sheet
 
@@ -61,6 +62,12 @@ class NearestNeighbour(FeatureMetric):
             raise ValueError(f"needs at least 1 image; got {images}: give 1 or more")
         if tuple(self._first["shown"].shape[1:]) != tuple(spec.shape):  # only now is it known what rows look like
             self._declare(tuple(spec.shape))
+
+    def cautions(self, spec: DataSpec, images: int, reference: int | None) -> list[str]:
+        """A reference whose rows take much memory: pixels of ImageNet at 256 x 256 are 235 GiB."""
+        advice = "give features, of which a row is shorter" if self.pixels else "take a part of the reference"
+        row_bytes = math.prod(spec.shape) if self.pixels else 4 * self.dim
+        return super().cautions(spec, images, reference) + room_caution(reference, row_bytes, advice)
 
     def _declare(self, shape: tuple[int, ...]) -> None:
         dtype = torch.uint8 if self.pixels else torch.float32
