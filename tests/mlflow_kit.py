@@ -3,16 +3,22 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from dmf.plugins.hooks import mlflow_queue
 from dmf.plugins.hooks.mlflow import MLflow
+from dmf.plugins.hooks.mlflow_store import create_database
 
 
 @dataclass
@@ -126,3 +132,48 @@ class Look:
 
 def same(a: float, b: float) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b))
+
+
+@pytest.fixture(name="fresh_database", scope="module")
+def fresh_database_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once: it takes two seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    create_database(path)
+    return path
+
+
+@pytest.fixture(name="look")
+def look_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_database: Path) -> Look:
+    """A store in the current folder, and a reader of it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(mlflow_queue, "GATHER_S", 0.02)
+    monkeypatch.setattr(mlflow_queue, "BACKOFF_AT_END_S", 0.05)
+    shutil.copy(fresh_database, tmp_path / "mlflow.db")
+    return Look(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def quiet(**options: Any) -> MLflow:
+    return MLflow(**{"system_metrics": False, "patience_s": 1.0, **options})
+
+
+def make(start_step: int = 0, folder: str = "runs/r", **fields: Any) -> FakeRun:
+    return FakeRun(Path(folder), fields.pop("hook", None) or quiet(), start_step, **fields)
+
+
+@pytest.fixture(name="no_worker_left", autouse=True)
+def no_worker_left_fixture() -> Iterator[None]:
+    yield
+    end = time.monotonic() + 3
+    while left := [thread.name for thread in threading.enumerate() if thread.name.startswith("dmf-")]:
+        assert time.monotonic() < end, f"threads left behind: {left}"
+        time.sleep(0.02)
+
+
+def until_status(look: Look, status: str) -> bool:
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        if [run.info.status for run in look.runs()] == [status]:
+            return True
+        time.sleep(0.02)
+    return False

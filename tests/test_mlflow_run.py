@@ -1,6 +1,5 @@
 """The MLflow hook on a real sqlite store: what arrives, and what happens when a run stops and goes on."""
 
-import json
 import logging
 import math
 import os
@@ -8,48 +7,19 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow_kit import FakeRecipe, FakeRun, Look, loss_at, same
+from mlflow_kit import FakeRecipe, FakeRun, Look, loss_at, make, quiet, same, until_status
+from mlflow_kit import fresh_database_fixture as fresh_database_fixture
+from mlflow_kit import look_fixture as look_fixture
+from mlflow_kit import no_worker_left_fixture as no_worker_left_fixture
 
-from dmf.plugins.hooks import mlflow_queue, mlflow_run
-from dmf.plugins.hooks.mlflow import MLflow
+from dmf.plugins.hooks import mlflow_run
 from dmf.plugins.hooks.mlflow_params import as_name, flatten
-from dmf.plugins.hooks.mlflow_store import create_database
 from dmf.registry import HookCaller
-
-
-@pytest.fixture(scope="module")
-def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once: it takes two seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    create_database(path)
-    return path
-
-
-@pytest.fixture
-def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_database: Path) -> Look:
-    """A store in the current folder, and a reader of it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(mlflow_queue, "GATHER_S", 0.02)
-    monkeypatch.setattr(mlflow_queue, "BACKOFF_AT_END_S", 0.05)
-    shutil.copy(fresh_database, tmp_path / "mlflow.db")
-    return Look(f"sqlite:///{tmp_path}/mlflow.db")
-
-
-def quiet(**options: Any) -> MLflow:
-    return MLflow(**{"system_metrics": False, "patience_s": 1.0, **options})
-
-
-def make(start_step: int = 0, folder: str = "runs/r", **fields: Any) -> FakeRun:
-    return FakeRun(Path(folder), fields.pop("hook", None) or quiet(), start_step, **fields)
 
 
 def test_a_whole_run_arrives(look: Look, caplog: pytest.LogCaptureFixture) -> None:
@@ -183,63 +153,6 @@ def test_a_run_that_is_done_and_all_sent_wakes_nobody(look: Look) -> None:
     assert look.runs()[0].info.end_time == before
 
 
-def until_status(look: Look, status: str) -> bool:
-    end = time.monotonic() + 5
-    while time.monotonic() < end:
-        if [run.info.status for run in look.runs()] == [status]:
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def test_points_that_only_the_history_has_are_sent_at_the_next_start(look: Look) -> None:
-    first = make().start()
-    first.log(1, 2)
-    first.end(KeyboardInterrupt())
-    for step in (2, 3, 4):
-        first.note(step, {"loss": loss_at(step), "late": 1.0})
-    with (first.folder / "history.jsonl").open("a") as file:
-        file.write('{"step": 5, "val')  # kill -9 while it was written
-    second = make(start_step=4).start()
-    second.hook.dmf_logged(5, {"loss": loss_at(5)})
-    second.end()
-    assert look.points(first.run_id, "loss") == [(step, loss_at(step)) for step in (1, 2, 3, 4, 5)]
-    assert [step for step, _ in look.points(first.run_id, "late")] == [2, 3, 4]
-
-
-def test_a_parameter_that_changed_is_a_tag(look: Look) -> None:
-    def train(**train: Any) -> Mapping[str, str]:
-        make(recipe=FakeRecipe({"train": train})).start().end()
-        (found,) = look.runs()
-        assert found.data.params["train.steps"] == "100"
-        return {key: value for key, value in found.data.tags.items() if "changed" in key}
-
-    assert train(steps=100) == {}
-    assert train(steps=200, new=1) == {"dmf.changed.train.steps": "200"}
-    assert train(steps=300, new=2) == {"dmf.changed.train.steps": "300", "dmf.changed.train.new": "2"}
-    assert train(steps=100, new=2) == {"dmf.changed.train.new": "2"}
-
-
-@pytest.mark.parametrize("deleted_by", ["user", "other store"])
-def test_a_run_that_the_store_does_not_know_is_made_again(
-    look: Look, deleted_by: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    first = make().start()
-    first.log(1, 2, 3)
-    first.end(KeyboardInterrupt())
-    old = first.run_id
-    if deleted_by == "user":
-        look.client.delete_run(old)
-    else:
-        (first.folder / "mlflow.json").write_text(json.dumps({"run_id": "0" * 32}))
-    second = make(start_step=3).start()
-    second.log(4)
-    second.end()
-    assert second.run_id != old
-    assert look.points(second.run_id, "loss") == [(step, loss_at(step)) for step in (1, 2, 3, 4)]
-    assert any("a new one is made" in message for message in caplog.messages)
-
-
 def test_an_evaluation_counts_once_unless_it_says_something_else(look: Look) -> None:
     for value in (1.5, 1.5, 1.25):
         run = make(start_step=50).start()
@@ -264,106 +177,6 @@ def test_scores_while_training_that_come_again_after_a_stop_count_once(look: Loo
         (120, loss_at(120)),
         (140, loss_at(140) + 1e-9),
     ]
-
-
-class Flaky:
-    """A client whose answers get lost: half of the calls are carried out and then fail."""
-
-    def __init__(self, client: MlflowClient, calls: list[str]) -> None:
-        self._client, self._calls = client, calls
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._client, name)
-
-        def call(*arguments: Any, **options: Any) -> Any:
-            result = real(*arguments, **options)
-            self._calls.append(name)
-            if self._calls.count(name) % 2:
-                raise ConnectionError(f"answer of {name} lost")
-            return result
-
-        return call
-
-
-def test_answers_that_get_lost_leave_nothing_twice(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    monkeypatch.setattr(mlflow_queue, "BACKOFF_MAX_S", 0.02)
-    with monkeypatch.context() as patch:
-        patch.setattr("mlflow.MlflowClient", lambda tracking_uri: Flaky(MlflowClient(tracking_uri), calls))
-        run = make(hook=quiet(patience_s=20.0)).start()
-        run.log(1, 2, 3)
-        run.image(2)
-        run.image(3)
-        run.hook.dmf_metrics(3, {"kernel": {"value": 0.5}})
-        run.end()
-    assert {"create_run", "log_batch", "log_image", "set_terminated"} <= set(calls)
-    (found,) = look.runs()
-    assert found.info.status == "FINISHED"
-    assert look.points(run.run_id, "loss") == [(step, loss_at(step)) for step in (1, 2, 3)]
-    assert look.points(run.run_id, "eval/kernel") == [(3, 0.5)]
-    assert look.images(run.run_id) == [("samples", 2), ("samples", 3)]
-
-
-class CutShort:
-    """A client whose server dies between an image and its preview, once."""
-
-    def __init__(self, client: MlflowClient, cut: list[Path]) -> None:
-        self._client, self._cut = client, cut
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def log_image(self, *arguments: Any, **options: Any) -> None:
-        self._client.log_image(*arguments, **options)
-        if not self._cut:
-            self._cut += Path().rglob("*.webp")
-            self._cut[0].unlink()
-            raise ConnectionError("the server died")
-
-
-def test_an_image_that_came_without_its_preview_is_completed(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
-    cut: list[Path] = []
-    monkeypatch.setattr(mlflow_queue, "BACKOFF_MAX_S", 0.02)
-    with monkeypatch.context() as patch:
-        patch.setattr("mlflow.MlflowClient", lambda tracking_uri: CutShort(MlflowClient(tracking_uri), cut))
-        run = make(hook=quiet(patience_s=20.0)).start()
-        run.image(2)
-        run.end()
-    assert look.images(run.run_id) == [("samples", 2)]
-    assert cut[0].exists()  # under the very name that belongs to the image
-
-
-def test_kill_9_before_the_run_is_noted_makes_no_second_one(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = make().start()
-    first.end(KeyboardInterrupt())
-    state = json.loads((first.folder / "mlflow.json").read_text())
-    (first.folder / "mlflow.json").write_text(json.dumps({"key": state["key"]}))
-    make().start().end()
-    assert len(look.runs()) == 1 and make().run_id == state["run_id"]
-
-
-def test_what_a_killed_process_had_not_sent_is_sent_by_the_next(look: Look) -> None:
-    script = """
-import os, sys, torch
-from pathlib import Path
-from mlflow_kit import FakeRun
-from dmf.plugins.hooks import mlflow_queue, mlflow_run
-from dmf.plugins.hooks.mlflow import MLflow
-mlflow_queue.GATHER_S = 60.0  # it never gets round to sending
-run = FakeRun(Path("runs/r"), MLflow(system_metrics=False)).start()
-run.log(1, 2)
-run.image(2)
-run.file("samples/grid.png")
-os.kill(os.getpid(), 9)
-"""
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path}, check=False)
-    assert not look.runs()
-    run = make(start_step=2).start()
-    run.end()
-    assert look.points(run.run_id, "loss") == [(1, loss_at(1)), (2, loss_at(2))]
-    assert look.images(run.run_id) == [("samples", 2)]
-    assert "samples/grid.png" in look.files(run.run_id)
 
 
 def test_files_that_are_gone_are_named_and_nothing_else_suffers(look: Look, caplog: pytest.LogCaptureFixture) -> None:
@@ -513,14 +326,3 @@ def test_a_name_that_the_store_cannot_take_holds_up_nothing(
     assert look.images(run.run_id) == [("grid", 1)] and "report.json" in look.files(run.run_id)
     assert "MLflow takes no image: its name is too long" in caplog.text
     assert not Path("runs/r/mlflow-unsent").exists()
-
-
-@pytest.fixture(autouse=True)
-def no_worker_left() -> Iterator[None]:
-    import threading
-
-    yield
-    end = time.monotonic() + 3
-    while left := [thread.name for thread in threading.enumerate() if thread.name.startswith("dmf-")]:
-        assert time.monotonic() < end, f"threads left behind: {left}"
-        time.sleep(0.02)
