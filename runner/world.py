@@ -32,7 +32,8 @@ from .signals import Interrupted
 T = TypeVar("T")
 ROWS = 8192  # that are sent at a time
 TIMEOUT_S = 1800.0  # that a rank waits for another; rank 0 alone makes sheets of samples, and the others wait
-FIRST_SPEAKS_S = 2.0  # that a rank waits for rank 0 to say the mistake that it has itself come upon
+FIRST_SPEAKS_S = 5.0  # that a rank waits for rank 0 to say the mistake that it has itself come upon
+HEARD_S = 1.0  # that rank 0 then waits for the others to come upon it
 
 
 class LocalError(UserError):
@@ -151,6 +152,7 @@ class World:
                 trouble = error
         told = self.tell((type(trouble).__name__, trouble.args) if trouble else None)
         if trouble is not None:
+            self._will_say(trouble)
             raise trouble
         if told is not None:
             raise Interrupted(*told[1]) if told[0] == "Interrupted" else UserError(*told[1])
@@ -168,7 +170,9 @@ class World:
         if self.max(torch.tensor(int(trouble is not None))):
             mine = torch.frombuffer(bytearray(pickle.dumps(trouble)), dtype=torch.uint8)
             found = [pickle.loads(bytes(rows.tolist())) for rows in self.gather_rows(mine)]
-            raise trouble or next(one for one in found if one is not None)
+            shared = trouble or next(one for one in found if one is not None)
+            self._will_say(shared)
+            raise UserError(*shared.args) if isinstance(shared, LocalError) else shared  # now all know, and one says it
         return made
 
     def speaks(self, sentence: str) -> bool:
@@ -179,9 +183,9 @@ class World:
         """
         if self.store is None:
             return self.first
-        note = hashlib.sha256(sentence.encode()).hexdigest()
+        note = _note(sentence)
         if self.first:
-            self.store.set(f"said-{note}", "")
+            self._will_say(sentence)
             return True
         until = time.monotonic() + FIRST_SPEAKS_S
         try:
@@ -189,9 +193,27 @@ class World:
                 if time.monotonic() > until:
                     return bool(self.store.add(f"taken-{note}", 1) == 1)  # one speaks for all that are not rank 0
                 time.sleep(0.02)
+            self.store.add(f"heard-{note}", 1)
         except RuntimeError:  # rank 0 has ended, and the store with it
             return True  # better twice than not at all
         return False
+
+    def _will_say(self, sentence: object) -> None:
+        """Note on rank 0 that it says so: at once, for it may have to close a run before it comes to that."""
+        if self.store is not None and self.first:
+            self.store.set(f"said-{_note(str(sentence))}", "")
+
+    def stay_to_be_heard(self, sentence: str) -> None:
+        """Rank 0, with which the store ends, stays until the others have read its note; a moment, if they ask for none.
+
+        Args:
+            sentence: What it has said, by `speaks`.
+        """
+        if self.store is None or not self.first:
+            return
+        until, note = time.monotonic() + HEARD_S, _note(sentence)
+        while self.store.add(f"heard-{note}", 0) < self.size - 1 and time.monotonic() < until:
+            time.sleep(0.02)
 
     def tell(self, value: Any) -> Any:
         """Rank 0's ``value``, on every rank; small plain data."""
@@ -270,6 +292,10 @@ def end_at_once(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _note(sentence: str) -> str:
+    return hashlib.sha256(sentence.encode()).hexdigest()
 
 
 def _met() -> bool:

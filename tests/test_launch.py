@@ -125,6 +125,9 @@ def test_ranks_share_the_cores_unless_somebody_has_said_so(monkeypatch: pytest.M
     assert _for_ranks(Plan("mine", 20), None)["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert "OMP_NUM_THREADS" not in _for_ranks(Plan("mine", 4), None)
+    assert _for_ranks(Plan("mine", 4), None)["TORCH_CPP_LOG_LEVEL"] == "ERROR"  # no frames of C++ beside our sentence
+    monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "INFO")
+    assert "TORCH_CPP_LOG_LEVEL" not in _for_ranks(Plan("mine", 4), None)
 
 
 # environments

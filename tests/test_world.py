@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import threading
 from collections.abc import Callable, Iterator
 from importlib import import_module as module
 from pathlib import Path
@@ -112,3 +113,21 @@ def test_one_rank_speaks_for_all_that_are_not_the_first(monkeypatch: pytest.Monk
     notes = dist.HashStore()
     others = [World(rank, 3, CPU, store=notes) for rank in (1, 2)]
     assert [world.speaks("the weights are not on this machine") for world in others] == [True, False]
+
+
+def test_the_first_stays_until_the_others_have_read_its_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store ends with it, and a rank that finds none says the same once more."""
+    monkeypatch.setattr("dmf.runner.world.HEARD_S", 20.0)
+    notes = dist.HashStore()
+    first, *others = [World(rank, 3, CPU, store=notes) for rank in range(3)]
+    assert first.speaks("the recipe is wrong")
+    left = threading.Thread(target=first.stay_to_be_heard, args=("the recipe is wrong",))
+    left.start()
+    assert not others[0].speaks("the recipe is wrong")
+    left.join(0.2)
+    assert left.is_alive(), "one has not heard it yet"
+    assert not others[1].speaks("the recipe is wrong")
+    left.join(5)
+    assert not left.is_alive()
+    monkeypatch.setattr("dmf.runner.world.HEARD_S", 0.05)
+    first.stay_to_be_heard("what comes upon it alone")  # does not wait for ever

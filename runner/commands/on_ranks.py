@@ -61,6 +61,8 @@ def _told(error: BaseException, place: Place, world: World | None, timeout_s: fl
     if isinstance(error, (UserError, Failure)):
         if _speaks(error, place, world):
             print(f"error: {error}", file=sys.stderr, flush=True)
+        if world is not None and not isinstance(error, LocalError):
+            world.stay_to_be_heard(str(error))
         return error.exit_code
     lost = why_lost(error, timeout_s) if isinstance(error, RuntimeError) else None
     if lost is None:

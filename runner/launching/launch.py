@@ -94,10 +94,12 @@ def _for_ranks(plan: Plan, meeting: Endpoint | None) -> dict[str, str]:
         # each start of the ranks has a store of its own: in torch's shared one a restart finds addresses of the dead
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "OMP_NUM_THREADS": str(max(1, cores() // plan.ranks)),
+        # when a rank has ended the others' torch writes pages of frames of C++ beside the sentence that says why
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
     }
     if meeting is not None and meeting.interface is not None:
         found["GLOO_SOCKET_IFNAME"] = meeting.interface  # by itself it takes what the host's name happens to mean
-    for name in ("OMP_NUM_THREADS", "GLOO_SOCKET_IFNAME"):
+    for name in ("OMP_NUM_THREADS", "GLOO_SOCKET_IFNAME", "TORCH_CPP_LOG_LEVEL"):
         if name in os.environ:
             found.pop(name, None)
     return found if plan.visible is None else {**found, "CUDA_VISIBLE_DEVICES": plan.visible}
