@@ -41,9 +41,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    except (RuntimeError, MemoryError) as error:
+        return _of_memory(error)
     except BrokenPipeError:  # `dmf plugins | head`
         sys.stderr.close()
         return 0
+
+
+def _of_memory(error: Exception) -> int:
+    """Say it, if memory is what lacks; else it stays what it is."""
+    from .trouble import told_of_memory
+
+    said = told_of_memory(error)
+    if said is None:
+        raise error
+    print(f"error: {said}", file=sys.stderr)
+    return 1
 
 
 def parse(words: list[str]) -> argparse.Namespace:

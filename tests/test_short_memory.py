@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmf.runner.training.short_memory import asked
+from dmf.runner.generate import Generator
 from dmf.runner.training.step import Stepper
+from dmf.runner.trouble import memory_asked
 
 TORCHS = (
     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.10 GiB of which 1.25 GiB is "
@@ -72,4 +73,19 @@ def test_what_a_checkpoint_settles_is_for_a_new_run(
 
 
 def test_other_words_of_torch_are_told_as_they_are() -> None:
-    assert asked("HIP out of memory.\nand more") == "HIP out of memory"
+    assert memory_asked(RuntimeError("HIP out of memory.\nand more")) == "HIP out of memory"
+
+
+def test_images_that_do_not_fit_are_no_traceback_either(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert dmf_command("train", tiny, "train.steps=2")[0] == 0
+
+    def short(*given: object) -> None:
+        raise torch.OutOfMemoryError(TORCHS)
+
+    monkeypatch.setattr(Generator, "batch", short)
+    said = "error: out of memory: 2.50 GiB more were asked for, and 1.25 GiB were free. Take fewer images at a time: "
+    for words in (["sample", "tiny"], ["run", tiny, "train.steps=2"]):
+        code, _, err = dmf_command(*words)
+        assert code == 1 and err.splitlines()[-1].startswith(said) and "Traceback" not in err

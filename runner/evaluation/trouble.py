@@ -9,16 +9,10 @@ import torch
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from ...registry import UserError
+from ..trouble import is_memory
 from ..world import World
 
 SMALLER = "out of memory: take a smaller batch (evaluate.batch_size, or --batch-size)"
-
-
-def is_memory(error: BaseException) -> bool:
-    """Whether there was too little memory, of the device or of the host."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch, of the host's
 
 
 def why(error: Exception) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 
 import torch
 
 from ...core import Backbone
-from ..trouble import Failure
+from ..trouble import Failure, memory_asked
 from .step import Stepper
 
 
@@ -35,17 +34,8 @@ def memory_of_a_step(step: Stepper, has_checkpoint: bool) -> Iterator[None]:
         where = " on a rank" if step.strategy.world.size > 1 else ""
         raise OutOfMemory(
             f"out of memory in step {step.state.step + 1}, of {step.micro_batch} images at a time{where}: "
-            f"{asked(str(error))}. Less is needed with {', or '.join(less)}"
+            f"{memory_asked(error)}. Less is needed with {', or '.join(less)}"
         ) from error
-
-
-def asked(text: str) -> str:
-    """What was asked for, and what there was, out of torch's text, which goes on for lines."""
-    wanted = re.search(r"Tried to allocate ([\d.]+ \w+)", text)
-    free = re.search(r"of which ([\d.]+ \w+) is free", text)
-    if wanted is None:
-        return text.strip().partition("\n")[0].rstrip(".")
-    return f"{wanted[1]} more were asked for" + (f", and {free[1]} were free" if free else "")
 
 
 def remedies(step: Stepper, has_checkpoint: bool) -> list[str]:
