@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 from dmf.runner.feed import image_numbers
 
-STEPS = 60
 KILLS = 8 if FULL else 2
+STEPS = 30 * KILLS
 
 
 @pytest.fixture
