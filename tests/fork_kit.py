@@ -15,7 +15,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ IMPORTED = [
     "fork_kit",
 ]
 OTHERS_S = 20.0  # that ranks have to end by themselves once one has failed
+_servers: list[int] = []  # the last is ours
 
 
 class Processes:
@@ -45,14 +46,14 @@ class Processes:
     """
 
     def __init__(self, count: int, target: Callable[..., None], *given: object) -> None:
-        os.environ["OMP_NUM_THREADS"] = "1"
-        SERVER.set_forkserver_preload(IMPORTED)
+        _serve()
         self.processes = [
             SERVER.Process(target=_begin, args=({**os.environ, **place}, os.getcwd(), target, given))
             for place in (_places(count) if count > 1 else [{}])
         ]
         for process in self.processes:
             process.start()
+        _servers.append(_server())
 
     @property
     def pids(self) -> list[int]:
@@ -143,6 +144,22 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def _server() -> int:
+    return int(forkserver._forkserver._forkserver_pid or 0)  # type: ignore[attr-defined]
+
+
+def _serve() -> None:
+    """Have a server that has imported everything and is to use one thread.
+
+    A process has but one. Data workers that were first have started one that knows next to nothing, is to use all
+    cores and has their signals blocked; ranks of it would take half a minute to start.
+    """
+    if _server() not in (0, *_servers[-1:]):
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    SERVER.set_forkserver_preload(IMPORTED)
+
+
 def _pid(process: ForkServerProcess) -> int:
     assert process.pid is not None
     return process.pid
@@ -160,7 +177,6 @@ def _places(count: int) -> list[dict[str, str]]:
 
 
 def _begin(environment: dict[str, str], folder: str, target: Callable[..., None], given: tuple[Any, ...]) -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # workers may have started the server
     os.environ.clear()  # the server has that of its own start
     os.environ.update(environment)
     os.chdir(folder)

@@ -98,7 +98,7 @@ def test_once_it_has_left_by_itself_it_ends_no_process(monkeypatch: pytest.Monke
     agent = object.__new__(Agent)
     agent._over, agent._leaves = threading.Event(), (time.monotonic() + 0.2, 7)
     agent.run()
-    agent._leave_in_time()
+    time.sleep(0.8)
     assert ended == []
 
 
@@ -113,7 +113,6 @@ def test_it_leaves_though_the_meeting_place_swallows_its_farewell(
     agent._neighbours = Neighbours(int)
     handler = SimpleNamespace(shutdown=lambda: left.wait(20))
     agent._worker_group = SimpleNamespace(spec=SimpleNamespace(rdzv_handler=handler))
-    threading.Thread(target=agent._leave_in_time).start()
     agent.run()
     assert left.is_set()
     assert "killed by signal 9" in capsys.readouterr().err
@@ -177,7 +176,6 @@ def test_another_machine_that_waits_is_one_of_the_restarts(capsys: pytest.Captur
     )
     assert agent._leaves is not None, "the machines may be out of reach of each other by now"
     assert others_wait() == 0 and len(closed) == 1, "none is left"
-    agent._over.set()
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(tiny: Path, rank
         training, before, until = Training(tiny, "tiny", ranks), lines(history), time.monotonic() + 120
         while lines(history) == before and training.running() and time.monotonic() < until:
             time.sleep(0.005)
+        assert time.monotonic() < until, "it did not begin to train"
         time.sleep(moment.uniform(0, LONGEST_S))
         kills += training.kill()
     for name in ("tiny", "straight"):

@@ -47,10 +47,10 @@ class Agent(LocalElasticAgent):
         spec.rdzv_handler.num_nodes_waiting = self._others_wait  # type: ignore[method-assign]
         self._leaves: tuple[float, int] | None = None  # when, at last, and with which exit code
         self._over = threading.Event()  # it has left by itself
-        threading.Thread(target=self._leave_in_time, name="dmf-agent", daemon=True).start()
 
     def run(self, role: str = "default") -> RunResult:
         """The work of the ranks, and the leave of other machines; after it nothing here ends the process any more."""
+        threading.Thread(target=self._leave_in_time, name="dmf-agent", daemon=True).start()
         try:
             result: RunResult = super().run(role)
             if result.is_failed():
