@@ -14,9 +14,10 @@ from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, W
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
-from torch.distributed.elastic.rendezvous import RendezvousConnectionError
+from torch.distributed.elastic.rendezvous import RendezvousClosedError, RendezvousConnectionError
 
 from dmf.runner.launching import HOPELESS, neighbours
+from dmf.runner.launching import agent as agent_module
 from dmf.runner.launching.agent import Agent, exit_code
 from dmf.runner.launching.neighbours import Neighbours
 from dmf.runner.training.guard import Diverged
@@ -25,6 +26,11 @@ DEAF = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);
 
 
 FAILING = "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(.05)\nsys.exit(3)"
+
+
+def place(given_up: bool = False) -> SimpleNamespace:
+    """A meeting place where nobody waits."""
+    return SimpleNamespace(num_nodes_waiting=int, is_closed=lambda: given_up)
 
 
 def wait_for_file(path: Path) -> None:
@@ -42,7 +48,7 @@ def test_ranks_have_the_grace_that_was_asked_for_on_every_torch(
         whole(agent, death_sig)
 
     monkeypatch.setattr(LocalElasticAgent, "_shutdown", as_in_2_8)
-    spec = WorkerSpec("dmf", 1, SimpleNamespace(num_nodes_waiting=int), entrypoint=sys.executable)
+    spec = WorkerSpec("dmf", 1, place(), entrypoint=sys.executable)
     agent = Agent(spec, str(tmp_path), grace_s=1)
     there = tmp_path / "there"
     logs = DefaultLogsSpecs(log_dir=str(tmp_path))
@@ -66,7 +72,7 @@ def test_a_rank_that_hangs_beside_one_that_failed_has_no_more_than_that(
         return agent._pcontext.pids()
 
     monkeypatch.setattr(LocalElasticAgent, "_start_workers", two)
-    spec = WorkerSpec("dmf", 2, SimpleNamespace(num_nodes_waiting=int), entrypoint=sys.executable)
+    spec = WorkerSpec("dmf", 2, place(), entrypoint=sys.executable)
     agent = Agent(spec, str(tmp_path), grace_s=1)
     agent._start_workers(WorkerGroup(spec))
     assert agent._pcontext is not None
@@ -112,7 +118,7 @@ def test_it_leaves_though_the_meeting_place_swallows_its_farewell(
     agent._over, agent._leaves = threading.Event(), (time.monotonic() + 0.2, 7)
     agent._neighbours = Neighbours(int)
     handler = SimpleNamespace(shutdown=lambda: left.wait(20))
-    agent._worker_group = SimpleNamespace(spec=SimpleNamespace(rdzv_handler=handler))
+    agent._worker_group = SimpleNamespace(spec=SimpleNamespace(rdzv_handler=handler), group_world_size=1)
     agent.run()
     assert left.is_set()
     assert "killed by signal 9" in capsys.readouterr().err
@@ -162,7 +168,7 @@ def test_an_answer_that_fails_is_nobody_waiting(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_another_machine_that_waits_is_one_of_the_restarts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    spec = WorkerSpec("dmf", 1, SimpleNamespace(num_nodes_waiting=int), entrypoint=sys.executable, max_restarts=1)
+    spec = WorkerSpec("dmf", 1, place(), entrypoint=sys.executable, max_restarts=1)
     agent = Agent(spec, str(tmp_path), grace_s=1)
     closed: list[tuple[object, ...]] = []
     agent._pcontext = SimpleNamespace(close=lambda *how: closed.append(how))  # type: ignore[assignment]
@@ -176,6 +182,24 @@ def test_another_machine_that_waits_is_one_of_the_restarts(capsys: pytest.Captur
     )
     assert agent._leaves is not None, "the machines may be out of reach of each other by now"
     assert others_wait() == 0 and len(closed) == 1, "none is left"
+
+
+def test_another_machine_that_has_given_up_ends_the_ranks_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(agent_module, "HEARD_S", 0)
+    spec = WorkerSpec("dmf", 1, place(given_up=True), entrypoint=sys.executable, max_restarts=1)
+    agent = Agent(spec, str(tmp_path), grace_s=1)
+    others_wait = spec.rdzv_handler.num_nodes_waiting
+    closed: list[tuple[object, ...]] = []
+    agent._pcontext = SimpleNamespace(close=lambda *how: closed.append(how))  # type: ignore[assignment]
+    agent._worker_group.group_world_size = 2
+    until = time.monotonic() + 20
+    with pytest.raises(RendezvousClosedError):
+        while time.monotonic() < until:
+            others_wait()
+    assert closed[0][0] == signal.SIGTERM
+    assert capsys.readouterr().err == "", "the other's screen says why"
 
 
 @pytest.mark.parametrize(

@@ -129,3 +129,22 @@ def test_a_rank_dies_and_the_other_machine_whose_ranks_do_not_notice_starts_them
         "a rank was killed by signal 9; restart 1 of 1, from the last checkpoint",
         "another machine starts its ranks again; restart 1 of 1, from the last checkpoint",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dying", [0, 1], ids=["that hosts the meeting place", "that does not"])
+def test_a_machine_gives_up_and_the_other_whose_ranks_do_not_notice_does_too(
+    tiny: Path, hosts: list[str], dying: int
+) -> None:
+    run = tiny.parent / "runs/tiny"
+    words = [str(tiny), f"train.steps={STEPS}", "log.every=5", "--restarts", "0", "--grace", "3"]
+    with both(hosts, words) as processes:
+        wait_for(lambda: lines(run / "history.jsonl") > 2, processes[0])
+        assert [process.poll() for process in processes] == [None, None], processes[0].communicate()
+        ranks = [ranks_of(process)[0] for process in processes]
+        ranks[1 - dying].send_signal(signal.SIGSTOP)
+        ranks[dying].kill()
+        said = [process.communicate(timeout=30) for process in processes]
+    assert [process.returncode for process in processes] == [1, 1], said
+    assert "a rank was killed by signal 9" in said[dying][1]
+    assert "another machine has ended the run" in said[1 - dying][1]

@@ -15,15 +15,16 @@ from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElas
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
-from torch.distributed.elastic.rendezvous import RendezvousError
+from torch.distributed.elastic.rendezvous import RendezvousClosedError, RendezvousError
 
 from ..signals import IMPATIENT_AFTER_S
 from .endpoint import PATIENCE_S
-from .neighbours import Neighbours
+from .neighbours import ASKED_EVERY_S, Neighbours
 from .place import HOPELESS
 
 STUCK_S, BARRIER_S = 20.0, 330.0  # to take leave of the other machines: of a run that failed, that is done
 IN_VAIN_S = 30  # for ranks to stop in beside one that failed: no checkpoint comes of it
+HEARD_S = ASKED_EVERY_S + 2  # until every machine has asked: the meeting place lives no longer than the one it is on
 FINAL = (2, HOPELESS, 128 + signal.SIGINT, 128 + signal.SIGTERM)  # to try again is no help, or was not asked for
 
 
@@ -31,7 +32,7 @@ class Agent(LocalElasticAgent):
     """Its own are: which exits are final, how long a stop may take, what is done but once, and that it never hangs.
 
     torch's waits for its meeting place without end where the network swallows what is sent. So it asks there aside
-    whether another machine waits; and once its ranks have ended it leaves in any case.
+    whether another machine waits, or has given up; and once its ranks have ended it leaves in any case.
 
     Args:
         spec: The ranks of this machine.
@@ -43,7 +44,8 @@ class Agent(LocalElasticAgent):
     def __init__(self, spec: WorkerSpec, logs: str, *, grace_s: int, once: Collection[str] = ()) -> None:
         super().__init__(spec, DefaultLogsSpecs(log_dir=logs))
         self.grace_s, self.once = grace_s, once
-        self._neighbours = Neighbours(spec.rdzv_handler.num_nodes_waiting)
+        closed, waiting = spec.rdzv_handler.is_closed, spec.rdzv_handler.num_nodes_waiting
+        self._neighbours = Neighbours(lambda: None if closed() else waiting())
         spec.rdzv_handler.num_nodes_waiting = self._others_wait  # type: ignore[method-assign]
         self._leaves: tuple[float, int] | None = None  # when, at last, and with which exit code
         self._over = threading.Event()  # it has left by itself
@@ -65,6 +67,12 @@ class Agent(LocalElasticAgent):
             print(f"error: {told(failures)}; run the command again to carry on", file=sys.stderr, flush=True)
         with contextlib.suppress(RendezvousError), self._neighbours.silent():  # they are gone, or out of reach
             self._worker_group.spec.rdzv_handler.shutdown()
+            if not self._alone:
+                time.sleep(HEARD_S)
+
+    @property
+    def _alone(self) -> bool:
+        return (self._worker_group.group_world_size or 1) == 1
 
     def _rendezvous(self, worker_group: WorkerGroup) -> None:
         with self._neighbours.silent():
@@ -75,17 +83,26 @@ class Agent(LocalElasticAgent):
 
         Those need not notice by themselves: rank 0 may work alone for long, and NCCL waits without an error. It counts
         as a restart, here as there, so that all machines have as many left.
+
+        Raises:
+            RendezvousClosedError: One has given up: the ranks here, which are stopped, would wait for it in vain.
         """
-        if (self._worker_group.group_world_size or 1) == 1 or not self._remaining_restarts:
+        waiting = 0 if self._alone else self._neighbours.waiting()
+        if waiting is None:
+            self._stop_in_vain()
+            time.sleep(HEARD_S)
+            raise RendezvousClosedError
+        if not waiting or not self._remaining_restarts:
             return 0
-        waiting = self._neighbours.waiting()
-        if waiting:
-            self._say_restart("another machine starts its ranks again")
-            self._remaining_restarts -= 1
-            assert self._pcontext is not None, "its ranks are at work"
-            self._pcontext.close(signal.SIGTERM, IN_VAIN_S)
-            self._leaves = time.monotonic() + PATIENCE_S + STUCK_S, 1
+        self._say_restart("another machine starts its ranks again")
+        self._remaining_restarts -= 1
+        self._stop_in_vain()
+        self._leaves = time.monotonic() + PATIENCE_S + STUCK_S, 1
         return waiting
+
+    def _stop_in_vain(self) -> None:
+        assert self._pcontext is not None, "its ranks are at work"
+        self._pcontext.close(signal.SIGTERM, IN_VAIN_S)
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, int]:
         self._leaves = None

@@ -1,4 +1,4 @@
-"""Whether another machine waits for the ranks of this one, asked so that nobody is held by a question."""
+"""Whether another machine waits for the ranks of this one, or has given up, asked so that no question holds anybody."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ class Neighbours:
     """Asks the meeting place in a thread of its own: where the network swallows what is sent, no answer ever comes.
 
     Args:
-        ask: How many machines wait at the meeting place; may raise RendezvousError, and may never return.
+        ask: How many machines wait at the meeting place, None once one has given up; may raise RendezvousError, and may
+            never return.
     """
 
-    def __init__(self, ask: Callable[[], int]) -> None:
-        self._ask, self._found, self._asked_s = ask, 0, -math.inf
+    def __init__(self, ask: Callable[[], int | None]) -> None:
+        self._ask, self._asked_s = ask, -math.inf
+        self._found: int | None = 0
         self._turn = threading.Lock()  # torch's handler is not made for two threads at once
 
-    def waiting(self) -> int:
-        """How many machines wait, as far as is known by now; returns at once."""
+    def waiting(self) -> int | None:
+        """How many machines wait, or None, as far as is known by now; returns at once."""
         if time.monotonic() - self._asked_s > ASKED_EVERY_S and self._turn.acquire(blocking=False):
             self._asked_s = time.monotonic()
             threading.Thread(target=self._answer, name="dmf-neighbours", daemon=True).start()
