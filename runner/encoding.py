@@ -18,7 +18,7 @@ from ..core import Cond, Level, encode
 from ..files.writing import write_bytes
 from ..registry import UserError
 from .console import TaskProgress, log
-from .generate import Generator
+from .generate import Generator, check_finite
 
 KEY = "dmf.noise"
 
@@ -129,6 +129,7 @@ def _encode_batch(maker: Generator, images: Tensor, numbers: Sequence[int], cond
         x = encode(walk.sampling.sampler, walk.denoise, x0, walk.sampling.levels, walk.context)
     except ValueError as error:
         raise UserError(f"sampler: {error}") from error
+    check_finite(x, walk.numbers)
     return x, walk.denoise.calls
 
 

@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 from ..core import Cond, Context, Counted, Denoiser, ImageStreams, SamplingError, bind, complete, null_cond
 from ..core.sampler import Watch
+from ..files.words import counted, few
 from .assemble import Model, Sampling
 from .courses import Course, Walk, from_noise
 from .world import LocalError
+
+MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,15 @@ class Generator:
             cond: Its conditioning, (B, ...) each; empty for unlabelled data.
 
         Raises:
-            LocalError: The sampler gives up, as an adaptive one may; on other ranks are other images.
+            LocalError: The sampler gives up, as an adaptive one may, or what it gives is not finite; on other ranks are
+                other images.
         """
         walk = self.prepared(seed, numbers, cond)
         try:
             x = self.course(walk)
         except SamplingError as error:
             raise LocalError(f"sampler: {error}") from error
+        check_finite(x, walk.numbers)
         return Samples(self.model.codec.decode(x), walk.numbers, walk.denoise.calls)
 
     def prepared(self, seed: int, numbers: Sequence[int], cond: Cond) -> Walk:
@@ -97,3 +102,22 @@ class Generator:
         for start in range(0, len(numbers), batch_size):
             part = slice(start, start + batch_size)
             yield self.batch(seed, numbers[part], {name: value[part] for name, value in cond.items()})
+
+
+def check_finite(x: Tensor, numbers: Tensor) -> None:
+    """Accept what a sampler gave: what is no number would become pixels, and scores, without a word.
+
+    Args:
+        x: (B, C, H, W).
+        numbers: Of the images, (B,).
+
+    Raises:
+        LocalError: Some of it is not finite.
+    """
+    bad = numbers[~x.isfinite().flatten(1).all(1).cpu()].tolist()
+    if bad:
+        raise LocalError(
+            f"sampler: {len(bad)} of {counted(len(x), 'image')} {'is' if len(bad) == 1 else 'are'} not finite "
+            f"({few(list(map(str, bad)), most=MOST_NAMED)}): a guidance scale that is too large gives such, steps that "
+            "are too far apart, or weights of a training that diverged"
+        )

@@ -28,16 +28,15 @@ def draw_preview(session: Session, model: Model, network: nn.Module, step: int) 
 
     Without its reference network there are none: they would show other images than the recipe asks for.
     """
-    try:
-        why = not_yet(session.recipe, session.files, step)
-        reference = None if why else reference_of(session, model, step)
-    except UserError as error:  # what a preview lacks costs no training
-        why, reference = str(error), None
-    if why:
-        log.info("no preview at step %d: %s", step, why)
-        return
     preview = session.recipe.preview
-    made = make_sheets(session, Trained(model, network, "", step), preview.per_class, preview.strips, reference)
+    try:
+        if why := not_yet(session.recipe, session.files, step):
+            raise UserError(why)
+        reference = reference_of(session, model, step)
+        made = make_sheets(session, Trained(model, network, "", step), preview.per_class, preview.strips, reference)
+    except UserError as error:  # what a preview lacks, or a sampler makes of so young a network, costs no training
+        log.info("no preview at step %d: %s", step, error)
+        return
     for name, picture in made.items():
         before = "step" if name == "samples" else name
         _save(session, session.files.samples / f"{before}-{step:08d}.png", step, name, picture)
