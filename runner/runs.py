@@ -1,7 +1,8 @@
-"""Finding a run by its folder or its name, and what is asked of it first."""
+"""Finding a run by its folder or its name, one of its checkpoints by RUN@STEP, and what is asked of it first."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from .folder import RunFolder
 
 MOST_LISTED = 20
+BEST = "best"
+AT = re.compile(rf"(?P<run>.+)@(?P<at>\d+|{BEST})")
 
 
 def find_run(given: str, runs: Path) -> RunFolder:
@@ -33,6 +36,57 @@ def find_run(given: str, runs: Path) -> RunFolder:
         if (path / "recipe.yaml").is_file():
             return RunFolder(path)
     raise UserError(f"{given} is no run: no recipe.yaml there, nor in {runs / given}{runs_there(given, runs)}")
+
+
+def find_checkpoint(given: str, runs: Path) -> tuple[RunFolder, int | None]:
+    """The folder of a run and a step of it: that of RUN@STEP, of the best checkpoint for RUN@best; None is the newest.
+
+    Args:
+        given: As `find_run`, or with @STEP or @best behind it; a run whose name ends like that comes first.
+        runs: The folder of runs.
+
+    Raises:
+        UserError: No such run, or none of its checkpoints is the best.
+    """
+    name, at = split(given, runs)
+    folder = find_run(name, runs)
+    return folder, step_of(folder, at)
+
+
+def split(given: str, runs: Path) -> tuple[str, str | None]:
+    """A run's name, and what stands behind its @: the digits of a step, ``best``, or nothing.
+
+    Args:
+        given: What was written.
+        runs: The folder of runs.
+    """
+    parsed = AT.fullmatch(given)
+    whole = any((path / "recipe.yaml").is_file() for path in (Path(given), runs / given))
+    return (given, None) if parsed is None or whole else (parsed["run"], parsed["at"])
+
+
+def step_of(folder: RunFolder, at: str | None) -> int | None:
+    """The step that stands behind the @ of a run; None is the newest.
+
+    Args:
+        folder: The run's.
+        at: As `split` has it.
+
+    Raises:
+        UserError: The best is wanted, and there is none.
+    """
+    from . import checkpoints
+
+    if at != BEST:
+        return None if at is None else int(at)
+    step = checkpoints.best_step(folder.checkpoints)
+    if step is None:
+        there = ", ".join(map(str, checkpoints.steps(folder.checkpoints))) or "none"
+        raise UserError(
+            f"@{BEST}: {folder.path} has no best checkpoint: write checkpoint.best, the name of a value, into the "
+            f"recipe before it is trained, or name a step behind the @, of {there}"
+        )
+    return step
 
 
 def runs_there(given: str, runs: Path) -> str:

@@ -87,7 +87,7 @@ def _made_after(folder: RunFolder, length: str, step: int | None) -> Weights:
         of = "" if step is None else f" of step {step}"
         raise UserError(
             f"{folder.path} has no {kind}{of}; it has {', '.join(made_after(folder)) or 'none of that kind'}; "
-            f"dmf ema {folder.path} --length {length}{'' if step is None else f' --step {step}'} makes it"
+            f"dmf ema {folder.path}{'' if step is None else f'@{step}'} --length {length} makes it"
         )
     path = checkpoints.place(home, there[-1] if step is None else step)
     try:

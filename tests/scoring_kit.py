@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dmf.core import DataSpec, FeatureExtractor, InMemory, Metric
+from dmf.registry import UserError
 from dmf.runner.evaluation import Named, Scored, Scoring
 from dmf.runner.evaluation.streams import Real
 from dmf.runner.feed import source_of
@@ -35,6 +36,17 @@ def scored(metrics: dict[str, Metric], made: InMemory, real: InMemory | None = N
     named = [Named(name, metric) for name, metric in metrics.items()]
     scoring = Scoring(named, world, batch_size, reference=reference, held_out=beside)
     return scoring.score(stream(made, "made noise"), **more)
+
+
+def whole(found: Scored) -> Scored:
+    """Itself.
+
+    Raises:
+        UserError: Something is missing.
+    """
+    if found.errors:
+        raise UserError("; ".join(found.errors))
+    return found
 
 
 class Counting(FeatureExtractor):

@@ -232,7 +232,7 @@ def test_snapshots_are_cut_back_when_a_run_goes_on(run: Path) -> None:
 def test_an_average_of_another_length_is_the_one_of_all_weights(
     made: Made, run: Path, length: float, step: int
 ) -> None:
-    code, said = dmf("ema", run, "--length", length, "--step", step)
+    code, said = dmf("ema", f"{run}@{step}", "--length", length)
     assert code == 0 and f"posthoc-{length}" in said and f"step {step}, from " in said
     wanted = exact(made.trace, length, step)
     moved = apart(made.trace[step], made.trace[1])
@@ -286,14 +286,14 @@ def test_a_damaged_snapshot_is_named_and_left_out(run: Path) -> None:
     [
         (("--length", "0.01"), "no average of length 0.01 (off by"),
         (("--length", "0.01"), "they give lengths from"),
-        (("--length", "0.07", "--step", 5), "no snapshot of step 5; it has 3, 6, 9, 12"),
+        (("@5", "--length", "0.07"), "no snapshot of step 5; it has 3, 6, 9, 12"),
         (("--length", "0.3"), "a relative length of 0.3 has no profile"),
         (("--length", "0.07", "--images", 10), "give --metric too"),
-        (("--length", "0.07", "--step", 9, "--metric", "fid"), "leave out --step, or --metric"),
     ],
 )
 def test_what_cannot_be_made_is_told(made: Made, words: tuple[object, ...], told: str) -> None:
-    code, said = dmf("ema", made.run, *words)
+    at, words = (words[0], words[1:]) if str(words[0]).startswith("@") else ("", words)
+    code, said = dmf("ema", f"{made.run}{at}", *words)
     assert code == 2 and told in said, said
 
 

@@ -58,7 +58,7 @@ def test_the_weights_and_what_they_are(run: Path, dmf_command: Command) -> None:
 
 
 def test_other_weights_steps_and_a_start_from_them(run: Path, tiny: Path, dmf_command: Command) -> None:
-    assert dmf_command("export", "tiny", "--weights", "raw", "--step", 5, "--out", "w.safetensors")[0] == 0
+    assert dmf_command("export", "tiny@5", "--weights", "raw", "--out", "w.safetensors")[0] == 0
     assert same(load_file("w.safetensors"), held(run, 5, "model"))
     code, out, err = dmf_command("train", tiny, "name=next", "init_from=w.safetensors", "train.lr=1e-9")
     assert code == 0, out + err
@@ -68,7 +68,7 @@ def test_other_weights_steps_and_a_start_from_them(run: Path, tiny: Path, dmf_co
     points = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     losses = {point["step"]: point["values"]["loss"] for point in points}
     assert (best["step"], best["value"]) == min(losses.items(), key=lambda one: one[1])
-    assert dmf_command("export", "tiny", "--best", "--out", "best.safetensors")[0] == 0
+    assert dmf_command("export", "tiny@best", "--out", "best.safetensors")[0] == 0
     assert same(load_file("best.safetensors"), held(run, best["step"], "ema"))
 
 
@@ -80,11 +80,12 @@ def test_what_cannot_be_exported(run: Path, dmf_command: Command) -> None:
     for words, said in (
         (["--out", "w.pt"], "name it w.safetensors"),
         (["--out", "none/w.safetensors"], "its folder does not exist"),
-        (["--out", "a.safetensors", "--step", "7"], "no checkpoint of step 7; it has 5, 10, 12"),
         (["--out", "a.safetensors", "--weights", "emma"], "no weights called 'emma'"),
     ):
         code, _, err = dmf_command("export", run, *words)
         assert code == 2 and said in err, err
     (run / "checkpoints" / checkpoints.POINTER).unlink()
-    code, _, err = dmf_command("export", run, "--out", "a.safetensors", "--best")
+    code, _, err = dmf_command("export", f"{run}@7", "--out", "a.safetensors")
+    assert code == 2 and "no checkpoint of step 7; it has 5, 10, 12" in err
+    code, _, err = dmf_command("export", f"{run}@best", "--out", "a.safetensors")
     assert code == 2 and "no best checkpoint: write checkpoint.best" in err and "5, 10, 12" in err

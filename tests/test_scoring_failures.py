@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fork_kit import Processes, on_ranks
-from scoring_kit import ALONE, SPEC, Counting, Everything, images, scored
+from scoring_kit import ALONE, SPEC, Counting, Everything, images, scored, whole
 from torch import Tensor
 
 from dmf.core import InMemory, Metric, Pixels
@@ -79,7 +79,7 @@ def test_a_metric_that_fails_takes_nothing_from_the_others(error: Exception, sai
     assert found.results["n"]["value"] == 40 and len(found.errors) == 1 and found.errors[0].startswith(said)
     assert found.complete and shown == list(range(40))
     with pytest.raises(UserError, match=said):
-        found.whole()
+        whole(found)
 
 
 @pytest.mark.parametrize(("wanted", "count"), [(False, 16), (True, 40)])

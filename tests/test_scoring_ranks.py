@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from fork_kit import on_ranks
-from scoring_kit import ALONE, Counting, Everything, images, scored, stream
+from scoring_kit import ALONE, Counting, Everything, images, scored, stream, whole
 from torch import Tensor
 
 from dmf.core import Metric, Statistics
@@ -84,7 +84,7 @@ class Refusing2(Refusing):
 
 def refuse_on(world: World) -> None:
     with pytest.raises(UserError, match="one: too much alike; three: too unlike"):
-        scored({"one": Refusing(), "two": Everything(), "three": Refusing2()}, images(20, 1), world=world).whole()
+        whole(scored({"one": Refusing(), "two": Everything(), "three": Refusing2()}, images(20, 1), world=world))
 
 
 class Nans(Counting):
@@ -107,7 +107,7 @@ def nan_on(world: World) -> None:
     with pytest.raises(
         UserError, match="`counting`, layer first: not finite for 3 of 60 images of made noise"
     ) as found:
-        scored({"kernel": Kernel(features=Nans())}, data, real, world=world).whole()
+        whole(scored({"kernel": Kernel(features=Nans())}, data, real, world=world))
     assert "of the numbers 3, 17, 40;" in str(found.value)
 
 

@@ -273,6 +273,22 @@ def test_a_best_that_there_is_not_is_told_after_the_first_point(
     assert dmf_command(*words)[0] == 0 and len(scored) == 2  # what was scored is not lost
 
 
+def test_a_point_that_fails_takes_nothing_from_the_others(
+    run: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("evaluate", "tiny", "--sweep", "guidance=1,1e300,2", "--json", "sweep.json")
+    code, out, err = dmf_command(*words, "--write-best", "frechet_digits")
+    assert code == 2, out + err
+    assert "guidance=1e300 has no values: " in err and "not finite" in err
+    assert "error: --sweep: 1 of 3 points have no values: guidance=1e300; the others are kept; --write-best" in err
+    held = json.loads(Path("sweep.json").read_text())
+    assert [one["name"] for one in held["points"]] == ["guidance=1", "guidance=2"]
+    assert list(held["failed"]) == ["guidance=1e300"]
+    assert "no values of guidance=1e300: " in out and not (run / "recipe.1.yaml").exists()
+    scored = counted(monkeypatch)
+    assert dmf_command(*words)[0] == 2 and len(scored) == 1, "that one alone is tried again"
+
+
 def test_a_lone_point_has_no_best_and_no_plot(run: Path, dmf_command: Command) -> None:
     words = ["evaluate", "tiny", "--sweep", "steps=2", "--json", "sweep.json"]
     code, out, err = dmf_command(*words, "--write-best", "frechet_digits")

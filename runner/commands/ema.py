@@ -11,7 +11,9 @@ HELP = "make averages of other lengths from those that a training kept"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("run", help="a run's folder, or its name")
+    parser.add_argument(
+        "run", metavar="RUN", help="a run's folder, or its name; RUN@400 is at step 400, of those with a snapshot"
+    )
     parser.add_argument(
         "--length",
         metavar="LIST",
@@ -19,9 +21,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="relative lengths, as 0.05,0.10: the profile's standard deviation in shares of the training; "
         "--weights posthoc-0.05 uses what is made",
-    )
-    parser.add_argument(
-        "--step", metavar="N", type=int, help="at this step, of those with a snapshot (default: the last)"
     )
     parser.add_argument(
         "--metric", metavar="LIST", help="score them by these metrics, as dmf evaluate RUN --sweep length=... does"
@@ -48,17 +47,15 @@ def execute(args: argparse.Namespace) -> int:
     from ..outputs import why_not
     from ..posthoc.lengths import shown, solve, write
     from ..posthoc.tracks import find_tracks
-    from ..runs import find_run
+    from ..runs import find_checkpoint
     from ..trouble import CannotWrite
     from ..world import join
 
     start_console(0)
     if args.images is not None and args.metric is None:
         raise UserError("--images are made to be scored: give --metric too")
-    if args.step is not None and args.metric is not None:
-        raise UserError("--metric scores the newest averages; leave out --step, or --metric")
-    folder = find_run(args.run, args.runs)
-    tracks = find_tracks(folder, args.step)
+    folder, step = find_checkpoint(args.run, args.runs)
+    tracks = find_tracks(folder, step)
     made = solve(tracks, args.length)
     why = why_not(folder.averages / "new")
     if why is not None:

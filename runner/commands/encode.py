@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..sampler_words import SAMPLER_KEYS
 from . import labels
-from .flags import add_runs, add_walk, check_writable, overrides_of
+from .flags import add_checkpoint, add_runs, add_walk, check_writable, overrides_of
 
 if TYPE_CHECKING:
     from ...core import Level
@@ -24,7 +24,7 @@ SAMPLER = ("sampler.name=rk45", "sampler.rtol=1e-5", "sampler.atol=1e-5", "sampl
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("run", help="a run's folder, or its name")
+    add_checkpoint(parser)
     parser.add_argument(
         "images", metavar="IMAGE", type=Path, nargs="+", help="pictures of the size of the run's images"
     )
@@ -54,11 +54,11 @@ def execute(args: argparse.Namespace) -> int:
     from ..outputs import Outputs
     from ..picture_files import read_images
     from ..reference import load_reference
-    from ..runs import find_run, spec_of, weights_of
+    from ..runs import find_checkpoint, spec_of, weights_of
     from ..world import join
 
     start_console(0)
-    folder = find_run(args.run, args.runs)
+    folder, step = find_checkpoint(args.run, args.runs)
     spec = spec_of(folder)
     check_writable(args.out, (".safetensors",))
     images = read_images(args.images, spec)
@@ -70,7 +70,7 @@ def execute(args: argparse.Namespace) -> int:
     weights = weights_of(args.weights, recipe)
     world = join(recipe.device)
     set_up(recipe.compute, world.device)
-    trained = load_trained(build_model(recipe, spec), folder, weights)
+    trained = load_trained(build_model(recipe, spec), folder, weights, step)
     reference = load_reference(recipe, trained.model, folder, trained.step, world.device)
     sampling = build_sampling(recipe.sampler, trained.model.schedule, reference)
     maker = Generator(trained.model, trained.network, sampling, world.device)

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...registry.errors import UserError
 from ..launching import add_launch, launch, plan_for
 from ..sampler_words import SAMPLER_KEYS
-from .flags import add_runs, add_sampling, check_folder, check_writable, overrides_of, positive
+from .flags import CHECKPOINT, add_runs, add_sampling, check_folder, check_writable, overrides_of, positive
 
 HELP = "score a trained run, or one set of images beside another"
 SETS = "a folder or a zip of pictures, as they are; FILE.npz; a data set, cifar10 or {name: cifar10, split: test}"
@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="RUN key=value",
-        help="a run's folder, or its name, and recipe values to change; none with --generated",
+        help=f"{CHECKPOINT}; and recipe values to change. None of it with --generated",
     )
     parser.add_argument("--generated", metavar="SET", help=f"score these images, without a model: {SETS}")
     parser.add_argument(
@@ -111,9 +111,9 @@ def execute(args: argparse.Namespace) -> int:
     device, name = args.device or "auto", "evaluate"
     if args.run is not None:  # before any process is started
         from ...registry import read
-        from ..runs import find_run
+        from ..runs import find_checkpoint
 
-        folder = find_run(args.run, args.runs)
+        folder, _ = find_checkpoint(args.run, args.runs)
         device, name = read(folder.recipe, recipe_overrides(args)).device, f"evaluate-{folder.path.name}"
     plan = plan_for(args, device, name)
     if plan is not None:

@@ -30,7 +30,7 @@ from ..image_sets.named import called, open_reference
 from ..outputs import Outputs, why_not
 from ..pipeline import wants_scores
 from ..reference import load_reference
-from ..runs import find_run, weights_of
+from ..runs import find_checkpoint, weights_of
 from ..world import LocalError, World
 from .evaluate import recipe_overrides
 from .on_ranks import on_ranks
@@ -38,7 +38,7 @@ from .on_ranks import on_ranks
 
 def score_run(args: argparse.Namespace) -> int:
     """Run the command."""
-    folder = find_run(args.run, args.runs)
+    folder, step = find_checkpoint(args.run, args.runs)
     recipe = read(folder.recipe, recipe_overrides(args))
     if not wants_scores(recipe):
         wanted = recipe.evaluate
@@ -50,7 +50,7 @@ def score_run(args: argparse.Namespace) -> int:
     if args.weights is not None:
         weights_of(args.weights, recipe)
     home = _home(args, folder)
-    return on_ranks(recipe.device, partial(_score, args, folder, home, recipe), recipe.distributed.timeout_s)
+    return on_ranks(recipe.device, partial(_score, args, folder, step, home, recipe), recipe.distributed.timeout_s)
 
 
 def _home(args: argparse.Namespace, folder: RunFolder) -> Path | None:
@@ -70,15 +70,17 @@ def _home(args: argparse.Namespace, folder: RunFolder) -> Path | None:
     return None
 
 
-def _score(args: argparse.Namespace, folder: RunFolder, home: Path | None, recipe: Recipe, world: World) -> None:
+def _score(
+    args: argparse.Namespace, folder: RunFolder, step: int | None, home: Path | None, recipe: Recipe, world: World
+) -> None:
     if home is None and world.first:
         log.warning("nothing can be written in %s: report and pictures are with --json alone", folder.path)
-    evaluation, trained, guide = _prepared(args, folder, recipe, world)
+    evaluation, trained, guide = _prepared(args, folder, step, recipe, world)
     if args.sweep is not None:
         from ..sweeps.sweep import Asked, sweep
 
         track, best, file = not args.no_track, args.write_best, args.json
-        asked = Asked(args.sweep, recipe_overrides(args), args.repeats or 1, best, file, track, _also(args))
+        asked = Asked(args.sweep, step, recipe_overrides(args), args.repeats or 1, best, file, track, _also(args))
         sweep(asked, folder, evaluation, trained, world)
         return
     wanted, gave = not args.no_track, evaluation.scoring.gave
@@ -119,7 +121,7 @@ def _first(
 
 
 def _prepared(
-    args: argparse.Namespace, folder: RunFolder, recipe: Recipe, world: World
+    args: argparse.Namespace, folder: RunFolder, step: int | None, recipe: Recipe, world: World
 ) -> tuple[Evaluation, Trained, ReferenceModel | None]:
     """The metrics, which say what is wrong first; the network; what guides it, if anything does."""
     set_up(recipe.compute, world.device)
@@ -130,7 +132,7 @@ def _prepared(
         check_written(evaluation.scoring.metrics)
     model = build_model(recipe, dataset.spec)
     evaluation.check_model(model.codec)
-    trained = load_trained(model, folder, recipe.evaluate.weights)
+    trained = load_trained(model, folder, recipe.evaluate.weights, step)
     trained.network.to(world.device)
     return evaluation, trained, load_reference(recipe, trained.model, folder, trained.step, world.device)
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .flags import add_runs, add_weights, check_writable, positive
+from .flags import add_checkpoint, add_runs, add_weights, check_writable
 
 if TYPE_CHECKING:
     from ...registry import Recipe
@@ -20,14 +20,9 @@ ENDING = ".safetensors"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("run", help="a run's folder, or its name")
+    add_checkpoint(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file, named *.safetensors")
     add_weights(parser)
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--step", type=positive, metavar="N", help="of the checkpoint of this step (default: the newest)"
-    )
-    which.add_argument("--best", action="store_true", help="of the best checkpoint, by the recipe's checkpoint.best")
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
     add_runs(parser)
 
@@ -40,16 +35,15 @@ def execute(args: argparse.Namespace) -> int:
     from ...registry import UserError, read
     from ..console import start_console
     from ..outputs import Outputs
-    from ..runs import find_run, weights_of
+    from ..runs import find_checkpoint, weights_of
     from ..weights import find_weights
 
     start_console(0)
     check_writable(args.out, (ENDING,))
     if args.out.exists() and not args.force:
         raise UserError(f"{args.out} is there already; give another name, or --force to write over it")
-    folder = find_run(args.run, args.runs)
+    folder, step = find_checkpoint(args.run, args.runs)
     recipe = read(folder.recipe)
-    step = best_of(folder) if args.best else args.step
     weights = find_weights(folder, weights_of(args.weights, recipe), step)
     # a tied weight stands under each of its names: who reads the file need not know of ties
     tensors = {name: value.clone() for name, value in weights.read().items()}
@@ -62,25 +56,6 @@ def execute(args: argparse.Namespace) -> int:
             )
             print(_example(args.out, recipe))
     return 0
-
-
-def best_of(folder: RunFolder) -> int:
-    """The step of a run's best checkpoint.
-
-    Raises:
-        UserError: It has none.
-    """
-    from ...registry import UserError
-    from .. import checkpoints
-
-    step = checkpoints.best_step(folder.checkpoints)
-    if step is None:
-        there = ", ".join(map(str, checkpoints.steps(folder.checkpoints)))
-        raise UserError(
-            f"--best: {folder.path} has no best checkpoint: write checkpoint.best, the name of a value, into the "
-            f"recipe before it is trained, or give --step, of {there}"
-        )
-    return step
 
 
 def about(folder: RunFolder, recipe: Recipe, weights: Weights) -> dict[str, str]:

@@ -13,6 +13,7 @@ from ...registry.errors import UserError
 from ..outputs import why_not
 from ..sampler_words import network_value
 
+CHECKPOINT = "a run's folder, or its name; RUN@400 is its checkpoint of step 400, RUN@best the best, RUN the newest"
 NUMBERS = re.compile(r"[^,{}\[\]]+(,[^,{}\[\]]+)+")  # several, separated by commas
 
 
@@ -37,6 +38,11 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of runs (default: runs)"
     )
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """A run, or one of its checkpoints."""
+    parser.add_argument("run", metavar="RUN", help=CHECKPOINT)
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:

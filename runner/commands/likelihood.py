@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .flags import add_place, add_runs, check_writable, natural, overrides_of, positive
+from .flags import add_checkpoint, add_place, add_runs, check_writable, natural, overrides_of, positive
 
 if TYPE_CHECKING:
     from ...core import Dataset
@@ -18,7 +18,7 @@ RECIPE_KEYS = {"device": "device", "batch_size": "sample.batch_size"}
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("run", help="a run's folder, or its name")
+    add_checkpoint(parser)
     parser.add_argument(
         "--images", metavar="N", type=positive, default=100, help="images, chosen at random (default: 100)"
     )
@@ -56,12 +56,12 @@ def execute(args: argparse.Namespace) -> int:
     from ..evaluation.trained import load_trained
     from ..likelihood import Integral, measure
     from ..outputs import Outputs
-    from ..runs import find_run, weights_of
+    from ..runs import find_checkpoint, weights_of
     from ..world import join
 
     start_console(0)
     check_writable(args.json)
-    folder = find_run(args.run, args.runs)
+    folder, step = find_checkpoint(args.run, args.runs)
     recipe = read(folder.recipe, overrides_of(args, RECIPE_KEYS))
     weights = weights_of(args.weights, recipe)
     world = join(recipe.device)
@@ -69,7 +69,7 @@ def execute(args: argparse.Namespace) -> int:
     dataset = build_dataset(recipe, world)
     split, images = _split(args.split, dataset)
     name = called_held_out(recipe.dataset.name) if split == "held_out" else recipe.dataset.name
-    trained = load_trained(build_model(recipe, dataset.spec), folder, weights)
+    trained = load_trained(build_model(recipe, dataset.spec), folder, weights, step)
     integral = Integral(args.probes, args.draws, args.steps, args.seed)
     result = measure(trained, images, split, name, args.images, integral, recipe.sample.batch_size, world.device)
     print(result.line())

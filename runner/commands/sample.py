@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 from ..outputs import Outputs
 from ..sampler_words import SAMPLER_KEYS
 from . import labels
-from .flags import add_overrides, add_runs, add_sampling, check_folder, check_writable, overrides_of, positive
+from .flags import (
+    add_checkpoint,
+    add_overrides,
+    add_runs,
+    add_sampling,
+    check_folder,
+    check_writable,
+    overrides_of,
+    positive,
+)
 from .starts import Start, add_starts, read_start
 
 if TYPE_CHECKING:
@@ -23,7 +32,7 @@ RECIPE_KEYS = {**SAMPLER_KEYS, "seed": "sample.seed", "batch_size": "sample.batc
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("run", help="a run's folder, or its name")
+    add_checkpoint(parser)
     add_overrides(parser)
     parser.add_argument(
         "--count",
@@ -63,12 +72,12 @@ def execute(args: argparse.Namespace) -> int:
     from ..evaluation.trained import load_trained
     from ..generate import Generator
     from ..reference import load_reference
-    from ..runs import find_run, spec_of, weights_of
+    from ..runs import find_checkpoint, spec_of, weights_of
     from ..strips import Strips
     from ..world import join
 
     start_console(0)
-    folder = find_run(args.run, args.runs)
+    folder, step = find_checkpoint(args.run, args.runs)
     spec = spec_of(folder)
     start = read_start(args, spec)
     recipe = read(folder.recipe, [*start.overrides, *overrides_of(args, RECIPE_KEYS), *args.overrides])
@@ -83,7 +92,7 @@ def execute(args: argparse.Namespace) -> int:
     weights = weights_of(args.weights or start.weights, recipe)
     world = join(recipe.device)
     set_up(recipe.compute, world.device)
-    trained = load_trained(build_model(recipe, spec), folder, weights)
+    trained = load_trained(build_model(recipe, spec), folder, weights, step)
     reference = load_reference(recipe, trained.model, folder, trained.step, world.device)
     sampling = build_sampling(recipe.sampler, trained.model.schedule, reference)
     start.check(trained, sampling)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...core import Way
-from ...registry import UserError
-from ..console import log
 from .results import Results
 
 
@@ -31,16 +29,3 @@ class Scored:
     better: dict[str, Way]
     errors: tuple[str, ...] = ()
     complete: bool = True
-
-    def whole(self) -> Scored:
-        """Itself.
-
-        Raises:
-            UserError: Something is missing; what there is is logged, so that it is not lost.
-        """
-        if self.errors and self.results:
-            told = ", ".join(f"{name} {one['value']:.6g}" for name, one in self.results.items())
-            log.info("what could be had: %s", told)
-        if self.errors:
-            raise UserError("; ".join(self.errors))
-        return self

@@ -29,13 +29,19 @@ class Trained:
     step: int
 
 
-def load_trained(model: Model, folder: RunFolder, weights: str) -> Trained:
-    """The newest weights of a run, ``ema`` or ``raw``, put into the model's backbone.
+def load_trained(model: Model, folder: RunFolder, weights: str, step: int | None = None) -> Trained:
+    """Weights of a run, put into the model's backbone.
+
+    Args:
+        model: Around them.
+        folder: The run's.
+        weights: Which, as `find_weights` has it.
+        step: Of a checkpoint; None is the newest.
 
     Raises:
         UserError: There are none, or the model's codec is not the one that they were trained through.
     """
     check_codec(model.codec, folder)
-    found = find_weights(folder, weights)
+    found = find_weights(folder, weights, step)
     model.backbone.load_state_dict(found.read())
     return Trained(model, model.backbone.eval(), found.kind, found.step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from ..evaluation.results import Results
 from ..folder import RunFolder
 from ..reference import reference_digest
 from ..weights import find_weights
+from ..world import World
 from .points import Point
+from .report import Swept
 
 DIGITS = 16
 
@@ -62,25 +65,59 @@ class Kept:
         write_json(self.file, {"point": point.name, **_plain(point), "results": results, "better": better})
 
 
-def place_of(point: Point, folder: RunFolder, others: Any) -> Kept:
+class Ledger:
+    """The points of a sweep: where each is kept, and what is there of it; the same on every rank.
+
+    Attributes:
+        points: In their order.
+        places: Of each.
+        kept: The values of each, and which way they are better; None where there are none.
+        left: Which points had none at the start.
+        failed: Why points have none at the end, by their names.
+    """
+
+    def __init__(self, points: Sequence[Point], places: Sequence[Kept], world: World) -> None:
+        self.points, self.places = points, places
+        self.kept: list[tuple[Results, dict[str, Way]] | None] = world.tell([place.read() for place in places])
+        self.left = [i for i, one in enumerate(self.kept) if one is None]
+        self.failed: dict[str, str] = {}
+
+    def there(self) -> list[tuple[int, Results, dict[str, Way]]]:
+        """The points that have values, by their numbers, and those."""
+        return [(i, *one) for i, one in enumerate(self.kept) if one is not None]
+
+    def swept(self) -> Swept:
+        """What the sweep gives, of at least one point."""
+        numbers, results, ways = zip(*self.there(), strict=True)
+        better = {name: way for one in ways for name, way in one.items()}
+        return Swept([self.points[i] for i in numbers], results, better, self.failed)
+
+    def digest(self) -> str:
+        """Of all its points: the same sweep again has the same."""
+        names = "".join(place.folder.name for place in self.places)
+        return hashlib.sha256(names.encode()).hexdigest()[:DIGITS]
+
+
+def place_of(point: Point, folder: RunFolder, step: int | None, others: Any) -> Kept:
     """Where a point is kept: equal places, equal values.
 
     Args:
         point: It.
         folder: The run's.
+        step: Of its checkpoint; None is the newest.
         others: What else its values depend on, as JSON knows it.
     """
-    made_of = [*of_recipe(point.recipe, folder), others, __version__]
+    made_of = [*of_recipe(point.recipe, folder, step), others, __version__]
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:DIGITS]
     return Kept(folder.path / "sweeps" / "points" / digest)
 
 
-def of_recipe(recipe: Recipe, folder: RunFolder) -> list[Any]:
+def of_recipe(recipe: Recipe, folder: RunFolder, step: int | None) -> list[Any]:
     """What values depend on of a recipe and the weights."""
     tree = recipe.as_dict()
     evaluate = {key: value for key, value in tree["evaluate"].items() if key not in ("during", "batch_size")}
     changed = {key: tree[key] for key in ("sampler", "schedule", "prediction", "codec", "dataset")}
-    weights = find_weights(folder, recipe.evaluate.weights).sha256
+    weights = find_weights(folder, recipe.evaluate.weights, step).sha256
     return [evaluate, changed, weights, reference_digest(recipe, folder)]
 
 

@@ -15,13 +15,14 @@ class Networks:
 
     Args:
         folder: The run's.
+        step: Of its checkpoint; None is the newest.
         world: The ranks.
         trained: What is loaded.
         weights: What was asked for it.
     """
 
-    def __init__(self, folder: RunFolder, world: World, trained: Trained, weights: str) -> None:
-        self.folder, self.world, self._trained, self._weights = folder, world, trained, weights
+    def __init__(self, folder: RunFolder, step: int | None, world: World, trained: Trained, weights: str) -> None:
+        self.folder, self.step, self.world, self._trained, self._weights = folder, step, world, trained, weights
         self._guides: dict[str, ReferenceModel | None] = {}
 
     @property
@@ -33,7 +34,7 @@ class Networks:
         """The network with the weights that a point asks for."""
         wanted = recipe.evaluate.weights
         if wanted != self._weights:
-            self._trained, self._weights = load_trained(self.model, self.folder, wanted), wanted
+            self._trained, self._weights = load_trained(self.model, self.folder, wanted, self.step), wanted
             self._trained.network.to(self.world.device)
         return self._trained
 

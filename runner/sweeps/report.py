@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...core import Way
@@ -20,14 +20,16 @@ class Swept:
     """A sweep that is done.
 
     Attributes:
-        points: In their order.
+        points: Those that have their values, in their order.
         results: Of each.
         better: Which way a value is better, by its name.
+        failed: Why other points have no values, by their names.
     """
 
     points: Sequence[Point]
     results: Sequence[Results]
     better: Mapping[str, Way]
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -58,10 +60,11 @@ class Swept:
             rows.append([*point.settings.values(), *cells])
         lines = list(table(rows))
         said = [f"{name} {self.better[name]}" for name in champions]
-        return "\n".join([*lines, f"* the best ({', '.join(said)} is better)"] if said else lines)
+        lines += [f"* the best ({', '.join(said)} is better)"] if said else []
+        return "\n".join([*lines, *(f"no values of {name}: {why}" for name, why in self.failed.items())])
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON: the points with their settings and results, and the best by each value."""
+        """As JSON: the points with their settings and results, the best by each value, and what failed."""
         return {
             "points": [
                 {"name": point.name, "settings": dict(point.settings), "results": results}
@@ -69,4 +72,5 @@ class Swept:
             ],
             "better": {name: way for name, way in self.better.items() if name in self.names},
             "best": {name: point.name for name, point in self.champions().items()},
+            "failed": dict(self.failed),
         }

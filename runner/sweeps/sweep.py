@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...core import Way
 from ...files.words import counted
 from ...files.writing import write_json, write_text
 from ...registry import UserError
@@ -20,7 +18,7 @@ from ..evaluation.evaluation import Evaluation
 from ..evaluation.first_images import GRID, scored_with_grid
 from ..evaluation.origins import libraries, origins
 from ..evaluation.protocol import computed
-from ..evaluation.results import Results
+from ..evaluation.scored import Scored
 from ..evaluation.tracking import Tracked, held, tracked
 from ..evaluation.trained import Trained
 from ..folder import RunFolder
@@ -28,7 +26,7 @@ from ..outputs import Outputs
 from ..world import World
 from .best import check_best, write_best
 from .cost import call_s, in_words, network_calls, samples_s
-from .kept import Kept, place_of
+from .kept import Kept, Ledger, place_of
 from .networks import Networks
 from .plot import draw
 from .points import Point, axes, points
@@ -41,6 +39,7 @@ class Asked:
 
     Attributes:
         words: Those behind ``--sweep``.
+        step: Of the checkpoint; None is the newest.
         overrides: Of the recipe, for all points.
         repeats: Seeds of each point.
         write_best: The value by which the best point becomes the run's own setting; None leaves the run alone.
@@ -50,6 +49,7 @@ class Asked:
     """
 
     words: Sequence[str]
+    step: int | None = None
     overrides: Sequence[str] = ()
     repeats: int = 1
     write_best: str | None = None
@@ -69,36 +69,35 @@ def sweep(asked: Asked, folder: RunFolder, evaluation: Evaluation, trained: Trai
         world: The ranks.
 
     Raises:
-        UserError: A point that cannot be, before the first is scored.
+        UserError: A point that cannot be, before the first is scored; points that could not be scored, at the end.
     """
     found = points(asked.words, folder, asked.overrides)
-    networks = Networks(folder, world, trained, evaluation.recipe.evaluate.weights)
+    networks = Networks(folder, asked.step, world, trained, evaluation.recipe.evaluate.weights)
     samplings = [_sampling(point, networks, evaluation) for point in found]
     others = [asked.repeats, list(asked.also), world.first_only(lambda: _scored_with(evaluation))]
-    places = [place_of(point, folder, others) for point in found]
-    kept: list[Any] = world.tell([place.read() for place in places])
-    left = [i for i, one in enumerate(kept) if one is None]
-    if left:
-        _announce(asked, found, left, samplings, evaluation, trained, world)
+    ledger = Ledger(found, [place_of(point, folder, asked.step, others) for point in found], world)
+    if ledger.left:
+        _announce(asked, ledger, samplings, evaluation, trained, world)
     with Outputs() as files, tracked(folder, evaluation.recipe, world, wanted=asked.track, also=asked.also) as told:
         told.tell()  # parts have a parent
-        with TaskProgress("sweep", len(found), len(found) - len(left), shown=world.first) as bar:
-            _check_best(asked, kept)
-            for i in left:
-                kept[i] = _score(found[i], places[i], networks, evaluation, asked.repeats)
-                _check_best(asked, kept)  # after the first point at the latest it is known which values there are
+        with TaskProgress("sweep", len(found), len(found) - len(ledger.left), shown=world.first) as bar:
+            _check_best(asked, ledger)
+            for i in ledger.left:
+                _score(i, ledger, networks, evaluation, asked.repeats)
+                _check_best(asked, ledger)  # after the first values at the latest it is known which there are
                 bar.step()
-                _tell(told, found[i], places[i], kept[i][0], trained.step)
-        for i in (i for i in range(len(found)) if i not in left):
-            _tell(told, found[i], places[i], kept[i][0], trained.step)
-        if world.first:
-            better = {name: way for _, ways in kept for name, way in ways.items()}
-            _finish(asked, folder, Swept(found, [results for results, _ in kept], better), places, told, files)
+                _tell(told, ledger, i, trained.step)
+        for i, *_ in ledger.there():
+            if i not in ledger.left:
+                _tell(told, ledger, i, trained.step)
+        if world.first and ledger.there():
+            _finish(asked, folder, ledger, told, files)
+    _end(asked, ledger)
 
 
-def _check_best(asked: Asked, kept: Sequence[Any]) -> None:
+def _check_best(asked: Asked, ledger: Ledger) -> None:
     if asked.write_best is not None:
-        for results, better in (one for one in kept if one is not None):
+        for _, results, better in ledger.there():
             check_best(asked.write_best, results, better)
 
 
@@ -122,14 +121,14 @@ def _scored_with(evaluation: Evaluation) -> list[Any]:
 
 def _announce(
     asked: Asked,
-    found: Sequence[Point],
-    left: Sequence[int],
+    ledger: Ledger,
     samplings: Sequence[Sampling],
     evaluation: Evaluation,
     trained: Trained,
     world: World,
 ) -> None:
     """How many points, and about how long they take."""
+    found, left = ledger.points, ledger.left
     calls = [network_calls(found[i].recipe, samplings[i]) for i in left]
     recipe = found[left[0]].recipe
     one_s = call_s(recipe, evaluation, trained, samplings[left[0]])
@@ -145,49 +144,74 @@ def _announce(
     )
 
 
-def _score(
-    point: Point, place: Kept, networks: Networks, evaluation: Evaluation, repeats: int
-) -> tuple[Results, dict[str, Way]]:
-    """Score a point, and keep what came of it."""
-    recipe, guide = point.recipe, networks.guide(point.recipe)
-    trained = networks.of(recipe)
-    scored = scored_with_grid(evaluation, trained, guide, recipe=recipe)
-    # a point is kept whole: what is missing is asked for again by the same command
-    results = evaluation.over_seeds(scored, repeats, trained, guide, recipe=recipe).whole().results
+def _score(i: int, ledger: Ledger, networks: Networks, evaluation: Evaluation, repeats: int) -> None:
+    """Score a point, and keep what came of it, whole or not at all; one that fails takes nothing from the others."""
+    point, recipe = ledger.points[i], ledger.points[i].recipe
+    guide, trained = networks.guide(recipe), networks.of(recipe)
+    first = scored_with_grid(evaluation, trained, guide, recipe=recipe)
+    scored = evaluation.over_seeds(first, repeats, trained, guide, recipe=recipe)
+    there = ", ".join(f"{name} {one['value']:.4g}" for name, one in scored.results.items())
+    if scored.errors:
+        why = ledger.failed[point.name] = "; ".join(scored.errors)
+        if networks.world.first:
+            log.warning("%s has no values: %s%s", point.name, why, f"; what there is: {there}" if there else "")
+        return
     if networks.world.first:
-        log.info("%s: %s", point.name, ", ".join(f"{name} {one['value']:.4g}" for name, one in results.items()))
-        try:
-            place.write(point, results, scored.better, scored.pictures.get(GRID))
-        except OSError as error:
-            raise UserError(
-                f"--sweep: {point.name} cannot be kept in {place.folder}: {error.strerror or error}; those before it "
-                "are kept: make room, and give the same command again to go on"
-            ) from error
-    return results, scored.better
+        log.info("%s: %s", point.name, there)
+        _keep(point, ledger.places[i], scored)
+    ledger.kept[i] = scored.results, scored.better
 
 
-def _tell(told: Tracked, point: Point, place: Kept, results: Results, step: int) -> None:
+def _keep(point: Point, place: Kept, scored: Scored) -> None:
+    try:
+        place.write(point, scored.results, scored.better, scored.pictures.get(GRID))
+    except OSError as error:
+        raise UserError(
+            f"--sweep: {point.name} cannot be kept in {place.folder}: {error.strerror or error}; those before it "
+            "are kept: make room, and give the same command again to go on"
+        ) from error
+
+
+def _tell(told: Tracked, ledger: Ledger, i: int, step: int) -> None:
     """A point as a part of the run, with its values and first images; of one that was told, what was not sent."""
+    kept, point, place = ledger.kept[i], ledger.points[i], ledger.places[i]
+    if kept is None:
+        return
     with told.child(point.name, place.folder, point.recipe) as part:
-        part.metrics(step, results)
+        part.metrics(step, kept[0])
         if place.grid.exists():
             part.file(place.grid)
 
 
-def _finish(
-    asked: Asked, folder: RunFolder, swept: Swept, places: Sequence[Kept], told: Tracked, files: Outputs
-) -> None:
+def _finish(asked: Asked, folder: RunFolder, ledger: Ledger, told: Tracked, files: Outputs) -> None:
     """Table, JSON, of several points a plot; the best into the run."""
+    swept = ledger.swept()
     log.info("%s", swept.table())
-    digest = hashlib.sha256("".join(place.folder.name for place in places).encode()).hexdigest()[:16]
-    for path in _written(swept, folder.path / "sweeps" / digest, f"{folder.path.name}: {' '.join(asked.words)}", files):
+    at = "" if asked.step is None else f"@{asked.step}"
+    title = f"{folder.path.name}{at}: {' '.join(asked.words)}"
+    for path in _written(swept, folder.path / "sweeps" / ledger.digest(), title, files):
         told.file(path)
     if asked.json is not None:
         files.write(asked.json, partial(write_json, asked.json, swept.as_dict()))
-    champion = None if asked.write_best is None else swept.best(asked.write_best)
+    champion = None if asked.write_best is None or swept.failed else swept.best(asked.write_best)
     if champion is not None:
         with held(folder):
             files.write(folder.recipe, lambda: write_best(champion, folder))
+
+
+def _end(asked: Asked, ledger: Ledger) -> None:
+    """Nothing, or a mistake, once all that there is has been written and told.
+
+    Raises:
+        UserError: Points have no values.
+    """
+    if ledger.failed:
+        best = "; --write-best waits for all" if asked.write_best else ""
+        raise UserError(
+            f"--sweep: {len(ledger.failed)} of {counted(len(ledger.points), 'point')} have no values: "
+            f"{', '.join(ledger.failed)}; the others are kept{best}. Take out what cannot be scored, or give the same "
+            "command to try it again"
+        )
 
 
 def _written(swept: Swept, home: Path, title: str, files: Outputs) -> list[Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,12 @@ from ...registry import InitFrom, UserError
 from .. import checkpoints
 from ..checkpoints.layout import sha256
 from ..folder import RunFolder
-from ..runs import runs_there
+from ..runs import runs_there, split, step_of
 from ..weights import find_weights
 
 WHERE = "init_from"
 OF_TORCH = (".pt", ".pth", ".ckpt", ".bin")
 INDEX = ".index.json"
-STEP = re.compile(r"(?P<run>.+)@(?P<step>\d+)")
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,10 @@ def read_source(init: InitFrom, runs: Path) -> Source:
     given, wanted = Path(init.source).expanduser(), init.weights or "ema"
     if given.is_file():
         return _of_file(given)
-    parsed = STEP.fullmatch(init.source)
-    for name, step in [(init.source, None), *([(parsed["run"], int(parsed["step"]))] if parsed else [])]:
-        for place in (Path(name).expanduser(), runs / name):
-            if is_run(place):
-                return _of_run(RunFolder(place), wanted, step)
+    name, at = split(init.source, runs)
+    for place in (Path(name).expanduser(), runs / name):
+        if is_run(place):
+            return _of_run(RunFolder(place), wanted, at)
     if (given / checkpoints.MANIFEST).is_file():
         return _of_checkpoint(given, wanted)
     if given.is_dir():
@@ -80,9 +77,9 @@ def is_run(place: Path) -> bool:
     return (place / "recipe.yaml").is_file() and (place / "checkpoints").is_dir()
 
 
-def _of_run(run: RunFolder, kind: str, step: int | None) -> Source:
+def _of_run(run: RunFolder, kind: str, at: str | None) -> Source:
     try:
-        found = find_weights(run, kind, step)
+        found = find_weights(run, kind, step_of(run, at))
         return Source(found.read(), f"{run.path}, step {found.step}, {found.kind}", found.sha256, run)
     except (UserError, checkpoints.DamagedCheckpoint) as error:
         raise UserError(f"{WHERE}: {error}") from None
@@ -93,7 +90,7 @@ def _of_checkpoint(path: Path, kind: str) -> Source:
     run = RunFolder(path.resolve().parent.parent)
     step = path.resolve().name.removeprefix("step-")
     if is_run(run.path) and step.isdigit():
-        return _of_run(run, kind, int(step))
+        return _of_run(run, kind, step)
     raise UserError(
         f"{WHERE}: {path} is a checkpoint outside its run's folder: name a file in it, {path / 'ema.safetensors'} or "
         f"{path / 'model.safetensors'}"

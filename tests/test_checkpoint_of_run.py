@@ -1,0 +1,93 @@
+"""RUN@STEP and RUN@best: another checkpoint than the newest, wherever weights of a run are used."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dmf.runner import checkpoints
+from dmf.runner.runs import split
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tiny: Path, dmf_command: Command) -> Path:
+    """Checkpoints of steps 5, 10 and 12; 5 is the best, whatever its loss was."""
+    code, _, err = dmf_command("train", tiny, "checkpoint={every: 5, keep: 3, best: loss}", "log.every=5")
+    assert code == 0, err
+    best = Path("runs/tiny/checkpoints") / checkpoints.POINTER
+    best.write_text(json.dumps({**json.loads(best.read_text()), "step": 5}))
+    return Path("runs/tiny")
+
+
+def sampled(dmf_command: Command, run: str, *words: object) -> bytes:
+    code, _, err = dmf_command("sample", run, "--count", 3, "--npz", "x.npz", *words)
+    assert code == 0, err
+    return Path("x.npz").read_bytes()
+
+
+@pytest.mark.usefixtures("run")
+def test_images_are_of_that_step(dmf_command: Command) -> None:
+    newest, fifth = sampled(dmf_command, "tiny"), sampled(dmf_command, "tiny@5")
+    assert newest != fifth and sampled(dmf_command, "runs/tiny@12") == newest
+    assert sampled(dmf_command, "tiny@best") == fifth
+    assert sampled(dmf_command, "tiny@5", "--weights", "raw") != fifth
+
+
+def test_values_are_of_that_step_and_say_so(run: Path, dmf_command: Command) -> None:
+    words = ("--metrics", "[{name: frechet, features: digits}]", "--images", 70, "--json", "report.json")
+    found = {}
+    for name in ("tiny", "tiny@best", "tiny@10"):
+        code, _, err = dmf_command("evaluate", name, *words)
+        assert code == 0, err
+        held = json.loads(Path("report.json").read_text())["frechet_digits"]
+        found[held["protocol"]["trained_steps"]] = held["value"]
+    assert list(found) == ["12", "5", "10"] and len(set(found.values())) == 3
+    code, _, err = dmf_command("evaluate", "tiny@5", *words, "--sweep", "steps=2,3", "weights=ema,raw")
+    assert code == 0, err
+    points = json.loads(Path("report.json").read_text())["points"]
+    assert [one["results"]["frechet_digits"]["protocol"]["trained_steps"] for one in points] == ["5"] * 4
+    (title,) = {path.name for path in run.glob("sweeps/*/plot.png")}
+    assert title == "plot.png"
+    code, out, err = dmf_command("evaluate", "tiny", *words, "--sweep", "steps=2")
+    assert code == 0 and "done already" not in out + err, "a point of another step is another point"
+
+
+def test_a_network_begins_at_the_best_and_noise_is_of_its_step(run: Path, tiny: Path, dmf_command: Command) -> None:
+    code, _, err = dmf_command("train", tiny, "name=next", "init_from=tiny@best", "train.lr=1e-12", "train.steps=1")
+    assert code == 0, err
+    before = load_file(run / "checkpoints/step-00000005/ema.safetensors")
+    after = load_file("runs/next/checkpoints/step-00000001/model.safetensors")
+    assert all(torch.allclose(after[name], value, atol=1e-6) for name, value in before.items())
+    code, _, err = dmf_command("likelihood", "tiny@5", "--images", 4, "--json", "bits.json")
+    assert code == 0, err
+    assert json.loads(Path("bits.json").read_text())["bits_per_dim"]["protocol"]["trained_steps"] == "5"
+
+
+@pytest.mark.usefixtures("run")
+def test_what_is_not_there_is_told(tiny: Path, dmf_command: Command) -> None:
+    for words, said in (
+        (("sample", "tiny@7"), "no checkpoint of step 7; it has 5, 10, 12"),
+        (("evaluate", "tini@7"), "tini is no run"),
+        (("sample", "tiny@last"), "tiny@last is no run"),
+        (("train", tiny, "name=b", "init_from=tiny@7"), "init_from: runs/tiny has no checkpoint of step 7"),
+    ):
+        code, _, err = dmf_command(*words)
+        assert code == 2 and said in err, err
+    Path("runs/tiny/checkpoints", checkpoints.POINTER).unlink()
+    for words in (("sample", "tiny@best"), ("train", tiny, "name=b", "init_from=tiny@best")):
+        code, _, err = dmf_command(*words)
+        assert code == 2 and "no best checkpoint: write checkpoint.best" in err and "5, 10, 12" in err, err
+
+
+def test_a_run_that_is_called_so_comes_first(workdir: Path) -> None:
+    assert split("a@5", workdir) == ("a", "5")
+    (workdir / "a@5").mkdir()
+    (workdir / "a@5/recipe.yaml").write_text("")
+    assert split("a@5", workdir) == ("a@5", None)
+    assert split("a@5@best", workdir) == ("a@5", "best")
+    assert split("a@b", workdir) == ("a@b", None)
