@@ -13,10 +13,13 @@ from scoring_kit import ALONE, Everything
 from torch import Tensor
 
 from dmf import __version__
-from dmf.core import Dataset, Metric, Pixels, ScoredModel
+from dmf.core import Dataset, Level, Metric, Pixels, ScoredModel, predictions
+from dmf.core.predictions import Coefficients
+from dmf.plugins.schedules.cosine import Cosine
 from dmf.registry import Recipe, UserError, read
 from dmf.runner.assemble import build_dataset, build_model
 from dmf.runner.evaluation import Evaluation, Named, Scoring, Trained
+from dmf.runner.evaluation.protocol import of_model
 from dmf.runner.evaluation.streams import Generated, Real
 from dmf.runner.evaluation.trained import load_trained
 from dmf.runner.feed import source_of
@@ -65,6 +68,20 @@ def test_the_protocol_has_the_codec_the_code_and_the_arithmetic(folder: Path, mo
     made = Real(dataset, source_of(dataset, ALONE.device), "digits")
     of_set = Scoring([Named("m", Calls())], ALONE, 64).score(made).results["calls"]["protocol"]
     assert {key: of_set[key] for key in (*own, "arithmetic")} == {**own, "arithmetic": "float32"}
+
+
+def test_a_plugins_version_is_in_the_protocol_whatever_part_of_the_network_it_is(folder: Path) -> None:
+    class Own(Cosine):
+        pass
+
+    def also_own(level: Level, sigma_data: float) -> Coefficients:
+        return predictions.v(level, sigma_data)
+
+    trained, here = parts(folder)[2], f"version.{__name__}"
+    assert here not in of_model(trained)
+    for changed in ({"schedule": Own()}, {"prediction": also_own}):
+        told = of_model(replace(trained, model=replace(trained.model, **changed)))
+        assert len(told[here]) == 16, "the digest of this file"
 
 
 def test_a_library_that_is_not_there_is_told_before_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
+from typing import Any
 
 from ...core import FeatureExtractor, FeatureMetric, Metric
 
@@ -34,8 +35,8 @@ def libraries(metric: Metric) -> dict[str, str]:
 
 
 def plugin_of(part: object) -> dict[str, str]:
-    """The version of the plugin that an object is of, of a plain file its digest; empty for a built-in part."""
-    made_by: type = type(part)
+    """The version of the plugin that a part is of, of a plain file its digest; empty for a built-in part."""
+    made_by: Any = part if inspect.isfunction(part) else type(part)  # a prediction is a function
     if made_by.__module__.partition(".")[0] == OWN:
         return {}
     return {f"version.{name}": text for name, text in (_sources(made_by) or {}).items()}
@@ -63,8 +64,8 @@ def _origin(part: type) -> str | None:
 
 
 @functools.cache
-def _sources(part: type) -> Mapping[str, str] | None:
-    """The distributions of a class, with their versions; a plain file with its digest; None where there is neither."""
+def _sources(part: Any) -> Mapping[str, str] | None:
+    """The distributions of a class or function, with their versions; a plain file with its digest; None without both."""
     owned = _distributions().get(part.__module__.partition(".")[0])
     if owned:
         return {name: version(name) for name in sorted(set(owned))}

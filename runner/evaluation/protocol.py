@@ -47,9 +47,13 @@ def generation(
 
 def of_model(trained: Trained) -> dict[str, str]:
     """What a network is, and how it computes."""
+    model = trained.model
     return {
-        **codec_facts(trained.model.codec),
-        **plugin_of(trained.model.codec),
+        **codec_facts(model.codec),
+        **plugin_of(model.codec),
+        **plugin_of(model.backbone),
+        **plugin_of(model.schedule),
+        **plugin_of(model.prediction),
         "weights": trained.weights,
         "trained_steps": str(trained.step),
         **computed(next(trained.network.parameters()).device),
