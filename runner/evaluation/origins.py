@@ -65,7 +65,7 @@ def _origin(part: type) -> str | None:
 
 @functools.cache
 def _sources(part: Any) -> Mapping[str, str] | None:
-    """The distributions of a class or function, with their versions; a plain file with its digest; None without both."""
+    """The distributions of a class or function, with versions; a plain file with its digest; None without either."""
     owned = _distributions().get(part.__module__.partition(".")[0])
     if owned:
         return {name: version(name) for name in sorted(set(owned))}
