@@ -24,8 +24,9 @@ SCORED = (
 )
 
 
-def run_of(steps: int = 100, better: Mapping[str, str] | None = None) -> Any:
-    return SimpleNamespace(recipe=SimpleNamespace(train=SimpleNamespace(steps=steps)), better=better or {})
+def run_of(steps: int = 100, better: Mapping[str, str] | None = None, start: int = 0) -> Any:
+    recipe = SimpleNamespace(train=SimpleNamespace(steps=steps))
+    return SimpleNamespace(recipe=recipe, better=better or {}, start_step=start)
 
 
 def stopped_at(hook: EarlyStopping, values: Sequence[float], on: str = "loss", run: Any = None) -> int | None:
@@ -122,6 +123,20 @@ def test_it_goes_on_from_its_state_as_if_nothing_had_been() -> None:
         assert stopped_at(after, values[cut:]) == whole - cut
 
 
+@pytest.mark.parametrize("other", [{"on": "gradient_norm"}, {"window": 2}, {"better": "higher"}])
+def test_what_was_counted_of_another_value_is_left(other: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """Hooks may change between two starts: a best gradient norm is no loss to be held against."""
+    caplog.set_level("INFO", "dmf")
+    before, after, anew = EarlyStopping(patience=3), EarlyStopping(patience=3, **other), EarlyStopping(**other)
+    assert stopped_at(before, [0.1, 0.2, 0.3, 0.4]) == 4
+    after.load_state_dict(before.state_dict())
+    assert after.state_dict() == anew.state_dict()
+    assert "early_stopping counts anew" in caplog.text and '"on": "loss", "window": 1, "better": null' in caplog.text
+    same = EarlyStopping(patience=9, min_delta=0.5, after=3)  # of what was counted these say nothing
+    same.load_state_dict(before.state_dict())
+    assert same.state_dict() == before.state_dict()
+
+
 def test_stopped_it_stays_so_until_the_training_is_extended() -> None:
     hook = EarlyStopping(patience=2)
     assert stopped_at(hook, [1.0, 1.0, 1.0, 1.0]) == 3
@@ -135,6 +150,15 @@ def test_a_metric_that_nobody_computes_is_named_and_the_hook_left_out() -> None:
     for step, values in enumerate([{"loss": 1.0}, {"loss": 1.0, "eval/fid_n9": 3.0, "eval/step": 1.0}], 1):
         assert hooks.should_stop(run_of(), step, values) is None
     assert len(said) == 1 and "nobody computes eval/fod_n9; there are eval/fid_n9" in said[0]
+
+
+def test_an_evaluation_of_an_earlier_start_need_not_have_the_metric() -> None:
+    """Metrics may change between two starts: the next evaluation has the new one."""
+    hook, run = EarlyStopping(on="eval/fid_n9", patience=1), run_of(start=4)
+    assert not hook.dmf_should_stop(run, 5, {"loss": 1.0, "eval/kid_n9": 3.0, "eval/step": 4.0})
+    assert not hook.dmf_should_stop(run, 7, {"loss": 1.0, "eval/fid_n9": 3.0, "eval/step": 6.0})
+    with pytest.raises(ValueError, match="nobody computes"):
+        hook.dmf_should_stop(run, 9, {"loss": 1.0, "eval/kid_n9": 3.0, "eval/step": 8.0})
 
 
 @pytest.mark.parametrize(

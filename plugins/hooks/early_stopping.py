@@ -5,6 +5,7 @@ strips without progress. Cost: a comparison a point. A diffusion loss is noisy, 
 drawn anew: `window` takes the mean of several points, and a metric of samples says more.
 """
 
+import json
 import logging
 import math
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ class EarlyStopping:
 
     A point of the loss comes every `log.every` steps, one of a metric with each evaluation while training goes on. A
     value that is no number is none that is better. A run that was stopped so counts as done; with other `train.steps`
-    it goes on, and its patience begins anew.
+    it goes on, and its patience begins anew. With another `on`, `window` or `better` all of its counting does.
 
     Args:
         on: `loss`, `gradient_norm`, or a value of `evaluate.during` as `eval/NAME_nIMAGES`.
@@ -92,7 +93,7 @@ class EarlyStopping:
             if self._stopped_of == run.recipe.train.steps:
                 return True  # it has ended there, and the run's own note of that is gone
             self._stopped_of, self._waited = 0, 0
-        value = self._new(step, values)
+        value = self._new(run, step, values)
         if value is None:
             return False
         self._count(value, self.better or run.better.get(self.on, "lower"))
@@ -105,8 +106,9 @@ class EarlyStopping:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """All that it counts."""
+        """All that it counts, and of what."""
         return {
+            "judged": self._judged,
             "newest": self._newest,
             "best": self._best,
             "waited": self._waited,
@@ -115,12 +117,24 @@ class EarlyStopping:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state_dict`."""
+        """The inverse of `state_dict`; what was counted of another value says nothing of this one."""
+        if state.get("judged") != self._judged:
+            log.info(
+                "early_stopping counts anew: what it judges by on, window and better is %s now, and was %s",
+                json.dumps(self._judged),
+                json.dumps(state.get("judged")),
+            )
+            return
         self._newest, self._best = list(state["newest"]), state["best"]
         self._waited, self._scored_step = state["waited"], state["scored_step"]
         self._stopped_of = state["stopped_of"]
 
-    def _new(self, step: int, values: Mapping[str, float]) -> float | None:
+    @property
+    def _judged(self) -> dict[str, Any]:
+        """What numbers are of: those of one are not to be held against those of another."""
+        return {"on": self.on, "window": self.window, "better": self.better}
+
+    def _new(self, run: "RunInfo", step: int, values: Mapping[str, float]) -> float | None:
         """The value of this point; None where it counts as none.
 
         Raises:
@@ -131,6 +145,8 @@ class EarlyStopping:
             if scored_step == self._scored_step:
                 return None
             if self.on not in values:
+                if scored_step <= run.start_step:
+                    return None  # of an earlier start, whose recipe may have had other metrics
                 there = ", ".join(sorted(name for name in values if name.startswith(SCORE) and name != f"{SCORE}step"))
                 raise ValueError(f"nobody computes {self.on}; there are {there}: name one of them in early_stopping.on")
             step = self._scored_step = scored_step
