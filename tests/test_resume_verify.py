@@ -14,8 +14,10 @@ import torch
 from conftest import FULL
 from fork_kit import Ranks
 
+from dmf.registry import read
 from dmf.runner import exactness
 from dmf.runner.cli import main
+from dmf.runner.commands import resume_verify
 from dmf.runner.exactness import Finding
 
 Command = Callable[..., tuple[int, str, str]]
@@ -120,3 +122,18 @@ def test_weights_are_compared_as_one_vector() -> None:
     a, b = {"w": torch.tensor([3.0]), "b": torch.tensor([1e-9])}, {"w": torch.tensor([3.0]), "b": torch.tensor([4.0])}
     assert exactness.vector_apart(a, b) == pytest.approx(4 / 5)
     assert exactness.vector_apart(b, b) == 0
+
+
+def test_what_a_training_starts_from_is_found_from_the_scratch_folder(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path stays as it is, also from a home; a name becomes one, also with a step, also beside a folder so named."""
+    runs = tiny.parent / "runs"
+    monkeypatch.setenv("HOME", str(tiny.parent))
+    assert dmf_command("train", tiny, "train.steps=2", "name=base")[0] == 0
+    (tiny.parent / "w.safetensors").write_bytes(next(runs.rglob("model.safetensors")).read_bytes())
+    Path("base").mkdir()
+    changed = {"base": runs / "base", "base@2": runs / "base@2"}
+    for source in ("base", "base@2", "runs/base", "runs/base@2", "~/runs/base@2", "~/w.safetensors", "w.safetensors"):
+        wanted = [f"init_from.source={changed[source]}"] if source in changed else []
+        assert resume_verify._start_of(read(tiny, [f"init_from={source}"]), Path("runs")) == wanted, source

@@ -219,10 +219,13 @@ def _recipe(args: argparse.Namespace) -> tuple[str, Recipe]:
 
 
 def _start_of(recipe: Recipe, runs: Path) -> list[str]:
-    """Where the training starts from, by a path that holds in the scratch folder too."""
+    """Where the training starts from, by a path that holds in the scratch folder too; a name of a run does not."""
+    from ..training.sources import is_named
+
     source = recipe.init_from.source if recipe.init_from else None
-    named = source is not None and not Path(source).exists()
-    return [f"init_from.source={(runs / str(source)).absolute()}"] if named else []
+    if source is None or not is_named(source, runs):
+        return []
+    return [f"init_from.source={(runs / source).absolute()}"]
 
 
 def _told(findings: list[Finding]) -> bool:

@@ -72,6 +72,13 @@ def read_source(init: InitFrom, runs: Path) -> Source:
     )
 
 
+def is_named(source: str, runs: Path) -> bool:
+    """Whether it is a run by its name under ``runs``, and no path."""
+    name, _ = split(source, runs)
+    path = Path(source).expanduser()
+    return not path.is_file() and not is_run(Path(name).expanduser()) and is_run(runs / name)
+
+
 def is_run(place: Path) -> bool:
     """Whether a folder is a run's; what `dmf export` writes has a recipe too, and no checkpoints."""
     return (place / "recipe.yaml").is_file() and (place / "checkpoints").is_dir()
