@@ -275,6 +275,16 @@ def test_an_old_request_stops_nobody(tiny: Path, dmf_command: Command) -> None:
     assert dmf_command("train", tiny, "--restart")[0] == 0
 
 
+def test_where_nobody_is_to_be_stopped_restart_changes_nothing(tiny: Path, dmf_command: Command) -> None:
+    """A run that has no checkpoint yet is begun anew under any recipe."""
+    folder = RunFolder(tiny.parent / "runs/tiny")
+    folder.path.mkdir(parents=True)
+    folder.recipe.write_text(tiny.read_text().replace("lr: 1e-3", "lr: 0.5"))
+    assert dmf_command("train", tiny, "--restart")[0] == 0
+    code, _, err = dmf_command("train", tiny, "--restart", "train.lr=0.5")
+    assert code == 2 and "train.lr: 0.001 -> 0.5" in err
+
+
 def test_a_signal_in_the_first_step_ends_it_at_once() -> None:
     with Signals() as signals:
         signals.at_once = True

@@ -114,6 +114,8 @@ def make_room(args: argparse.Namespace, recipe: Recipe, say: Callable[[str], Non
     from ..takeover import take_over
 
     folder = RunFolder(args.runs / recipe.name)
+    if folder.writer() is None:
+        return  # whether the recipe goes on with what lies there is seen as it is opened
     if folder.recipe.exists() and not args.fresh:
         check_same(read(folder.recipe), recipe, folder.path)  # before a run is stopped in vain
     take_over(folder, args.restart_timeout, say)
