@@ -1,26 +1,23 @@
 """Values of several runs beside each other; those of another protocol than the first one's are marked, with the reason.
 
-Evaluations are laid together by their setting: images, sampler, steps, guidance and what else a command may change. A
-run's own setting is that in which `dmf run` measured it: the first board has each run in its own, the second what
-`dmf evaluate` and its sweeps measured in others, with every run that was measured so, and marks within each setting.
+The first board has each run as `dmf run` measured it, whatever was measured since. The second has what `dmf evaluate`
+and its sweeps measured, by settings, with every run that was measured so, and marks within each setting.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...files.words import few
-from ..evaluation.results import Results, held_out_told, is_same, is_spread, protocol_differences, with_spread
+from ..evaluation.results import Results, differing, held_out_told, is_spread, protocol_differences, with_spread
 from .runs import Report, Run
+from .settings import Setting, Settings, own_of, short_digits, whole
 
-SETTING = ("images", "sampler", "steps", "grid", "guidance", "weights", "seed")  # of a protocol
 OWN = "as trained"
-HASH = re.compile(r"\b[0-9a-f]{32,}\b")  # of which few digits are enough
-Setting = tuple[tuple[str, str], ...]
+STEPS = "trained_steps"  # of a protocol
 
 
 class Notes:
@@ -41,7 +38,7 @@ class Notes:
         found = protocol_differences(theirs, own)
         if not found:
             return 0
-        key = (first, HASH.sub(lambda digits: f"{digits[0][:12]}…", "; ".join(found)))
+        key = (first, short_digits("; ".join(found)))
         runs = self._by.setdefault(key, [])
         runs += [] if run in runs else [run]
         return list(self._by).index(key) + 1
@@ -112,6 +109,17 @@ class Value(NamedTuple):
     text: str
     age: tuple[int, float]
 
+    @property
+    def protocol(self) -> Mapping[str, str]:
+        """What must be equal for two to be compared."""
+        found: Mapping[str, str] = self.result["protocol"]
+        return found
+
+    def says(self, other: Value) -> bool:
+        """Whether a reader of this one learns nothing from the other."""
+        beside = (one.text + held_out_told(one.result) for one in (self, other))
+        return len(set(beside)) == 1 and self.age[0] == other.age[0] and not differing(self.protocol, other.protocol)
+
 
 Values = dict[tuple[int, str], Value]  # by the run's number and the value's name
 
@@ -123,86 +131,61 @@ def boards_of(runs: Sequence[Run], names: set[str]) -> list[Board]:
         runs: Which.
         names: Of the values to show.
     """
-    own, others = _sorted(runs, names)
-    shown = set(map(id, own.values()))
-    news = {key: values for key, values in others.items() if not {id(value) for value in values.values()} <= shown}
+    settings = Settings(runs)
+    own, others = _sorted(runs, names, settings)
     found = [_board(OWN, runs, {"": own})] if own else []
-    if news:
+    if others:
         title = "in other settings" if own else "in these settings"
-        found.append(_board(title, runs, {_title(setting, runs): values for setting, values in news.items()}))
+        found.append(_board(title, runs, {settings.called(setting): values for setting, values in others.items()}))
     return found
 
 
 def titles(runs: Sequence[Run]) -> dict[Path, str]:
     """What the setting of each report is called."""
-    found = {}
+    settings, found = Settings(runs), {}
     for run in runs:
-        own = _own(run)
+        own = own_of(run)
         for report in filter(lambda one: one.results, run.reports):
-            setting = _setting(report, own)
-            is_own = own is not None and setting == _setting(own, own)
-            found[report.file] = OWN if is_own else _title(setting, runs)
+            setting = settings.of_report(report)
+            is_own = own is not None and setting == settings.of_report(own)
+            at = _trained(report)
+            later = "" if own is None or at == _trained(own) else f", step {at}"
+            found[report.file] = (OWN if is_own and not later else settings.called(setting)) + later
     return found
 
 
-def _title(setting: Setting, runs: Sequence[Run]) -> str:
-    """What is other than in the first run that was measured when it was trained."""
-    first = next(((run.name, own) for run in runs if (own := _own(run)) is not None), None)
-    if first is None:
-        return "; ".join(" ".join(pair) for pair in setting)
-    base = dict(_setting(first[1], first[1]))
-    other = "; ".join(f"{key} {value}" for key, value in setting if base.get(key) != value)
-    return other or f"as {first[0]} when it was trained"
+def _trained(report: Report) -> str:
+    return whole(one["protocol"] for one in report.results.values()).get(STEPS, "-")
 
 
-def _own(run: Run) -> Report | None:
-    """The evaluation of `dmf run`; the recipe may say another setting since, by a sweep's best."""
-    return next((report for report in run.reports if report.own and report.results), None)
-
-
-def _sorted(runs: Sequence[Run], names: set[str]) -> tuple[Values, dict[Setting, Values]]:
-    """The values in their runs' own settings, and in each that some command has set."""
+def _sorted(runs: Sequence[Run], names: set[str], settings: Settings) -> tuple[Values, dict[Setting, Values]]:
+    """The values as `dmf run` measured them, and those in each setting in which a command measured something else."""
     own: Values = {}
     by_setting: dict[Setting, Values] = {}
-    asked: list[Setting] = []
     for k, run in enumerate(runs):
-        recipe = _own(run)
-        for report in run.reports:
-            if not report.results:
-                continue
-            setting = _setting(report, recipe)
-            asked += [] if report.own else [setting]
-            is_own = recipe is not None and setting == _setting(recipe, recipe)
+        for report in filter(lambda one: one.results, run.reports):  # the run's own is the first
             for name, value in _values(report, names).items():
-                for board in [by_setting.setdefault(setting, {}), *([own] if is_own else [])]:
-                    board[k, name] = max(value, board.get((k, name), value), key=lambda one: one.age)
-    return own, {setting: by_setting[setting] for setting in dict.fromkeys(asked) if by_setting.get(setting)}
-
-
-def _setting(report: Report, recipe: Report | None) -> Setting:
-    """What a command may set; the reference only where it is not that of the run's own evaluation."""
-    protocol = _protocol(report)
-    own = protocol if recipe is None else _protocol(recipe)
-    keys = [*SETTING, *([] if is_same("reference", protocol, own) else ["reference"])]
-    return tuple((key, protocol.get(key, "-")) for key in keys)
-
-
-def _protocol(report: Report) -> Mapping[str, str]:
-    return _whole(one["protocol"] for one in report.results.values())
-
-
-def _whole(protocols: Iterable[Mapping[str, str]]) -> Mapping[str, str]:
-    """That of a value of all the images that were made; a metric may look at fewer of them, or at none."""
-    return max(protocols, key=lambda one: ("sampler" in one, int(one["images"]) if one["images"].isdecimal() else 0))
+                if report.own:
+                    own[k, name] = value
+                elif (k, name) in own and own[k, name].says(value):
+                    continue
+                there = by_setting.setdefault(settings.of(report, name), {})
+                there[k, name] = max(value, there.get((k, name), value), key=lambda one: one.age)
+    told = set(map(id, own.values()))
+    return own, {key: found for key, found in by_setting.items() if not set(map(id, found.values())) <= told}
 
 
 def _values(report: Report, names: set[str]) -> dict[str, Value]:
     """Those to show; a spread stands behind its value."""
-    results: Results = report.results
+    results, written = report.results, report.file.stat().st_mtime
     shown = [n for n in results if n in names and not is_spread(n, results)]
-    trained = _protocol(report).get("trained_steps", "")
-    age = int(trained) if trained.isdecimal() else 0, report.file.stat().st_mtime
-    return {name: Value(results[name], with_spread(name, results), age) for name in shown}
+    return {name: Value(results[name], with_spread(name, results), (_steps(results, name), written)) for name in shown}
+
+
+def _steps(results: Results, name: str) -> int:
+    """Behind the network that was measured; 0 where that is not known."""
+    trained = results[name]["protocol"].get(STEPS, "")
+    return int(trained) if trained.isdecimal() else 0
 
 
 def _board(title: str, runs: Sequence[Run], by_setting: Mapping[str, Values]) -> Board:
@@ -226,20 +209,20 @@ def _cautions(by_setting: Mapping[str, Values], runs: Sequence[Run]) -> Iterator
 
 
 def _rows(setting: str, values: Values, names: Sequence[str], runs: Sequence[Run], notes: Notes) -> Iterator[Row]:
-    """Those of one setting; a value is held against that of the first run that has it."""
+    """Those of one setting, one for each network of a run; a value is held against that of the first run with one."""
     first = {name: k for k, name in sorted(values, reverse=True)}
     for k in range(len(runs)):
-        some = [values[k, name].result["protocol"] for name in names if (k, name) in values]
-        if some:
-            cells = [_cell(values, k, first.get(name, k), name, runs, notes) for name in names]
-            whole = _whole(some)
-            yield Row(setting, k, whole.get("trained_steps", "-"), whole["images"], cells)
+        there = [name for name in names if (k, name) in values]
+        there.sort(key=lambda name: values[k, name].age[0], reverse=True)
+        for trained in dict.fromkeys(values[k, name].protocol.get(STEPS, "-") for name in there):
+            some = {name: values[k, name] for name in there if values[k, name].protocol.get(STEPS, "-") == trained}
+            cells = [
+                _cell(some[name], k, values[first[name], name], first[name], runs, notes) if name in some else Cell()
+                for name in names
+            ]
+            yield Row(setting, k, trained, whole(one.protocol for one in some.values())["images"], cells)
 
 
-def _cell(values: Values, k: int, first: int, name: str, runs: Sequence[Run], notes: Notes) -> Cell:
-    value = values.get((k, name))
-    if value is None:
-        return Cell()
-    theirs, own = values[first, name].result["protocol"], value.result["protocol"]
-    note = notes.mark(runs[k].name, runs[first].name, theirs, own)
+def _cell(value: Value, k: int, beside: Value, first: int, runs: Sequence[Run], notes: Notes) -> Cell:
+    note = notes.mark(runs[k].name, runs[first].name, beside.protocol, value.protocol)
     return Cell(value.text, note, held_out_told(value.result))

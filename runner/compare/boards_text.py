@@ -53,7 +53,7 @@ def _table(board: Board, runs: Sequence[Run]) -> Iterator[str]:
         there = tuple(i for i in range(len(board.names)) if any(row.cells[i].text for row in rows))
         by_columns.setdefault(there, []).extend(rows)
     for columns, rows in by_columns.items():
-        head = ["run", "trained", "images", *(board.names[i] for i in columns)]
+        head = ["run", "trained", "images", *(printable(board.names[i]) for i in columns)]
         lines = [f"  {line}" for line in table([head, *(_row(row, columns, runs) for row in rows)], left=1)]
         yield f"  {lines[0]}" if rows[0].setting else lines[0]
         setting = ""

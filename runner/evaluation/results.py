@@ -27,18 +27,28 @@ def schema() -> dict[str, Any]:
 def protocol_differences(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
     """What keeps two values from being compared: "sampler: ddim(eta=0.0) / heun(churn=0.0)"; empty for nothing.
 
-    What is compared, and the versions of torch and torchvision, which are in the protocol for whoever looks for the
-    cause of a small difference, keep nothing apart; nor do two names of the same images.
-
     Args:
         a: The protocol of one.
         b: That of the other.
     """
+    return [f"{key}: {a.get(key, '-')} / {b.get(key, '-')}" for key in differing(a, b)]
+
+
+def differing(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
+    """The keys of two protocols that keep their values from being compared.
+
+    What is compared, and the versions of torch and torchvision, which are in the protocol for whoever looks for the
+    cause of a small difference, keep nothing apart; nor do two names of the same images.
+
+    Args:
+        a: One.
+        b: The other.
+    """
     keys = [key for key in (*a, *(key for key in b if key not in a)) if key not in SUBJECT + ROUNDING]
-    return [f"{key}: {a.get(key, '-')} / {b.get(key, '-')}" for key in keys if not is_same(key, a, b)]
+    return [key for key in keys if not _is_same(key, a, b)]
 
 
-def is_same(key: str, a: Mapping[str, str], b: Mapping[str, str]) -> bool:
+def _is_same(key: str, a: Mapping[str, str], b: Mapping[str, str]) -> bool:
     """Whether two protocols mean the same by a key: of images their fingerprint counts, not what they were called."""
     mark = f"{key}.fingerprint"
     return a.get(key) == b.get(key) or (mark in a and a[mark] == b.get(mark))
