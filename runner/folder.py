@@ -62,6 +62,7 @@ class RunFolder:
         log: What the screen said.
         lock: Locked by its only writer, and says who that is.
         request: There while another process asks the writer to stop.
+        heeded: What becomes of it once the writer has heard it, until it has left.
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,6 +81,7 @@ class RunFolder:
         self.log = path / "log.txt"
         self.lock = path / ".lock"
         self.request = path / ".stop"
+        self.heeded = path / ".stop.heeded"
         self._lock: TextIO | None = None
 
     @property
@@ -114,7 +116,8 @@ class RunFolder:
         self._lock.truncate(0)
         self._lock.write(f"{os.getpid()} {socket.gethostname()}\n")
         self._lock.flush()
-        self.request.unlink(missing_ok=True)  # it was for who held the folder before
+        for file in (self.request, self.heeded):
+            file.unlink(missing_ok=True)  # it was for who held the folder before
 
     def writer(self) -> Holder | None:
         """Who holds the folder; None where nobody does."""
@@ -128,9 +131,26 @@ class RunFolder:
         pid, host = (*self.lock.read_text(encoding="utf-8").split(), "", "")[:2]
         return Holder(int(pid) if pid.isdecimal() else 0, host)
 
+    def heed(self) -> bool:
+        """Take the request of another process to stop, for the writer; whether there is one.
+
+        By a name that it gets at once or not at all: either it is withdrawn, or it is heeded.
+        """
+        try:
+            self.request.rename(self.heeded)
+        except OSError:  # there is none; or the file system is away, and it is looked for again
+            return False
+        return True
+
+    def withdraw(self) -> bool:
+        """Take a request back; whether it was not too late, since the writer has heeded it."""
+        self.request.unlink(missing_ok=True)
+        return not self.heeded.exists()
+
     def release(self) -> None:
         """Let others write; a folder that is still empty, of a run that was refused, goes."""
         if self._lock is not None:
+            self.heeded.unlink(missing_ok=True)
             self._remove_if_empty()
             self._lock.close()
             self._lock = None

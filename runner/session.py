@@ -273,7 +273,7 @@ def open_session(recipe: Recipe, runs: Path, world: World, stretch: bool = False
         folder = RunFolder(runs / recipe.name)
         old, step = world.tell(world.first_only(lambda: _take(folder, recipe)))
         if world.first:
-            signals.asked = folder.request.exists
+            signals.asked = folder.heed
         handler = log_to(folder.log) if world.first else None
         same_data = old is None or old.dataset == recipe.dataset
         session = Session(recipe, folder, world, signals, same_data, stretch, step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 
 LOOKED_EVERY_S = 0.5  # for a request, which may lie on a network's file system
+LOOK = signal.SIGURG  # look for a request now; a process that does not know of it is not disturbed by it
 IMPATIENT_AFTER_S = 2.0  # launchers pass one Ctrl-C on twice, a moment apart; a person takes longer
 
 
@@ -37,7 +39,8 @@ class Signals:
 
     Attributes:
         at_once: Whether one stops at once, since nothing would be lost: while a first step is compiled, say.
-        asked: Looks for the request of another process to stop, which counts as SIGTERM; None where nobody can ask.
+        asked: Takes the request of another process to stop, if there is one, which counts as SIGTERM; None where nobody
+            can ask.
     """
 
     def __init__(self, heard: bool = True) -> None:
@@ -61,6 +64,7 @@ class Signals:
     def __enter__(self) -> Signals:
         for signum in (signal.SIGINT, signal.SIGTERM):
             self._before[signum] = signal.signal(signum, self._on_signal)
+        self._before[LOOK] = signal.signal(LOOK, self._on_look)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -82,6 +86,12 @@ class Signals:
             raise Interrupted(signum)
         if not self._signum:
             self._hear(signum, b"\nstopping at the next safe place; Ctrl-C again stops at once\n")
+
+    def _on_look(self, signum: int, frame: FrameType | None) -> None:
+        self._looked_s = -math.inf
+        if self.at_once and self.requested:
+            self.at_once = False
+            raise Interrupted(self._signum)
 
     def _hear(self, signum: int, text: bytes) -> None:
         self._signum, self._when_s = signum, time.monotonic()

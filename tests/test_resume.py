@@ -1,27 +1,20 @@
-"""Going on with a run: by its folder, for more steps, with a decay laid out anew, in the place of who is at it."""
+"""Going on with a run: by its folder, for more steps, with a decay laid out anew."""
 
 import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from process_kit import lines, start, wait_for
 from safetensors.torch import load_file
 
-from dmf.registry import UserError
 from dmf.runner import pipeline
 from dmf.runner.checkpoints import reading
-from dmf.runner.folder import InUse, RunFolder
 from dmf.runner.signals import IMPATIENT_AFTER_S, Interrupted, Signals
-from dmf.runner.takeover import take_over
 from dmf.runner.training.points import Points
 
 Command = Callable[..., tuple[int, str, str]]
@@ -175,116 +168,6 @@ def crash(self: Points, bar: object) -> None:
     raise RuntimeError("crash")
 
 
-def test_who_holds_a_folder_is_named(tmp_path: Path) -> None:
-    one, other = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
-    assert one.writer() is None
-    one.hold()
-    assert str(other.writer()) == f"pid {os.getpid()} on {socket.gethostname()}"
-    with pytest.raises(InUse, match="--restart"):
-        other.hold()
-    assert other.writer() is not None  # to be refused changes nothing
-    one.release()
-    assert other.writer() is None
-
-
-@pytest.fixture
-def bystander() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process of this machine that has the number of one on another machine."""
-    process = subprocess.Popen(["sleep", "600"])
-    yield process
-    process.kill()
-    process.wait()
-
-
-def test_a_holder_on_another_machine_is_asked_by_a_file(tmp_path: Path, bystander: "subprocess.Popen[bytes]") -> None:
-    held, said = RunFolder(tmp_path / "run"), list[str]()
-    held.hold()
-    held.lock.write_text(f"{bystander.pid} elsewhere\n")
-    waiting = threading.Thread(target=take_over, args=(RunFolder(held.path), 30, said.append))
-    waiting.start()
-    with Signals() as signals:
-        signals.asked = held.request.exists
-        end = time.monotonic() + 20
-        while not signals.requested and time.monotonic() < end:
-            time.sleep(0.01)
-        assert signals.requested == signal.SIGTERM
-    held.release()
-    waiting.join(timeout=20)
-    assert not waiting.is_alive() and not held.request.exists()
-    assert f"pid {bystander.pid} on elsewhere" in said[0] and bystander.poll() is None
-
-
-def test_a_holder_that_does_not_answer_is_told_of_and_the_request_withdrawn(tmp_path: Path) -> None:
-    held = RunFolder(tmp_path / "run")
-    held.hold()
-    held.lock.write_text("0 elsewhere\n")
-    with pytest.raises(UserError, match=r"still held by pid unknown on elsewhere .*--restart-timeout"):
-        take_over(RunFolder(held.path), 0.3, lambda line: None)
-    assert not held.request.exists()
-    held.release()
-
-
-def test_who_has_taken_the_folder_meanwhile_is_not_stopped_too(
-    tmp_path: Path, bystander: "subprocess.Popen[bytes]"
-) -> None:
-    held = RunFolder(tmp_path / "run")
-    held.hold()
-    held.lock.write_text("")  # it has not said its name yet
-    said = list[str]()
-
-    def say(line: str) -> None:
-        said.append(line)
-        held.lock.write_text(f"{7 if len(said) == 1 else bystander.pid} elsewhere\n")
-
-    with pytest.raises(UserError, match=rf"pid 7 on elsewhere has left .*pid {bystander.pid} on elsewhere has taken"):
-        take_over(RunFolder(held.path), 30, say)
-    assert len(said) == 2 and bystander.poll() is None and not held.request.exists()
-    held.release()
-
-
-def test_to_look_whether_a_folder_is_held_disturbs_nobody(tmp_path: Path) -> None:
-    """Each one looks and lets go; a run that starts meanwhile is not refused, and nobody takes another for a writer."""
-    path, over, found = tmp_path / "run", threading.Event(), set[object]()
-    first = RunFolder(path)
-    first.hold()
-    (path / "recipe.yaml").touch()  # or the folder goes with its last holder
-    first.release()
-
-    def looking() -> None:
-        while not over.is_set():
-            found.add(RunFolder(path).writer())
-
-    looks = [threading.Thread(target=looking) for _ in range(2)]
-    for look in looks:
-        look.start()
-    time.sleep(0.3)
-    assert found == {None}
-    for _ in range(100):
-        one = RunFolder(path)
-        one.hold()
-        one.release()
-    over.set()
-    for look in looks:
-        look.join()
-
-
-def test_an_old_request_stops_nobody(tiny: Path, dmf_command: Command) -> None:
-    folder = RunFolder(tiny.parent / "runs/tiny")
-    folder.path.mkdir(parents=True)
-    folder.request.write_text("1 elsewhere\n")
-    assert dmf_command("train", tiny, "--restart")[0] == 0
-
-
-def test_where_nobody_is_to_be_stopped_restart_changes_nothing(tiny: Path, dmf_command: Command) -> None:
-    """A run that has no checkpoint yet is begun anew under any recipe."""
-    folder = RunFolder(tiny.parent / "runs/tiny")
-    folder.path.mkdir(parents=True)
-    folder.recipe.write_text(tiny.read_text().replace("lr: 1e-3", "lr: 0.5"))
-    assert dmf_command("train", tiny, "--restart")[0] == 0
-    code, _, err = dmf_command("train", tiny, "--restart", "train.lr=0.5")
-    assert code == 2 and "train.lr: 0.001 -> 0.5" in err
-
-
 def test_a_signal_in_the_first_step_ends_it_at_once() -> None:
     with Signals() as signals:
         signals.at_once = True
@@ -308,21 +191,3 @@ def test_a_stop_is_heard_once_in_the_clean_up(again: signal.Signals, monkeypatch
             assert stop.value.exit_code == 130
             clock[0] += IMPATIENT_AFTER_S / 2
             signal.raise_signal(again)  # it would end hooks, files and the leave of the other ranks half-way
-
-
-@pytest.mark.slow
-def test_a_run_takes_the_place_of_the_one_that_is_there(tiny: Path, dmf_command: Command) -> None:
-    runs, words = tiny.parent / "runs", ["train", tiny, "checkpoint.every=100000", "train.steps=100000"]
-    there = start(*words)
-    wait_for(lambda: lines(runs / "tiny/history.jsonl") > 3, there)
-    code, _, err = dmf_command("train", tiny, "train.lr=1", "--restart")
-    assert code == 2 and "train.lr" in err and there.poll() is None  # it is not stopped in vain
-    code, _, err = dmf_command(*words)
-    assert code == 2 and f"pid {there.pid}" in err and "--restart" in err
-    done = json.loads((runs / "tiny/history.jsonl").read_text().splitlines()[-1])["step"]
-    code, _, err = dmf_command("train", tiny, "train.steps=1", "--restart", "--restart-timeout", 60)
-    assert code == 0, err
-    _, err = there.communicate(timeout=60)
-    assert there.returncode == 143, err
-    (saved,) = (runs / "tiny/checkpoints").iterdir()
-    assert int(saved.name.removeprefix("step-")) >= done

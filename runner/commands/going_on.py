@@ -38,7 +38,7 @@ def add_going_on(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=WAITED_S,
         metavar="SECONDS",
-        help=f"how long --restart waits for it (default: {WAITED_S})",
+        help=f"how long --restart waits for it to hear, and again for it to leave (default: {WAITED_S})",
     )
 
 
@@ -111,6 +111,7 @@ def make_room(args: argparse.Namespace, recipe: Recipe, say: Callable[[str], Non
     from ...registry import read
     from ..folder import RunFolder
     from ..same_run import check_same
+    from ..signals import Signals
     from ..takeover import take_over
 
     folder = RunFolder(args.runs / recipe.name)
@@ -118,4 +119,6 @@ def make_room(args: argparse.Namespace, recipe: Recipe, say: Callable[[str], Non
         return  # whether the recipe goes on with what lies there is seen as it is opened
     if folder.recipe.exists() and not args.fresh:
         check_same(read(folder.recipe), recipe, folder.path)  # before a run is stopped in vain
-    take_over(folder, args.restart_timeout, say)
+    with Signals(heard=False) as signals:
+        signals.at_once = True  # also by SIGTERM the request is withdrawn: else that run would leave for nobody
+        take_over(folder, args.restart_timeout, say)
