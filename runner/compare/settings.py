@@ -29,7 +29,7 @@ class Setting(NamedTuple):
 
     Attributes:
         common: What all values of an evaluation have in common.
-        more: What else is other than of the first value of its name.
+        more: What else of a value is other: than of the first value of its name, or than of its evaluation.
     """
 
     common: Pairs
@@ -51,7 +51,7 @@ class Settings:
         for one in (one for run in runs for one in run.reports):
             for name, result in one.results.items():
                 self._protocols.setdefault(name, result["protocol"])
-        self._several = _several(runs)
+        self._keys = {name: sorted(keys) for name, keys in _several(runs).items()}
 
     def of(self, report: Report, name: str) -> Setting:
         """That of a value.
@@ -60,17 +60,20 @@ class Settings:
             report: Where it stands.
             name: Its own.
         """
-        protocol = report.results[name]["protocol"]
-        keys = [key for key in differing(self._protocols[name], protocol) if key in self._several[name]]
-        return Setting(_common(report), tuple((key, protocol.get(key, "-")) for key in keys))
+        common, protocol = _common(report), report.results[name]["protocol"]
+        other = set(differing(self._protocols[name], protocol)) - {*COMMON}
+        keys = [key for key in self._keys[name] if key in other or key in COMMON]
+        pairs = ((key, protocol.get(key, "-")) for key in keys)
+        return Setting(common, tuple(pair for pair in pairs if pair not in common))
 
     def called(self, setting: Setting) -> str:
         """What is other than in the first run that was measured when it was trained."""
-        more = {(key, SHA.sub("", value)) for key, value in setting.more}
-        other = [*(pair for pair in setting.common if self._is_other(pair) and pair not in more), *setting.more]
-        return (
-            "; ".join(f"{key} {short_digits(value)}" for key, value in other) or f"as {self._first} when it was trained"
-        )
+        told = {key for key, _ in setting.more}
+        made = dict(setting.common)["images"]
+        more = [(key, f"{value} of {made}" if key == "images" else value) for key, value in setting.more]
+        other = [*(pair for pair in setting.common if self._is_other(pair) and pair[0] not in told), *more]
+        words = [f"{key} {short_digits(value)}" for key, value in other]
+        return "; ".join(words) or f"as {self._first} when it was trained"
 
     def of_report(self, report: Report) -> Setting:
         """What its values have, all together."""
