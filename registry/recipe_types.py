@@ -205,11 +205,13 @@ class Checkpoint:
 
     Attributes:
         every: Steps between two checkpoints; null writes none by steps.
-        minutes: Minutes between two checkpoints, whatever was written by steps beside; null does not look at the clock.
+        minutes: Minutes since the last checkpoint, however that came about, after which one is written; null does not
+            look at the clock.
         keep: Checkpoints kept; older ones are deleted.
         keep_every: Each checkpoint whose step is a multiple of this is written, and kept for ever; null keeps none.
-        best: Name of a value of `evaluate.during`, without its number of images, as `fid`; or `loss`. A checkpoint is
-            also written wherever it is measured, and the best one is kept; null keeps none.
+        best: Name of a value of `evaluate.during`, without its number of images, as `fid`: a checkpoint is also written
+            wherever it is measured; or `loss`, judged at the checkpoints there are. The best one is kept; null keeps
+            none.
         asynchronous: Training waits only until the weights are copied to the host's memory, and goes on while they are
             written.
     """
