@@ -25,8 +25,8 @@ from .evaluation.trained import load_trained
 from .facts import check_codec, run_facts
 from .feed import Feed, source_of
 from .latents.plan import training_feed
-from .reference import check_reference, reference_digest
-from .sample_sheets import draw_preview, draw_sheets, reference_of, stopping
+from .reference import check_reference, load_reference, reference_digest
+from .sample_sheets import draw_preview, draw_sheets, stopping
 from .session import Session
 from .summary import network_summary
 from .training import Trainer
@@ -36,6 +36,7 @@ from .training.precision import precision_of
 from .training.sources import Source, read_source
 from .training.strategies import strategy_class
 from .training_images import show_data
+from .weights import find_weights
 
 PHASES = ("train", "sample", "evaluate")
 
@@ -122,12 +123,12 @@ def show_and_score(session: Session, model: Model, evaluation: Evaluation | None
     """What comes after the training: the sheet of samples, then the scores; the first average is loaded once."""
     trained, weights = None, session.recipe.evaluate.weights
     if "sample" in due:
-        trained = load_trained(model, session.files, "ema")
+        trained = load_trained(model, session.files, find_weights(session.files, "ema"))
         session.world.first_only(partial(draw_sheets, session, trained))
         session.finish("sample", mark(session, "sample", trained.step))
     if evaluation is not None:
         if trained is None or weights != "ema":
-            trained = load_trained(model, session.files, weights)
+            trained = load_trained(model, session.files, find_weights(session.files, weights))
         score(session, evaluation, trained)
         session.finish("evaluate", mark(session, "evaluate", trained.step))
 
@@ -223,7 +224,8 @@ def score(session: Session, evaluation: Evaluation, trained: Trained) -> None:
     Raises:
         UserError: A metric gave nothing; what the others gave is written and shown before.
     """
-    scored = scored_with_grid(evaluation, trained, reference_of(session, trained.model, trained.step))
+    guide = load_reference(session.recipe, trained.model, session.files, trained.step, session.world)
+    scored = scored_with_grid(evaluation, trained, guide)
     results, pictures = scored.results, scored.pictures
     if session.world.first:
         if results:

@@ -17,6 +17,7 @@ from .facts import check_codec
 from .folder import RunFolder
 from .runs import find_run, spec_of
 from .weights import Weights, find_weights
+from .world import World
 
 WHERE = "sampler.reference"
 
@@ -48,17 +49,17 @@ def check_reference(recipe: Recipe, spec: DataSpec, home: RunFolder) -> None:
     _check_fits(reference, folder, recipe, spec, home)
 
 
-def load_reference(
-    recipe: Recipe, model: Model, home: RunFolder, step: int, device: torch.device
-) -> ReferenceModel | None:
-    """The reference network, ready; None where there is none.
+def load_reference(recipe: Recipe, model: Model, home: RunFolder, step: int, world: World) -> ReferenceModel | None:
+    """The reference network, ready, by all ranks together; None where there is none.
+
+    Rank 0 finds its weights: while the other run is trained, each would find others.
 
     Args:
         recipe: Of the network that is guided.
         model: Of the same.
         home: Its run's folder.
         step: The training steps behind it.
-        device: Where to compute.
+        world: The ranks, and where to compute; one that has to do it alone gives a world of its own.
 
     Raises:
         UserError: As `check_reference`, or the reference is the very network that is to be guided.
@@ -66,11 +67,24 @@ def load_reference(
     reference = wanted(recipe)
     if reference is None:
         return None
+    weights: Weights = world.tell(world.first_only(lambda: _found(reference, recipe, model, home, step)))
+    return world.together(lambda: _loaded(reference, weights, recipe, model, home, world.device))
+
+
+def _found(reference: Reference, recipe: Recipe, model: Model, home: RunFolder, step: int) -> Weights:
+    """Its weights, accepted."""
     folder = _folder(reference, home)
     _check_fits(reference, folder, recipe, model.pixels, home)
     weights = find_weights(folder, reference.weights, reference.step)
     if _same(folder, home) and weights.step >= step:
         raise UserError(f"{WHERE}: {_not_earlier(weights.step, step)}")
+    return weights
+
+
+def _loaded(
+    reference: Reference, weights: Weights, recipe: Recipe, model: Model, home: RunFolder, device: torch.device
+) -> ReferenceModel:
+    folder = _folder(reference, home)
     theirs = recipe if _same(folder, home) else read(folder.recipe)
     other = build_model(replace(theirs, compute=recipe.compute, device=recipe.device), model.pixels)
     check_codec(model.codec, folder)

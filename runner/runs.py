@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 20
 BEST = "best"
+PLACES = ("dataset", "loading", "codec", "compute", "device", "distributed", "hooks")
+AFTER_TRAINING = ("sampler", "sample", "evaluate", *PLACES)
 AT = re.compile(rf"(?P<run>.+)@(?P<at>\d+|{BEST})")
 
 
@@ -87,6 +90,30 @@ def step_of(folder: RunFolder, at: str | None) -> int | None:
             f"recipe before it is trained, or name a step behind the @, of {there}"
         )
     return step
+
+
+def recipe_of(folder: RunFolder, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a run, with other settings of how images are made and scored.
+
+    Args:
+        folder: The run's.
+        overrides: ``key=value``, as `read` has them.
+
+    Raises:
+        UserError: They change what the network was trained with, or what has no part in that.
+    """
+    from ..registry import read
+    from ..registry.recipe import unequal
+
+    new = read(folder.recipe, overrides)
+    changed = {key.partition(".")[0] for key in unequal([read(folder.recipe), new])} if overrides else set()
+    fixed = [word for word in overrides if re.split(r"[.=]", word)[0] in changed.difference(AFTER_TRAINING)]
+    if fixed:
+        raise UserError(
+            f"{', '.join(fixed)}: {folder.path} is trained, and what it was trained with stays; what may be changed "
+            f"here is {', '.join(AFTER_TRAINING)}"
+        )
+    return new
 
 
 def runs_there(given: str, runs: Path) -> str:

@@ -19,6 +19,7 @@ from .generate import Generator
 from .reference import load_reference, not_yet
 from .session import Session
 from .strips import Strips
+from .world import World
 
 Sheets = dict[str, Tensor]  # pictures, uint8 (3, height, width): samples, and strips where they are wanted
 
@@ -32,7 +33,7 @@ def draw_preview(session: Session, model: Model, network: nn.Module, step: int) 
     try:
         if why := not_yet(session.recipe, session.files, step):
             raise UserError(why)
-        reference = reference_of(session, model, step)
+        reference = _reference_of(session, model, step)
         made = make_sheets(session, Trained(model, network, "", step), preview.per_class, preview.strips, reference)
     except UserError as error:  # what a preview lacks, or a sampler makes of so young a network, costs no training
         log.info("no preview at step %d: %s", step, error)
@@ -44,7 +45,7 @@ def draw_preview(session: Session, model: Model, network: nn.Module, step: int) 
 
 def draw_sheets(session: Session, trained: Trained) -> None:
     """The final sheets."""
-    reference, wanted = reference_of(session, trained.model, trained.step), session.recipe.sample
+    reference, wanted = _reference_of(session, trained.model, trained.step), session.recipe.sample
     made = make_sheets(session, trained, wanted.per_class, wanted.strips, reference, "sample")
     for name, picture in made.items():
         name = "grid" if name == "samples" else name
@@ -59,9 +60,9 @@ def _save(session: Session, path: Path, step: int, name: str, picture: Tensor) -
     session.hooks.call("dmf_images", run=session, step=step, name=name, images=picture)
 
 
-def reference_of(session: Session, model: Model, step: int) -> ReferenceModel | None:
-    """The network that guides the model of a step, if the recipe has one."""
-    return load_reference(session.recipe, model, session.files, step, session.world.device)
+def _reference_of(session: Session, model: Model, step: int) -> ReferenceModel | None:
+    """The network that guides the model of a step, if the recipe has one, for rank 0 alone."""
+    return load_reference(session.recipe, model, session.files, step, World(0, 1, session.world.device))
 
 
 def make_sheets(

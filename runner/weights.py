@@ -40,8 +40,18 @@ class Weights:
         return checkpoints.identity(self.path, self.group)
 
     def read(self) -> dict[str, Tensor]:
-        """The tensors by name."""
-        return dict(checkpoints.load(self.path, (self.group,), verified=True).tensors[self.group])
+        """The tensors by name.
+
+        Raises:
+            UserError: They are there no more.
+        """
+        try:
+            return dict(checkpoints.load(self.path, (self.group,), verified=True).tensors[self.group])
+        except checkpoints.DamagedCheckpoint as error:
+            raise UserError(
+                f"{error}. Where a training goes on it keeps the newest `checkpoint.keep` checkpoints and removes the "
+                "others: give the command again, or name one that stays, as RUN@STEP"
+            ) from None
 
 
 def find_weights(folder: RunFolder, kind: str, step: int | None = None) -> Weights:

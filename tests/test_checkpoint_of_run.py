@@ -1,15 +1,26 @@
 """RUN@STEP and RUN@best: another checkpoint than the newest, wherever weights of a run are used."""
 
+import argparse
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from fork_kit import on_ranks
 from safetensors.torch import load_file
 
-from dmf.runner import checkpoints
-from dmf.runner.runs import split
+from dmf.registry import UserError, read
+from dmf.runner import checkpoints, reference
+from dmf.runner.assemble import build_model
+from dmf.runner.commands import evaluate, evaluate_run
+from dmf.runner.evaluation import Evaluation
+from dmf.runner.folder import RunFolder
+from dmf.runner.runs import spec_of, split
+from dmf.runner.weights import find_weights
+from dmf.runner.world import World
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -55,6 +66,65 @@ def test_values_are_of_that_step_and_say_so(run: Path, dmf_command: Command) -> 
     assert title == "plot.png"
     code, out, err = dmf_command("evaluate", "tiny", *words, "--sweep", "steps=2")
     assert code == 0 and "done already" not in out + err, "a point of another step is another point"
+
+
+def test_a_training_that_goes_on_changes_nothing_of_a_sweep(
+    run: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer, aside, whole = run / "checkpoints/step-00000012", run / "step-00000012", Evaluation.run
+    newer.rename(aside)
+
+    def then_newer(self: Evaluation, *given: Any, **more: Any) -> Any:
+        if aside.exists():
+            aside.rename(newer)
+        return whole(self, *given, **more)
+
+    monkeypatch.setattr(Evaluation, "run", then_newer)
+    words = ("--metrics", "[{name: frechet, features: digits}]", "--images", 70, "--json", "report.json", "--sweep")
+    code, _, err = dmf_command("evaluate", "tiny", *words, "weights=raw,ema")
+    assert code == 0 and newer.exists(), err
+    points = json.loads(Path("report.json").read_text())["points"]
+    assert [one["results"]["frechet_digits"]["protocol"]["trained_steps"] for one in points] == ["10", "10"]
+    code, out, err = dmf_command("evaluate", "tiny", *words, "weights=raw,ema")
+    assert code == 0 and "done already" not in out + err, "those were of step 10"
+
+
+def found_by_rank_0(world: World, folder: Path) -> None:
+    """Another rank may see another newest checkpoint: it does not look."""
+    if not world.first:
+        reference.find_weights = lambda *given: pytest.fail("each rank finds its own")
+    recipe = read(folder / "recipe.yaml", ["sampler.reference={run: tiny, step: 5}"])
+    model = build_model(recipe, spec_of(RunFolder(folder)))
+    guide = reference.load_reference(recipe, model, RunFolder(folder), 12, world)
+    assert guide is not None and guide.about.startswith("step 5, ema")
+
+
+def test_ranks_agree_on_the_weights_that_guide(run: Path) -> None:
+    on_ranks(2, found_by_rank_0, run.absolute())
+
+
+def scored_by_rank_0(world: World, folder: Path) -> None:
+    if not world.first:
+        evaluate_run.find_weights = lambda *given: pytest.fail("each rank finds its own")
+    evaluate_run.on_ranks = lambda device, work, timeout_s: work(world) or 0
+    words = ["evaluate", folder, "--metrics", "[{name: frechet, features: digits}]", "--images", 70, "--no-track"]
+    parser = argparse.ArgumentParser()
+    evaluate.arguments(parser)
+    args = parser.parse_args([str(word) for word in words[1:]])
+    evaluate._sort_words(args)
+    args.runs = Path("runs")
+    assert evaluate_run.score_run(args) == 0
+
+
+def test_ranks_agree_on_the_weights_that_are_scored(run: Path) -> None:
+    on_ranks(2, scored_by_rank_0, run.absolute())
+
+
+def test_weights_that_were_removed_meanwhile_are_told(run: Path) -> None:
+    found = find_weights(RunFolder(run), "ema", 5)
+    shutil.rmtree(found.path)
+    with pytest.raises(UserError, match=r"Where a training goes on it keeps the newest .*, as RUN@STEP"):
+        found.read()
 
 
 def test_a_network_begins_at_the_best_and_noise_is_of_its_step(run: Path, tiny: Path, dmf_command: Command) -> None:

@@ -201,7 +201,8 @@ def test_statistics_of_the_reference_are_written_and_read(tiny: Path, dmf_comman
         (["tiny", "--reference", "nan.npz"], "mu has NaN"),
         (["tiny", "--reference", "empty"], "is empty"),
         (["tiny", "--pictures", "tiny.yaml"], "is a file; give a folder"),
-        (["tiny", "--weights", "ema", "train.ema=[]"], "keeps no average"),
+        (["tiny", "schedule=cosine"], r"schedule=cosine: runs/tiny is trained, and what it was .* be changed here is "),
+        (["tiny", "sampler.steps=3", "backbone.hidden=64", "train.lr=1"], "hidden=64, train.lr=1: runs/tiny is"),
         (["tiny", "--write-reference", "x.json"], "name it x.npz"),
     ],
 )

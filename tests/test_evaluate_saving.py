@@ -17,6 +17,8 @@ from dmf.plugins.datasets.image_folder import ImageFolder
 from dmf.registry import UserError
 from dmf.runner.evaluation.first_images import FirstImages
 from dmf.runner.evaluation.saving import saving
+from dmf.runner.image_sets.named import place_of
+from dmf.runner.image_sets.unfinished import UNFINISHED
 from dmf.runner.evaluation.streams import Shown, shares
 from dmf.runner.world import LocalError, World
 
@@ -70,6 +72,7 @@ def test_one_rank_and_several_keep_the_same(workdir: Path) -> None:
     alone = save(workdir / "set", ALONE)
     save(workdir / "set.npz", ALONE)
     check(workdir / "set", workdir / "set.npz")
+    assert not Path("set", UNFINISHED).exists()
     (workdir / "ranks").mkdir()
     on_ranks(3 if FULL else 2, saved_on, workdir / "ranks")
     check(workdir / "ranks/set", workdir / "ranks/set.npz")
@@ -86,6 +89,11 @@ def test_what_is_stopped_leaves_whole_files(workdir: Path, place: str) -> None:
     there = sorted(workdir.glob("set/*"))
     assert all(np.array(Image.open(one)).shape == (6, 5, 3) for one in there if one.suffix == ".png")
     assert not [one for one in workdir.rglob("*") if one.name.startswith(".")]
+    if place == "set":
+        with pytest.raises(UserError, match="set holds a part of the pictures .*: remove it, or name another"):
+            saving(Path("set"), COUNT, SPEC, ALONE)
+        with pytest.raises(UserError, match="ended before the last .*: give a whole set"):
+            place_of("set")
 
 
 def test_a_disk_that_is_full_is_told(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fork_kit import Processes, on_ranks
-from scoring_kit import ALONE, SPEC, Counting, Everything, images, scored, whole
+from scoring_kit import ALONE, SPEC, Counting, Everything, images, scored, stream, whole
 from torch import Tensor
 
 from dmf.core import InMemory, Metric, Pixels
@@ -80,6 +80,51 @@ def test_a_metric_that_fails_takes_nothing_from_the_others(error: Exception, sai
     assert found.complete and shown == list(range(40))
     with pytest.raises(UserError, match=said):
         whole(found)
+
+
+class Strange(Mean):
+    """What a metric from elsewhere may give."""
+
+    def __init__(self, values: Any, pictures: Any = None) -> None:
+        super().__init__(set(), [])
+        self.values, self.shown = values, pictures or {}
+
+    def compute(self) -> dict[str, float]:
+        return self.values  # type: ignore[no-any-return]
+
+    def pictures(self, real: Any) -> dict[str, Tensor]:
+        return self.shown  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        (Strange(None), "b: compute() gave None; expected numbers by their names"),
+        (Strange({"odd": "many"}), "b: compute() gave 'many' for odd; expected a number"),
+        (Strange({"odd": torch.zeros(2)}), "for odd; expected a number"),
+        (Strange({3: 1.0}), "b: compute() gave a value called 3; expected a name in one line"),
+        (Strange({"a\nb": 1.0}), "expected a name in one line"),
+        (Strange({"odd": 1}, {"../out": torch.zeros(3, 2, 2, dtype=torch.uint8)}), "a name that a file can have"),
+        (Strange({"odd": 1}, {"out": torch.zeros(3, 2, 2)}), "pictures() gave no uint8 tensor (C, H, W) for out"),
+    ],
+)
+def test_a_metric_that_gives_no_values_takes_nothing_from_the_others(metric: Metric, said: str) -> None:
+    found = scored({"a": Everything(), "b": metric}, images(20, 1), images(20, 2))
+    assert found.results["n"]["value"] == 20 and len(found.errors) == 1 and said in found.errors[0]
+
+
+def test_values_that_are_numbers_of_another_type_are_numbers() -> None:
+    found = scored({"b": Strange({"x": torch.tensor(2.5), "y": 3})}, images(5, 1))
+    assert {name: one["value"] for name, one in found.results.items()} == {"x": 2.5, "y": 3.0}
+
+
+@pytest.mark.parametrize("options", [1, 2])
+def test_a_metric_that_declares_no_protocol_is_told_apart_by_its_options(options: int) -> None:
+    silent, own = Named("s", Strange({"x": 1.0}), f"s(how={options})"), Named("e", Everything(), "e(how=1)")
+    scoring = Scoring([silent, own], ALONE, 16)
+    found = scoring.score(stream(images(5, 1))).results
+    assert found["x"]["protocol"]["metric"] == f"s(how={options})"
+    assert ("metric" in found["n"]["protocol"]) == (type(own.metric).protocol is Metric.protocol)
 
 
 @pytest.mark.parametrize(("wanted", "count"), [(False, 16), (True, 40)])

@@ -24,6 +24,7 @@ from dmf.runner.evaluation.streams import Generated, Real
 from dmf.runner.evaluation.trained import load_trained
 from dmf.runner.feed import source_of
 from dmf.runner.folder import RunFolder
+from dmf.runner.weights import find_weights
 from dmf.runner.world import World
 
 Command = Callable[..., tuple[int, str, str]]
@@ -54,7 +55,11 @@ def folder(tiny: Path, dmf_command: Command) -> Path:
 def parts(folder: Path, images: int = 20) -> tuple[Recipe, Dataset, Trained]:
     recipe = read(folder / "recipe.yaml", [f"evaluate.images={images}", "evaluate.batch_size=8"])
     dataset = build_dataset(recipe, ALONE)
-    return recipe, dataset, load_trained(build_model(recipe, dataset.spec), RunFolder(folder), "ema")
+    return (
+        recipe,
+        dataset,
+        load_trained(build_model(recipe, dataset.spec), RunFolder(folder), find_weights(RunFolder(folder), "ema")),
+    )
 
 
 def test_the_protocol_has_the_codec_the_code_and_the_arithmetic(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +131,8 @@ def test_a_metric_that_asks_for_the_model_gets_it_with_the_reference_too(folder:
 def test_the_protocol_says_how_they_were_made(folder: Path) -> None:
     found = scoring(folder, Everything()).results["n"]["protocol"]
     assert found["labels"] == "real distribution of digits" and found["evaluations"] == "5"  # heun, 3 steps
+    assert found["labels.fingerprint"] == parts(folder)[1].fingerprint(), "folders of other pictures have one name"
+    assert found["generated.shape"] == "1 x 8 x 8"
     want = {"images": "20", "sampler": "heun", "steps": "3", "grid": "", "guidance": "cfg(scale=2.0)", "weights": "ema"}
     want |= {"trained_steps": "2", "seed": "1", "arithmetic": "float32", "guidance.reference": "no labels"}
     assert all(found[name].startswith(value) for name, value in want.items()), found

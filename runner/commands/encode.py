@@ -43,7 +43,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ...registry import read
     from ..assemble import build_model, build_sampling
     from ..compute import set_up
     from ..conditions import check_guidance, conditions
@@ -54,7 +53,8 @@ def execute(args: argparse.Namespace) -> int:
     from ..outputs import Outputs
     from ..picture_files import read_images
     from ..reference import load_reference
-    from ..runs import find_checkpoint, spec_of, weights_of
+    from ..runs import find_checkpoint, recipe_of, spec_of, weights_of
+    from ..weights import find_weights
     from ..world import join
 
     start_console(0)
@@ -62,7 +62,7 @@ def execute(args: argparse.Namespace) -> int:
     spec = spec_of(folder)
     check_writable(args.out, (".safetensors",))
     images = read_images(args.images, spec)
-    recipe = read(folder.recipe, [*(SAMPLER if args.sampler is None else ()), *overrides_of(args, RECIPE_KEYS)])
+    recipe = recipe_of(folder, [*(SAMPLER if args.sampler is None else ()), *overrides_of(args, RECIPE_KEYS)])
     none = [spec.null_class] if spec.classes else []
     classes = labels.spread(labels.chosen_labels(args.labels, spec) or none, len(images))
     labels.check_unlabelled(classes, spec, recipe.train.label_dropout)
@@ -70,8 +70,8 @@ def execute(args: argparse.Namespace) -> int:
     weights = weights_of(args.weights, recipe)
     world = join(recipe.device)
     set_up(recipe.compute, world.device)
-    trained = load_trained(build_model(recipe, spec), folder, weights, step)
-    reference = load_reference(recipe, trained.model, folder, trained.step, world.device)
+    trained = load_trained(build_model(recipe, spec), folder, find_weights(folder, weights, step))
+    reference = load_reference(recipe, trained.model, folder, trained.step, world)
     sampling = build_sampling(recipe.sampler, trained.model.schedule, reference)
     maker = Generator(trained.model, trained.network, sampling, world.device)
     cond = conditions(classes, len(images), spec, folder.examples)

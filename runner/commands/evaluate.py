@@ -110,11 +110,10 @@ def execute(args: argparse.Namespace) -> int:
     args.runs = args.runs or RUNS
     device, name = args.device or "auto", "evaluate"
     if args.run is not None:  # before any process is started
-        from ...registry import read
-        from ..runs import find_checkpoint
+        from ..runs import find_checkpoint, recipe_of
 
         folder, _ = find_checkpoint(args.run, args.runs)
-        device, name = read(folder.recipe, recipe_overrides(args)).device, f"evaluate-{folder.path.name}"
+        device, name = recipe_of(folder, recipe_overrides(args)).device, f"evaluate-{folder.path.name}"
     plan = plan_for(args, device, name)
     if plan is not None:
         return launch(plan, args.argv)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...core import Statistics
+from ...core import DataSpec, Statistics
+from ...files.words import few
 from ...files.writing import write_json
-from ...registry import Recipe, UserError, read
+from ...registry import Recipe, UserError
 from ..assemble import ReferenceModel, build_dataset, build_model
 from ..compute import set_up
 from ..conditions import check_guidance
@@ -30,7 +31,8 @@ from ..image_sets.named import called, open_reference
 from ..outputs import Outputs, why_not
 from ..pipeline import wants_scores
 from ..reference import load_reference
-from ..runs import find_checkpoint, weights_of
+from ..runs import find_checkpoint, recipe_of, spec_of, weights_of
+from ..weights import Weights, find_weights
 from ..world import LocalError, World
 from .evaluate import recipe_overrides
 from .on_ranks import on_ranks
@@ -39,7 +41,7 @@ from .on_ranks import on_ranks
 def score_run(args: argparse.Namespace) -> int:
     """Run the command."""
     folder, step = find_checkpoint(args.run, args.runs)
-    recipe = read(folder.recipe, recipe_overrides(args))
+    recipe = recipe_of(folder, recipe_overrides(args))
     if not wants_scores(recipe):
         wanted = recipe.evaluate
         none = [*([] if wanted.images else ["the number of images is 0"])]
@@ -75,13 +77,15 @@ def _score(
 ) -> None:
     if home is None and world.first:
         log.warning("nothing can be written in %s: report and pictures are with --json alone", folder.path)
-    evaluation, trained, guide = _prepared(args, folder, step, recipe, world)
+    # once, on one rank: a training that goes on writes newer ones
+    found = world.tell(world.first_only(partial(find_weights, folder, recipe.evaluate.weights, step)))
+    evaluation, trained, guide = _prepared(args, folder, found, recipe, world)
     if args.sweep is not None:
         from ..sweeps.sweep import Asked, sweep
 
         track, best, file = not args.no_track, args.write_best, args.json
         asked = Asked(args.sweep, step, recipe_overrides(args), args.repeats or 1, best, file, track, _also(args))
-        sweep(asked, folder, evaluation, trained, world)
+        sweep(asked, folder, evaluation, trained, found, world)
         return
     wanted, gave = not args.no_track, evaluation.scoring.gave
     with Outputs() as files:
@@ -121,20 +125,34 @@ def _first(
 
 
 def _prepared(
-    args: argparse.Namespace, folder: RunFolder, step: int | None, recipe: Recipe, world: World
+    args: argparse.Namespace, folder: RunFolder, found: Weights, recipe: Recipe, world: World
 ) -> tuple[Evaluation, Trained, ReferenceModel | None]:
     """The metrics, which say what is wrong first; the network; what guides it, if anything does."""
     set_up(recipe.compute, world.device)
     dataset = build_dataset(recipe, world)
+    _check_data(dataset.spec, spec_of(folder), recipe)
     check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
     evaluation = Evaluation(recipe, dataset, world, reference=_reference(args, world))
     if args.write_reference is not None:
         check_written(evaluation.scoring.metrics)
     model = build_model(recipe, dataset.spec)
     evaluation.check_model(model.codec)
-    trained = load_trained(model, folder, recipe.evaluate.weights, step)
+    trained = load_trained(model, folder, found)
     trained.network.to(world.device)
-    return evaluation, trained, load_reference(recipe, trained.model, folder, trained.step, world.device)
+    return evaluation, trained, load_reference(recipe, trained.model, folder, trained.step, world)
+
+
+def _check_data(here: DataSpec, trained: DataSpec, recipe: Recipe) -> None:
+    """Accept the data whose labels the images get."""
+    if here != trained:
+        raise UserError(
+            f"dataset: {recipe.dataset.name} has {_told(here)}, and the run was trained on {_told(trained)}: its "
+            "network takes no other; --reference SET compares its images with others"
+        )
+
+
+def _told(spec: DataSpec) -> str:
+    return f"images of {' x '.join(map(str, spec.shape))} in {len(spec.classes)} classes ({few(spec.classes)})"
 
 
 def _reference(args: argparse.Namespace, world: World) -> Real | Statistics | None:

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ...core import Dataset, Statistics
 from ...files.writing import write_json
-from ...registry import UserError, build, load
-from ...registry.options import name_and_options, part_problems
+from ...registry import PartRef, UserError, build, load
+from ...registry.options import fill, name_and_options, part_problems
 from ...registry.recipe_types import Evaluate
 from ...registry.yaml12 import parse_value
 from ..console import log
-from ..evaluation import Named, Results, Scoring, table
+from ..evaluation import Named, Results, Scoring, protocol, table
 from ..evaluation.checks import check_needs
 from ..evaluation.first_images import FirstImages
 from ..evaluation.reference_file import check_written, write_reference
@@ -120,7 +120,8 @@ def _look_at(ref: Any, given: dict[str, bool]) -> None:
 def _metric(ref: Any) -> Named:
     name, options = name_and_options("metric", ref)
     try:
-        return Named(name, build("metric", name, **options))
+        whole = PartRef(name, fill(load("metric", name), "metric", options))
+        return Named(name, build("metric", name, **options), protocol.called(whole))
     except UserError as error:
         raise UserError(f"--metrics: {error}") from error
 

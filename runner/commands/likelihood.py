@@ -48,7 +48,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Run the command."""
     from ...files.writing import write_json
-    from ...registry import read
     from ..assemble import build_dataset, build_model
     from ..compute import set_up
     from ..console import start_console
@@ -56,20 +55,21 @@ def execute(args: argparse.Namespace) -> int:
     from ..evaluation.trained import load_trained
     from ..likelihood import Integral, measure
     from ..outputs import Outputs
-    from ..runs import find_checkpoint, weights_of
+    from ..runs import find_checkpoint, recipe_of, weights_of
+    from ..weights import find_weights
     from ..world import join
 
     start_console(0)
     check_writable(args.json)
     folder, step = find_checkpoint(args.run, args.runs)
-    recipe = read(folder.recipe, overrides_of(args, RECIPE_KEYS))
+    recipe = recipe_of(folder, overrides_of(args, RECIPE_KEYS))
     weights = weights_of(args.weights, recipe)
     world = join(recipe.device)
     set_up(recipe.compute, world.device)
     dataset = build_dataset(recipe, world)
     split, images = _split(args.split, dataset)
     name = called_held_out(recipe.dataset.name) if split == "held_out" else recipe.dataset.name
-    trained = load_trained(build_model(recipe, dataset.spec), folder, weights, step)
+    trained = load_trained(build_model(recipe, dataset.spec), folder, find_weights(folder, weights, step))
     integral = Integral(args.probes, args.draws, args.steps, args.seed)
     result = measure(trained, images, split, name, args.images, integral, recipe.sample.batch_size, world.device)
     print(result.line())

@@ -64,7 +64,6 @@ def execute(args: argparse.Namespace) -> int:
 
     from ...files.lettering import written_names
     from ...files.sheets import save_png
-    from ...registry import read
     from ..assemble import build_model, build_sampling, part
     from ..compute import set_up
     from ..conditions import check_guidance, conditions
@@ -72,15 +71,16 @@ def execute(args: argparse.Namespace) -> int:
     from ..evaluation.trained import load_trained
     from ..generate import Generator
     from ..reference import load_reference
-    from ..runs import find_checkpoint, spec_of, weights_of
+    from ..runs import find_checkpoint, recipe_of, spec_of, weights_of
     from ..strips import Strips
+    from ..weights import find_weights
     from ..world import join
 
     start_console(0)
     folder, step = find_checkpoint(args.run, args.runs)
     spec = spec_of(folder)
     start = read_start(args, spec)
-    recipe = read(folder.recipe, [*start.overrides, *overrides_of(args, RECIPE_KEYS), *args.overrides])
+    recipe = recipe_of(folder, [*start.overrides, *overrides_of(args, RECIPE_KEYS), *args.overrides])
     classes, count = _wanted(args, start, spec)
     labels.check_unlabelled(classes, spec, recipe.train.label_dropout)
     check_guidance(recipe.sampler, spec, recipe.train.label_dropout)
@@ -92,8 +92,8 @@ def execute(args: argparse.Namespace) -> int:
     weights = weights_of(args.weights or start.weights, recipe)
     world = join(recipe.device)
     set_up(recipe.compute, world.device)
-    trained = load_trained(build_model(recipe, spec), folder, weights, step)
-    reference = load_reference(recipe, trained.model, folder, trained.step, world.device)
+    trained = load_trained(build_model(recipe, spec), folder, find_weights(folder, weights, step))
+    reference = load_reference(recipe, trained.model, folder, trained.step, world)
     sampling = build_sampling(recipe.sampler, trained.model.schedule, reference)
     start.check(trained, sampling)
     strips = Strips(trained.model.codec, sampling.levels, args.strips) if args.strips else None

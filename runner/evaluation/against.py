@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Sequence
 
@@ -15,7 +14,7 @@ from ..console import log
 from ..world import World
 from . import published
 from . import reference_cache as cache
-from .passes import Named, Pass, Stop
+from .passes import Named, Pass, Stop, copies
 from .reduce import reduced
 from .streams import Stream
 
@@ -75,7 +74,7 @@ class Against:
         if not self.missing:
             return
         assert self.reference is not None and not isinstance(self.reference, Statistics)
-        seen = [Named(group[0].name, copy.copy(group[0].metric)) for group in self.missing]
+        seen = copies([group[0] for group in self.missing])
         if failed := Pass(seen, self.world, stop=self.stop).run(self.reference, batch_size, real=True, done=done):
             raise UserError("; ".join(dict.fromkeys(failed.values())))
         for group, one in zip(self.missing, seen, strict=True):
@@ -102,7 +101,7 @@ class Against:
 
     def statistics(self) -> dict[str, Statistics]:
         """Mean and covariance, by metric, where a metric has them; on rank 0."""
-        found = {name: metric.reference_statistics() for name, metric in self.metrics} if self.world.first else {}
+        found = {name: metric.reference_statistics() for name, metric, _ in self.metrics} if self.world.first else {}
         return {name: one for name, one in found.items() if one is not None}
 
     def images(self, numbers: Tensor) -> Tensor:
@@ -129,7 +128,7 @@ class Against:
 
     def _groups(self, stream: Stream, metrics: Sequence[Named]) -> list[list[Named]]:
         """Metrics that see the same of the reference; the same on every rank, of which the first knows the keys."""
-        keys = self.world.first_only(lambda: [cache.key_of(metric, stream, self.world) for _, metric in metrics])
+        keys = self.world.first_only(lambda: [cache.key_of(metric, stream, self.world) for _, metric, _ in metrics])
         told = self.world.tell([key and json.dumps(key, sort_keys=True) for key in keys or []])
         groups: dict[str, list[Named]] = {}
         for place, (one, key) in enumerate(zip(metrics, told, strict=True)):
@@ -159,7 +158,7 @@ def _changed(now: Metric, before: Metric) -> cache.States:
 
 def _give(group: Sequence[Named], states: cache.States) -> None:
     """Set states of metrics; they share rows, which nobody writes into, and nothing else."""
-    for _, metric in group:
+    for _, metric, _ in group:
         rows = {key for name, how in metric.states().items() if how == "cat" for key in (name, f"{name}_index")}
         for name, value in states.items():
             setattr(metric, name, value if name in rows else value.clone())

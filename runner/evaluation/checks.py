@@ -74,7 +74,7 @@ def check_model(metrics: Sequence[Named], codec: Codec) -> None:
     Raises:
         UserError: One cannot be had of it.
     """
-    for name, metric in metrics:
+    for name, metric, _ in metrics:
         if "model" in metric.needs:
             try:
                 metric.check_model(codec)
@@ -113,7 +113,7 @@ def check_needs(name: str, needs: Collection[str], given: Mapping[str, bool]) ->
 
 
 def _check_needs(one: Named, reference: Stream | Statistics | None, held_out: Stream | None, model: bool) -> None:
-    name, metric = one
+    name, metric, _ = one
     there = {"reference": reference is not None, "model": model, "held_out": held_out is not None}
     check_needs(name, metric.needs, there)
     if "reference" not in metric.needs or reference is None:
@@ -128,7 +128,7 @@ def _check_needs(one: Named, reference: Stream | Statistics | None, held_out: St
 
 def _check_names(metrics: Sequence[Named]) -> None:
     """Refuse what would surely give two values one name; what else does is found when the names are known."""
-    for i, (name, metric) in enumerate(metrics):
+    for i, (name, metric, _) in enumerate(metrics):
         for other in metrics[:i]:
             if _same_names(metric, other.metric):
                 raise UserError(

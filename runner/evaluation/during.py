@@ -139,9 +139,7 @@ class During:
 
     def _scored(self, trained: Trained) -> Scored:
         session, world = self.session, self.session.world
-        guide = world.together(
-            lambda: load_reference(self.recipe, self.model, session.files, trained.step, world.device)
-        )
+        guide = load_reference(self.recipe, self.model, session.files, trained.step, world)
         return self.evaluation.run(trained, guide)
 
     def _tell(self, scored: Scored, step: int, judge: Callable[[Scored], None]) -> None:

@@ -12,6 +12,7 @@ from ..assemble import ReferenceModel, part
 from ..feed import Source, source_of
 from ..world import World
 from .passes import Named, OnShown, Stop
+from .protocol import called
 from .results import repeated
 from .scored import Scored
 from .scoring import Scoring
@@ -68,7 +69,9 @@ class Evaluation:
         self.source = source or source_of(dataset, world.device, recipe.loading)
         own = Real(dataset, self.source, recipe.dataset.name)
         # rank 0 first: it downloads the weights that are missing
-        metrics = world.first_alone(lambda: [Named(ref.name, part("metric", ref)) for ref in wanted.metrics])
+        metrics = world.first_alone(
+            lambda: [Named(ref.name, part("metric", ref), called(ref)) for ref in wanted.metrics]
+        )
         self.scoring = Scoring(
             metrics,
             world,

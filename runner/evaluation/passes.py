@@ -26,10 +26,21 @@ class Named(NamedTuple):
     Attributes:
         name: What it is called, by a recipe and in messages.
         metric: It, as built.
+        called: With its options, as a protocol has it.
     """
 
     name: str
     metric: Metric
+    called: str = ""
+
+    def protocol(self, metric: Metric) -> dict[str, str]:
+        """What of ``metric``, in any state of it, must be equal for two values to be compared.
+
+        One that declares nothing of its own is told apart by all its options: better two values too few than two that
+        cannot be compared.
+        """
+        silent = type(metric).protocol in (Metric.protocol, FeatureMetric.protocol)
+        return {**metric.protocol(), **({"metric": self.called} if silent and self.called else {})}
 
 
 OnShown = Callable[[Shown], None]
@@ -158,7 +169,7 @@ class Pass:
                 f"features `{extractor.name}`, layer {layer}: not finite for {len(bad)} of {len(stream)} images of "
                 f"{stream.name}, of the numbers {which}; look at those images, and at the extractor's weights"
             )
-            for place, (_, metric) in enumerate(self.metrics):
+            for place, (_, metric, _) in enumerate(self.metrics):
                 if _looks_through(metric, extractor) and getattr(metric, "layer", None) == layer:
                     found[place] = sentence
         return found
@@ -187,7 +198,7 @@ class Finite:
 def layers_of(metrics: Sequence[Named]) -> list[tuple[FeatureExtractor, tuple[str, ...]]]:
     """The extractors of some metrics, each with the layers that they look at."""
     found: dict[int, tuple[FeatureExtractor, dict[str, None]]] = {}
-    for _, metric in metrics:
+    for _, metric, _ in metrics:
         if isinstance(metric, FeatureMetric):
             found.setdefault(id(metric.features), (metric.features, {}))[1][metric.layer] = None
     return [(extractor, tuple(layers)) for extractor, layers in found.values()]
@@ -196,7 +207,7 @@ def layers_of(metrics: Sequence[Named]) -> list[tuple[FeatureExtractor, tuple[st
 def share_extractors(metrics: Sequence[Named]) -> None:
     """Give metrics of equal extractors one of them: of the same type, layers and protocol."""
     kept: list[FeatureExtractor] = []
-    for _, metric in metrics:
+    for _, metric, _ in metrics:
         if not isinstance(metric, FeatureMetric):
             continue
         same = [one for one in kept if _equal(one, metric.features)]
@@ -223,7 +234,7 @@ def _equal(a: FeatureExtractor, b: FeatureExtractor) -> bool:
 
 def copies(metrics: Sequence[Named]) -> list[Named]:
     """They go on from what was seen; rows that are there, and extractors, they share."""
-    return [Named(name, copy.copy(metric)) for name, metric in metrics]
+    return [one._replace(metric=copy.copy(one.metric)) for one in metrics]
 
 
 def move(metrics: Sequence[Named], device: torch.device) -> None:
@@ -234,7 +245,7 @@ def move(metrics: Sequence[Named], device: torch.device) -> None:
     """
     moved: dict[int, tuple[Tensor, Tensor]] = {}
     try:
-        for _, metric in metrics:
+        for _, metric, _ in metrics:
             for name in metric.states():
                 value: Tensor = getattr(metric, name)
                 if id(value) not in moved:

@@ -17,7 +17,7 @@ from .trained import Trained
 
 
 def generation(
-    recipe: Recipe, trained: Trained, reference: ReferenceModel | None, labels: str, evaluations: int
+    recipe: Recipe, trained: Trained, reference: ReferenceModel | None, labels: Mapping[str, str], evaluations: int
 ) -> dict[str, str]:
     """How images were made.
 
@@ -25,14 +25,14 @@ def generation(
         recipe: Gives the sampler and the seed.
         trained: The network, on its device.
         reference: What guidance led away from, if the recipe has it.
-        labels: Where the labels are from.
+        labels: Where the labels are from, as a protocol has it.
         evaluations: How often the network was asked for a batch.
     """
     sampler = recipe.sampler
     unguided, grid = is_unguided(sampler), grid_of(sampler)
     parts = {"sampler": sampler, "grid": grid, "guidance": sampler.guidance}
     return {
-        "labels": labels,
+        **labels,
         "sampler": called(sampler),
         "steps": str(sampler.steps),
         "grid": called(grid),

@@ -24,7 +24,7 @@ def check_written(metrics: Sequence[Named]) -> None:
     if not able:
         names = ", ".join(one.name for one in metrics)
         raise UserError(f"--write-reference: mean and covariance are not what {names} keeps of a reference; {ADD}")
-    kinds = [FeatureMetric.protocol(metric) if isinstance(metric, FeatureMetric) else {} for _, metric in able]
+    kinds = [FeatureMetric.protocol(metric) if isinstance(metric, FeatureMetric) else {} for _, metric, _ in able]
     if any(kind != kinds[0] for kind in kinds):
         names = ", ".join(one.name for one in able)
         raise UserError(

@@ -18,9 +18,10 @@ from ...files.collection import LABEL_FILE, NAMES_FILE
 from ...files.sheets import png
 from ...files.threads import cores
 from ...files.words import counted, printable
-from ...files.writing import aside, write_json
+from ...files.writing import aside, write_json, write_text
 from ...registry import UserError
 from ..image_sets.arrays import write_images
+from ..image_sets.unfinished import UNFINISHED, check_finished
 from ..launching import find_place
 from ..outputs import why_not
 from ..world import LocalError, World
@@ -81,6 +82,7 @@ def check_place(place: Path) -> None:
         return
     if os.path.lexists(place) and not place.is_dir():
         raise UserError(f"--save-images: {shown} is a file; give a folder, new or empty, or a new FILE.npz")
+    check_finished(place, "remove it, or name another")
     there = len(os.listdir(place)) if place.is_dir() else 0
     if there:
         raise UserError(
@@ -136,7 +138,15 @@ class SavedPictures:
 
     def __enter__(self) -> SavedPictures:
         self.pool = ThreadPoolExecutor(max(1, cores() // find_place().local_size), "dmf-save")
+        self.world.first_only(self._begin)
         return self
+
+    def _begin(self) -> None:
+        note = self.place / UNFINISHED
+        try:
+            write_text(note, f"{counted(self.count, 'picture')} were to be written here\n")
+        except OSError as error:
+            raise LocalError(f"--save-images: {note} cannot be written: {error.strerror}") from None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.pool.shutdown(cancel_futures=True)  # what is in hand is written to its end
@@ -161,6 +171,8 @@ class SavedPictures:
             named = [[self._name(i), label] for i, label in enumerate(labels.tolist())]
             write_json(self.place / LABEL_FILE, {"labels": named})
         self.world.barrier()
+        if self.world.first:
+            (self.place / UNFINISHED).unlink()
         return f"{counted(self.count, 'picture')} in {self.place}"
 
     def _name(self, number: int) -> str:

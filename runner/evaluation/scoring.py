@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -87,7 +86,7 @@ class Scoring:
         if (spec, images, model) in self._accepted:
             return
         first = not self._accepted  # a metric may prepare itself when it is asked, and that once
-        asked = self.metrics if first else [Named(one, copy.copy(metric)) for one, metric in self.metrics]
+        asked = self.metrics if first else copies(self.metrics)
         check_metrics(asked, spec, name, images, reference=self.reference, held_out=self.held_out, model=model)
         if first:
             check_extractors(asked, spec)

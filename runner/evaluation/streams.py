@@ -245,8 +245,15 @@ class Generated:
 
     def protocol(self, role: str) -> dict[str, str]:
         """How they were made; after `batches`, as only then it is known how often the network was asked."""
-        labels = f"real distribution of {self.recipe.dataset.name}" if self.spec.classes else "none"
-        return generation(self.recipe, self.trained, self.guide, labels, self.evaluations)
+        made = generation(self.recipe, self.trained, self.guide, self._labels(), self.evaluations)
+        return {**made, f"{role}.shape": " x ".join(map(str, self.spec.shape))}
+
+    def _labels(self) -> dict[str, str]:
+        """Whose they are: pictures of two folders have other classes, in other shares, under one name."""
+        if not self.spec.cond:
+            return {"labels": "none"}
+        name = self.recipe.dataset.name
+        return {"labels": f"real distribution of {name}", "labels.fingerprint": self.dataset.fingerprint()}
 
     def fingerprint(self) -> str | None:
         """None: they are made anew."""

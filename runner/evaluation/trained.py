@@ -9,7 +9,7 @@ import torch
 from ..assemble import Model
 from ..facts import check_codec
 from ..folder import RunFolder
-from ..weights import find_weights
+from ..weights import Weights
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,17 @@ class Trained:
     step: int
 
 
-def load_trained(model: Model, folder: RunFolder, weights: str, step: int | None = None) -> Trained:
+def load_trained(model: Model, folder: RunFolder, found: Weights) -> Trained:
     """Weights of a run, put into the model's backbone.
 
     Args:
         model: Around them.
         folder: The run's.
-        weights: Which, as `find_weights` has it.
-        step: Of a checkpoint; None is the newest.
+        found: The weights.
 
     Raises:
-        UserError: There are none, or the model's codec is not the one that they were trained through.
+        UserError: The model's codec is not the one that they were trained through, or they are there no more.
     """
     check_codec(model.codec, folder)
-    found = find_weights(folder, weights, step)
     model.backbone.load_state_dict(found.read())
     return Trained(model, model.backbone.eval(), found.kind, found.step)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from ...files.words import brief
 from ...registry import UserError
 from ..world import World
 from .passes import Named
@@ -82,9 +85,9 @@ def _computed(one: Named, place: int, world: World, real: Real | None, found: Fo
     if whole is None:
         return "", {}
     try:
-        found.protocols[place] = whole.protocol()
+        found.protocols[place] = one.protocol(whole)
         values = _finite(whole.compute())
-        pictures = whole.pictures(real) if real else {}
+        pictures = _drawn(whole.pictures(real)) if real else {}
     except Exception as error:
         return why(error), {}
     found.pictures.update(pictures)
@@ -92,8 +95,28 @@ def _computed(one: Named, place: int, world: World, real: Real | None, found: Fo
     return "", values
 
 
+def _drawn(pictures: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The pictures, whose names are to be those of files."""
+    for name, picture in pictures.items():
+        if not (isinstance(name, str) and name.isprintable() and Path(name).name == name):
+            raise ValueError(f"pictures() gave one called {brief(repr(name))}; expected a name that a file can have")
+        if not (isinstance(picture, Tensor) and picture.dtype == torch.uint8 and picture.ndim == 3):
+            raise ValueError(f"pictures() gave no uint8 tensor (C, H, W) for {name}")
+    return pictures
+
+
 def _finite(values: dict[str, float]) -> dict[str, float]:
+    """The values as numbers; a metric may be a stranger's."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"compute() gave {brief(repr(values))}; expected numbers by their names")
+    found = {}
     for name, value in values.items():
-        if not math.isfinite(value):
+        if not (isinstance(name, str) and name.isprintable() and name.strip()):
+            raise ValueError(f"compute() gave a value called {brief(repr(name))}; expected a name in one line")
+        try:
+            found[name] = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"compute() gave {brief(repr(value))} for {name}; expected a number") from None
+        if not math.isfinite(found[name]):
             raise ValueError(f"{name} is {value}, of images whose features are all finite; is it defined for them?")
-    return {name: float(value) for name, value in values.items()}
+    return found

@@ -18,6 +18,7 @@ from ..assemble import part
 from ..world import World
 from .arrays import IMAGES, MU, SIGMA, Arrays, names_in, read_statistics
 from .folder import OnError, Pictures
+from .unfinished import check_finished
 
 KINDS = "a folder or a zip of pictures, an .npz file, or a data set by its name"
 
@@ -108,6 +109,7 @@ def place_of(words: str) -> Path | None:
         raise UserError(f"{printable(words)} is not there, and no data set has that name{like}; give {KINDS}")
     if path.is_file() and path.suffix.lower() in SUFFIXES | NOT_READ:
         raise UserError(f"{printable(words)} is one picture; give {KINDS}")
+    check_finished(path, "give a whole set")
     return path
 
 

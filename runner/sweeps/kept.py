@@ -20,7 +20,7 @@ from ..console import log
 from ..evaluation.results import Results
 from ..folder import RunFolder
 from ..reference import reference_digest
-from ..weights import find_weights
+from ..weights import Weights
 from ..world import World
 from .points import Point
 from .report import Swept
@@ -98,27 +98,26 @@ class Ledger:
         return hashlib.sha256(names.encode()).hexdigest()[:DIGITS]
 
 
-def place_of(point: Point, folder: RunFolder, step: int | None, others: Any) -> Kept:
+def place_of(point: Point, folder: RunFolder, weights: Weights, others: Any) -> Kept:
     """Where a point is kept: equal places, equal values.
 
     Args:
         point: It.
         folder: The run's.
-        step: Of its checkpoint; None is the newest.
+        weights: That the point is made with.
         others: What else its values depend on, as JSON knows it.
     """
-    made_of = [*of_recipe(point.recipe, folder, step), others, __version__]
+    made_of = [*of_recipe(point.recipe, folder, weights), others, __version__]
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:DIGITS]
     return Kept(folder.path / "sweeps" / "points" / digest)
 
 
-def of_recipe(recipe: Recipe, folder: RunFolder, step: int | None) -> list[Any]:
+def of_recipe(recipe: Recipe, folder: RunFolder, weights: Weights) -> list[Any]:
     """What values depend on of a recipe and the weights."""
     tree = recipe.as_dict()
     evaluate = {key: value for key, value in tree["evaluate"].items() if key not in ("during", "batch_size")}
     changed = {key: tree[key] for key in ("sampler", "schedule", "prediction", "codec", "dataset")}
-    weights = find_weights(folder, recipe.evaluate.weights, step).sha256
-    return [evaluate, changed, weights, reference_digest(recipe, folder)]
+    return [evaluate, changed, weights.sha256, reference_digest(recipe, folder)]
 
 
 def _plain(point: Point) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ...registry import Recipe
 from ..assemble import Model, ReferenceModel, is_unguided
 from ..evaluation.trained import Trained, load_trained
 from ..folder import RunFolder
 from ..reference import load_reference
+from ..weights import Weights
 from ..world import World
 
 
@@ -15,14 +18,16 @@ class Networks:
 
     Args:
         folder: The run's.
-        step: Of its checkpoint; None is the newest.
         world: The ranks.
         trained: What is loaded.
-        weights: What was asked for it.
+        loaded: By which name.
+        weights: Of each name that a point has.
     """
 
-    def __init__(self, folder: RunFolder, step: int | None, world: World, trained: Trained, weights: str) -> None:
-        self.folder, self.step, self.world, self._trained, self._weights = folder, step, world, trained, weights
+    def __init__(
+        self, folder: RunFolder, world: World, trained: Trained, loaded: str, weights: Mapping[str, Weights]
+    ) -> None:
+        self.folder, self.world, self.weights, self._trained, self._loaded = folder, world, weights, trained, loaded
         self._guides: dict[str, ReferenceModel | None] = {}
 
     @property
@@ -33,8 +38,8 @@ class Networks:
     def of(self, recipe: Recipe) -> Trained:
         """The network with the weights that a point asks for."""
         wanted = recipe.evaluate.weights
-        if wanted != self._weights:
-            self._trained, self._weights = load_trained(self.model, self.folder, wanted, self.step), wanted
+        if wanted != self._loaded:
+            self._trained, self._loaded = load_trained(self.model, self.folder, self.weights[wanted]), wanted
             self._trained.network.to(self.world.device)
         return self._trained
 
@@ -44,5 +49,5 @@ class Networks:
             return None
         key, step = repr(recipe.sampler.reference), self._trained.step
         if key not in self._guides:
-            self._guides[key] = load_reference(recipe, self.model, self.folder, step, self.world.device)
+            self._guides[key] = load_reference(recipe, self.model, self.folder, step, self.world)
         return self._guides[key]

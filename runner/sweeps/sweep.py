@@ -12,6 +12,7 @@ from ...files.words import counted
 from ...files.writing import write_json, write_text
 from ...registry import UserError
 from ..assemble import Sampling, build_sampling
+from ..average_rules import POSTHOC
 from ..conditions import check_guidance
 from ..console import TaskProgress, log
 from ..evaluation.evaluation import Evaluation
@@ -23,6 +24,7 @@ from ..evaluation.tracking import Tracked, held, tracked
 from ..evaluation.trained import Trained
 from ..folder import RunFolder
 from ..outputs import Outputs
+from ..weights import Weights, find_weights
 from ..world import World
 from .best import check_best, write_best
 from .cost import call_s, in_words, network_calls, samples_s
@@ -58,7 +60,9 @@ class Asked:
     also: Sequence[str] = ()
 
 
-def sweep(asked: Asked, folder: RunFolder, evaluation: Evaluation, trained: Trained, world: World) -> None:
+def sweep(
+    asked: Asked, folder: RunFolder, evaluation: Evaluation, trained: Trained, found: Weights, world: World
+) -> None:
     """Score every point that is not done, tell of all, on every rank.
 
     Args:
@@ -66,21 +70,25 @@ def sweep(asked: Asked, folder: RunFolder, evaluation: Evaluation, trained: Trai
         folder: The run's.
         evaluation: Of the run; it has read the reference once for all points.
         trained: The network.
+        found: Its weights.
         world: The ranks.
 
     Raises:
         UserError: A point that cannot be, before the first is scored; points that could not be scored, at the end.
     """
-    found = points(asked.words, folder, asked.overrides)
-    networks = Networks(folder, asked.step, world, trained, evaluation.recipe.evaluate.weights)
-    samplings = [_sampling(point, networks, evaluation) for point in found]
+    wanted = points(asked.words, folder, asked.overrides)
+    own = evaluation.recipe.evaluate.weights
+    weights = world.tell(world.first_only(lambda: _weights(wanted, {own: found}, asked.step, folder)))
+    networks = Networks(folder, world, trained, own, weights)
+    samplings = [_sampling(point, networks, evaluation) for point in wanted]
     others = [asked.repeats, list(asked.also), world.first_only(lambda: _scored_with(evaluation))]
-    ledger = Ledger(found, [place_of(point, folder, asked.step, others) for point in found], world)
+    places = [place_of(point, folder, weights[point.recipe.evaluate.weights], others) for point in wanted]
+    ledger = Ledger(wanted, places, world)
     if ledger.left:
         _announce(asked, ledger, samplings, evaluation, trained, world)
     with Outputs() as files, tracked(folder, evaluation.recipe, world, wanted=asked.track, also=asked.also) as told:
         told.tell()  # parts have a parent
-        with TaskProgress("sweep", len(found), len(found) - len(ledger.left), shown=world.first) as bar:
+        with TaskProgress("sweep", len(wanted), len(wanted) - len(ledger.left), shown=world.first) as bar:
             _check_best(asked, ledger)
             for i in ledger.left:
                 _score(i, ledger, networks, evaluation, asked.repeats)
@@ -93,6 +101,25 @@ def sweep(asked: Asked, folder: RunFolder, evaluation: Evaluation, trained: Trai
         if world.first and ledger.there():
             _finish(asked, folder, ledger, told, files)
     _end(asked, ledger)
+
+
+def _weights(
+    wanted: Sequence[Point], found: dict[str, Weights], step: int | None, folder: RunFolder
+) -> dict[str, Weights]:
+    """Those of all points, by their names: now, for a training that goes on writes newer ones between two points.
+
+    Args:
+        wanted: The points.
+        found: Those that are loaded.
+        step: That was asked for; None is the newest, for all points the same one.
+        folder: The run's.
+    """
+    ((name, loaded),) = found.items()
+    for one in {point.recipe.evaluate.weights for point in wanted} - {name}:
+        # averages that were made after the training have steps of their own
+        apart = one.startswith(POSTHOC) or name.startswith(POSTHOC)
+        found[one] = find_weights(folder, one, loaded.step if step is None and not apart else step)
+    return found
 
 
 def _check_best(asked: Asked, ledger: Ledger) -> None:
@@ -114,7 +141,9 @@ def _sampling(point: Point, networks: Networks, evaluation: Evaluation) -> Sampl
 def _scored_with(evaluation: Evaluation) -> list[Any]:
     """What values depend on besides the points: the metrics, the data, what is compared with."""
     scoring = evaluation.scoring
-    metrics = [[one.name, one.metric.protocol(), libraries(one.metric), origins(one.metric)] for one in scoring.metrics]
+    metrics = [
+        [one.name, one.protocol(one.metric), libraries(one.metric), origins(one.metric)] for one in scoring.metrics
+    ]
     reference = scoring.against.protocol()  # of statistics alone, what they are
     return [metrics, evaluation.dataset.fingerprint(), reference, computed(evaluation.world.device)]
 
