@@ -204,6 +204,16 @@ def test_statistics_of_the_reference_are_written_and_read(tiny: Path, dmf_comman
         (["tiny", "schedule=cosine"], r"schedule=cosine: runs/tiny is trained, and what it was .* be changed here is "),
         (["tiny", "sampler.steps=3", "backbone.hidden=64", "train.lr=1"], "hidden=64, train.lr=1: runs/tiny is"),
         (["tiny", "--write-reference", "x.json"], "name it x.npz"),
+        (["tiny", "--json", "runs/tiny/recipe.yaml"], "name it recipe.json"),
+        (["tiny", "--json", "runs/tiny/metrics.json"], "is a file of the run's own, which would be lost"),
+        (
+            ["tiny", "--save-images", "x.npz", "--write-reference", "x.npz"],
+            "name one place, .*x.npz: give",
+        ),
+        (
+            ["tiny", "--save-images", "new", "--pictures", "new/below"],
+            "below lies in the folder of --save",
+        ),
     ],
 )
 def test_mistakes_of_a_run_get_one_message(

@@ -17,9 +17,9 @@ from dmf.plugins.datasets.image_folder import ImageFolder
 from dmf.registry import UserError
 from dmf.runner.evaluation.first_images import FirstImages
 from dmf.runner.evaluation.saving import saving
+from dmf.runner.evaluation.streams import Shown, shares
 from dmf.runner.image_sets.named import place_of
 from dmf.runner.image_sets.unfinished import UNFINISHED
-from dmf.runner.evaluation.streams import Shown, shares
 from dmf.runner.world import LocalError, World
 
 Command = Callable[..., tuple[int, str, str]]
@@ -90,9 +90,9 @@ def test_what_is_stopped_leaves_whole_files(workdir: Path, place: str) -> None:
     assert all(np.array(Image.open(one)).shape == (6, 5, 3) for one in there if one.suffix == ".png")
     assert not [one for one in workdir.rglob("*") if one.name.startswith(".")]
     if place == "set":
-        with pytest.raises(UserError, match="set holds a part of the pictures .*: remove it, or name another"):
+        with pytest.raises(UserError, match=r"set holds a part of the pictures .*: remove it, or name another"):
             saving(Path("set"), COUNT, SPEC, ALONE)
-        with pytest.raises(UserError, match="ended before the last .*: give a whole set"):
+        with pytest.raises(UserError, match=r"ended before the last .*: give a whole set"):
             place_of("set")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...registry.errors import UserError
 from ..launching import add_launch, launch, plan_for
 from ..sampler_words import SAMPLER_KEYS
-from .flags import CHECKPOINT, add_runs, add_sampling, check_folder, check_writable, overrides_of, positive
+from .flags import CHECKPOINT, add_runs, add_sampling, check_apart, check_folder, check_writable, overrides_of, positive
 
 HELP = "score a trained run, or one set of images beside another"
 SETS = "a folder or a zip of pictures, as they are; FILE.npz; a data set, cifar10 or {name: cifar10, split: test}"
@@ -104,9 +104,12 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command."""
     _sort_words(args)
     _check(args)
-    check_writable(args.json)
+    check_writable(args.json, (".json",))
     check_writable(args.write_reference, (".npz",))
     check_folder(args.pictures, "--pictures")
+    check_apart(json=args.json, write_reference=args.write_reference, save_images=args.save_images)
+    if args.save_images is not None:
+        check_apart(pictures=args.pictures, save_images=args.save_images)
     args.runs = args.runs or RUNS
     device, name = args.device or "auto", "evaluate"
     if args.run is not None:  # before any process is started

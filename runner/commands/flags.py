@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,6 +114,23 @@ def check_writable(file: Path | None, endings: tuple[str, ...] = ()) -> None:
     if endings and file.suffix.lower() not in endings:
         raise UserError(f"{file}: what is written is {endings[0]}; name it {file.with_suffix(endings[0]).name}")
     _refuse(f"{file} cannot be written", file if file.is_file() else file.absolute().parent)
+
+
+def check_apart(**places: Path | None) -> None:
+    """Refuse two outputs in one place, of which the second would be written over the first, or into its folder.
+
+    Args:
+        places: What each flag names, by the flag's name with underscores; None is not given.
+
+    Raises:
+        UserError: Naming both flags.
+    """
+    given = {f"--{flag.replace('_', '-')}": place.resolve() for flag, place in places.items() if place is not None}
+    for (one, here), (other, there) in itertools.permutations(given.items(), 2):
+        if here == there:
+            raise UserError(f"{one} and {other} name one place, {here}: give each its own")
+        if there in here.parents:
+            raise UserError(f"{one} {here} lies in the folder of {other}: give each its own place")
 
 
 def check_folder(place: Path | None, flag: str) -> None:
