@@ -138,6 +138,13 @@ def test_a_network_begins_at_the_best_and_noise_is_of_its_step(run: Path, tiny: 
     assert json.loads(Path("bits.json").read_text())["bits_per_dim"]["protocol"]["trained_steps"] == "5"
 
 
+def test_a_run_whose_folder_is_called_like_a_setting_is_a_run(run: Path, dmf_command: Command) -> None:
+    run.rename("k=v")
+    words = ("--metrics", "[{name: frechet, features: digits}]", "--images", 70, "sampler.steps=2", "--no-track")
+    code, _, err = dmf_command("evaluate", *words, "k=v")
+    assert code == 0, err
+
+
 @pytest.mark.usefixtures("run")
 def test_what_is_not_there_is_told(tiny: Path, dmf_command: Command) -> None:
     for words, said in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from itertools import filterfalse
 from pathlib import Path
 
 from ...registry.errors import UserError
@@ -146,13 +147,18 @@ def metrics_list(text: str) -> str:
 
 def _sort_words(args: argparse.Namespace) -> None:
     """The run and the recipe's values; a run that stands behind --sweep is none of its words."""
-    words = [*args.words, *(word for word in args.sweep or () if "=" not in word)]
-    args.sweep = [word for word in args.sweep or () if "=" in word] or None
-    args.overrides = [word for word in words if "=" in word]
-    names = [word for word in words if "=" not in word]
+    words = [*args.words, *filterfalse(_says_something, args.sweep or ())]
+    args.sweep = [*filter(_says_something, args.sweep or ())] or None
+    args.overrides = [*filter(_says_something, words)]
+    names = [*filterfalse(_says_something, words)]
     if len(names) > 1:
         raise UserError(f"one run is scored at a time, and these are {len(names)}: {', '.join(names)}")
     args.run = names[0] if names else None
+
+
+def _says_something(word: str) -> bool:
+    """Whether it is ``key=value``, and no folder that is called so."""
+    return "=" in word and not Path(word).is_dir()
 
 
 def _check(args: argparse.Namespace) -> None:
