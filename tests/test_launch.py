@@ -176,6 +176,19 @@ def test_one_process_in_an_allocation_is_alone(env: dict[str, str]) -> None:
         (TORCHRUN | {"WORLD_SIZE": "four"}, "WORLD_SIZE is 'four'"),
         ({k: v for k, v in TORCHRUN.items() if k != "MASTER_ADDR"}, "set MASTER_ADDR"),
         (MPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}, "set MASTER_ADDR"),
+        (MPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "0", "MASTER_ADDR": "x"}, "number 1 of 0 on this machine"),
+        *[
+            ({k: v for k, v in STEP.items() if k != name}, f"{name} is not set or empty")
+            for name in sorted(
+                STEP.keys() - JOB.keys() - {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST"}
+            )
+        ],
+        ({k: v for k, v in STEP.items() if k != "SLURM_JOB_ID"}, "SLURM_JOB_ID is not set"),
+        *[(env | {"MASTER_PORT": "65536"}, "MASTER_PORT is 65536, and ports are") for env in (TORCHRUN, MPI, STEP)],
+        (TORCHRUN | {"MASTER_PORT": "0"}, "MASTER_PORT is 0, and ports are numbered from 1 to 65535"),
+        (STEP | {"SLURM_STEP_NODELIST": ""}, "SLURM_STEP_NODELIST is not set or empty"),
+        (STEP | {"SLURM_NODEID": "2"}, r"SLURM_NODEID is 2, and .*'4\(x2\)', is of 2 machine"),
+        (STEP | {"SLURM_STEP_TASKS_PER_NODE": "all"}, "is of 0 machine"),
     ],
 )
 def test_a_mixture_is_refused(env: dict[str, str], why: str) -> None:

@@ -10,6 +10,7 @@ from ...registry.errors import UserError
 from . import slurm
 
 HOPELESS = 3  # exit code of a rank for our own launcher: it would fail in the same way again; the launcher's is 1
+LAST_PORT = 65535
 LAUNCHER = "DMF_LAUNCHER"  # the pid of our own launcher, in the environment of its ranks
 
 
@@ -70,17 +71,26 @@ def number(env: Mapping[str, str], name: str, default: int | None = None) -> int
     Raises:
         UserError: It is none, or it is not there and has no default.
     """
-    text = env.get(name, "" if default is None else str(default))
+    text = _text(env, name) if default is None else env.get(name, str(default))
     if not text.isdecimal():
         raise UserError(f"the environment variable {name} is {text!r}, and a launcher sets it to a whole number")
     return int(text)
+
+
+def _text(env: Mapping[str, str], name: str) -> str:
+    if not env.get(name):
+        raise UserError(
+            f"the environment variable {name} is not set or empty, and others say that a launcher started this process "
+            "as one of several, which sets it: let srun, mpirun or torchrun start dmf itself, with all its variables"
+        )
+    return env[name]
 
 
 def _torchrun(env: Mapping[str, str]) -> Place:
     size = number(env, "WORLD_SIZE")
     where = None
     if size > 1:
-        where = (_host(env, "torchrun"), number(env, "MASTER_PORT"))
+        where = (_host(env, "torchrun"), _port(env))
     local = number(env, "LOCAL_RANK", 0), number(env, "LOCAL_WORLD_SIZE", 1)
     return Place(number(env, "RANK"), size, *local, number(env, "GROUP_WORLD_SIZE", 1), where, "torchrun")
 
@@ -91,20 +101,24 @@ def _mpirun(env: Mapping[str, str]) -> Place:
 
     size, here = of("SIZE"), of("LOCAL_SIZE")
     host = "127.0.0.1" if here == size and "MASTER_ADDR" not in env else _host(env, "mpirun")
-    machines = -(-size // here)
-    return Place(
-        of("RANK"), size, of("LOCAL_RANK"), here, machines, (host, number(env, "MASTER_PORT", 29500)), "mpirun"
-    )
+    machines = -(-size // max(here, 1))
+    return Place(of("RANK"), size, of("LOCAL_RANK"), here, machines, (host, _port(env, 29500)), "mpirun")
 
 
 def _srun(env: Mapping[str, str]) -> Place:
     def of(name: str) -> int:
         return number(env, f"SLURM_{name}")
 
-    host = env.get("MASTER_ADDR") or slurm.first_host(env["SLURM_STEP_NODELIST"])
-    port = number(env, "MASTER_PORT", slurm.port_of(of("JOB_ID"), of("STEP_ID")))
-    here = slurm.tasks_per_node(env["SLURM_STEP_TASKS_PER_NODE"])
-    return Place(of("PROCID"), of("STEP_NUM_TASKS"), of("LOCALID"), here[of("NODEID")], len(here), (host, port), "srun")
+    host = env.get("MASTER_ADDR") or slurm.first_host(_text(env, "SLURM_STEP_NODELIST"))
+    port = _port(env, slurm.port_of(of("JOB_ID"), of("STEP_ID")))
+    tasks, node = _text(env, "SLURM_STEP_TASKS_PER_NODE"), of("NODEID")
+    here = slurm.tasks_per_node(tasks)
+    if node >= len(here):
+        raise UserError(
+            f"SLURM_NODEID is {node}, and SLURM_STEP_TASKS_PER_NODE, {tasks!r}, is of {len(here)} machine(s), numbered "
+            "from 0: that cannot be; are variables of two launchers or steps mixed?"
+        )
+    return Place(of("PROCID"), of("STEP_NUM_TASKS"), of("LOCALID"), here[node], len(here), (host, port), "srun")
 
 
 def _host(env: Mapping[str, str], launcher: str) -> str:
@@ -114,6 +128,13 @@ def _host(env: Mapping[str, str], launcher: str) -> str:
             "of rank 0, and MASTER_PORT to a free port there"
         )
     return env["MASTER_ADDR"]
+
+
+def _port(env: Mapping[str, str], default: int | None = None) -> int:
+    port = number(env, "MASTER_PORT", default)
+    if not 0 < port <= LAST_PORT:
+        raise UserError(f"the environment variable MASTER_PORT is {port}, and ports are numbered from 1 to {LAST_PORT}")
+    return port
 
 
 def _checked(place: Place) -> Place:
