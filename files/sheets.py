@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, PngImagePlugin
 from torch import Tensor
 
 from .lettering import font, written_names
+from .writing import write_bytes
 
 MIN_CELL_PX = 48  # smaller images are enlarged by whole factors, or nobody sees anything
 GAP_PX = 4
@@ -57,7 +58,7 @@ def sheet(images: Tensor, columns: int, row_names: Sequence[str] = (), captions:
 def save_png(picture: Tensor, path: Path, notes: Mapping[str, str] | None = None) -> None:
     """Write uint8 (3 or 1, H, W) as PNG; ``notes`` go into its text, so that a picture says how it was made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png(picture, notes))
+    write_bytes(path, png(picture, notes))
 
 
 def png(picture: Tensor, notes: Mapping[str, str] | None = None) -> bytes:

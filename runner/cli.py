@@ -41,18 +41,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except (RuntimeError, MemoryError) as error:
-        return _of_memory(error)
     except BrokenPipeError:  # `dmf plugins | head`
         sys.stderr.close()
         return 0
+    except (RuntimeError, MemoryError, OSError) as error:
+        return _of_machine(error)
 
 
-def _of_memory(error: Exception) -> int:
-    """Say it, if memory is what lacks; else it stays what it is."""
-    from .trouble import told_of_memory
+def _of_machine(error: Exception) -> int:
+    """Say it, if memory is what lacks, or room on a disk; else it stays what it is."""
+    from .trouble import told_of_memory, told_of_room
 
-    said = told_of_memory(error)
+    said = told_of_memory(error) or told_of_room(error)
     if said is None:
         raise error
     print(f"error: {said}", file=sys.stderr)

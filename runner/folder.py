@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from ..files.writing import set_aside
+from ..files.writing import NO_ROOM, set_aside
 from ..registry import UserError
 
 LOOKS_S = 0.5  # longer than anybody needs to look whether a folder is held, which is by a lock, too
@@ -97,12 +99,9 @@ class RunFolder:
             InUse: Another process holds it.
             UserError: Nothing can be written there.
         """
-        try:
-            self.samples.mkdir(parents=True, exist_ok=True)
-            self.checkpoints.mkdir(exist_ok=True)
+        with self._made():
+            self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.lock, "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the run
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be made or written: {error.strerror}; choose another --runs") from None
         until = time.monotonic() + LOOKS_S
         while not _locked(self._lock, fcntl.LOCK_EX):
             if time.monotonic() > until:
@@ -113,11 +112,29 @@ class RunFolder:
         if not (self.lock.exists() and os.path.samestat(os.fstat(self._lock.fileno()), self.lock.stat())):
             self._lock.close()  # who held it has just removed the folder: see release
             return self.hold()
-        self._lock.truncate(0)
-        self._lock.write(f"{os.getpid()} {socket.gethostname()}\n")
-        self._lock.flush()
-        for file in (self.request, self.heeded):
-            file.unlink(missing_ok=True)  # it was for who held the folder before
+        with self._made():
+            self.samples.mkdir(exist_ok=True)
+            self.checkpoints.mkdir(exist_ok=True)
+            os.ftruncate(self._lock.fileno(), 0)
+            os.write(self._lock.fileno(), f"{os.getpid()} {socket.gethostname()}\n".encode())
+            for file in (self.request, self.heeded):
+                file.unlink(missing_ok=True)  # it was for who held the folder before
+
+    @contextlib.contextmanager
+    def _made(self) -> Iterator[None]:
+        """Around what makes the folder: refused, it leaves nothing.
+
+        Raises:
+            UserError: The system refuses.
+        """
+        try:
+            yield
+        except OSError as error:
+            self.release()
+            room = "make room there, or " if error.errno in NO_ROOM else ""
+            raise UserError(
+                f"{self.path} cannot be made or written: {error.strerror}; {room}choose another --runs"
+            ) from None
 
     def writer(self) -> Holder | None:
         """Who holds the folder; None where nobody does."""
@@ -128,7 +145,7 @@ class RunFolder:
 
     def _named(self) -> Holder:
         """Who holds the folder, or did last, by its own word."""
-        pid, host = (*self.lock.read_text(encoding="utf-8").split(), "", "")[:2]
+        pid, host = (*self.lock.read_text(encoding="utf-8", errors="replace").split(), "", "")[:2]
         return Holder(int(pid) if pid.isdecimal() else 0, host)
 
     def heed(self) -> bool:
@@ -144,7 +161,8 @@ class RunFolder:
 
     def withdraw(self) -> bool:
         """Take a request back; whether it was not too late, since the writer has heeded it."""
-        self.request.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is none; or nothing can be written there
+            self.request.unlink()
         return not self.heeded.exists()
 
     def release(self) -> None:

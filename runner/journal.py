@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,19 +22,22 @@ class Journal:
         path: The file.
         step: Where training starts; later lines, from a run that was killed after its last checkpoint, are cut
             off, and damaged ones left out, which is said.
+        holds: What each line has, by name, beside its step.
 
     Attributes:
         last: The newest line; None before the first.
     """
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: int, *holds: str) -> None:
         lines = _whole_lines(path)
-        rows = [row for row in map(_row, lines) if row is not None]
+        rows = [row for line in lines if (row := _row(line, holds)) is not None]
         if damaged := len(lines) - len(rows):
             log.warning("%s: %d damaged line(s) left out; a crash or a full disk may have torn them", path, damaged)
         kept = [row for row in rows if row["step"] <= step]
-        if path.exists():
-            write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        if path.exists() and text != path.read_text(encoding="utf-8", errors="replace"):
+            with saving(path.name):
+                write_text(path, text)
         self.path = path
         self.last: Mapping[str, Any] | None = kept[-1] if kept else None
         self._file: TextIO | None = None
@@ -64,13 +67,15 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _row(line: str) -> dict[str, Any] | None:
+def _row(line: str, holds: Sequence[str]) -> dict[str, Any] | None:
     """What a line says; None of one that is damaged, such as the zeros that a power cut leaves."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        return None
+    return row if all(isinstance(row.get(name), dict) for name in holds) else None
 
 
 def _whole_lines(path: Path) -> list[str]:

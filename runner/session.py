@@ -70,8 +70,9 @@ class Session:
         self.facts: dict[str, str] = read_json(folder.facts) or {}
         hooks = world.first_only(lambda: [part("hook", ref) for ref in recipe.hooks])
         self.hooks = HookCaller(hooks or [], log.warning, [ref.name for ref in recipe.hooks] if hooks else [])
-        self._journal = Journal(folder.history, self.start_step) if world.first else None
-        self._evaluations = Journal(folder.evaluations, self.start_step) if world.first else None
+        start_step, first = self.start_step, world.first
+        self._journal = Journal(folder.history, start_step, "values", "draws") if first else None
+        self._evaluations = Journal(folder.evaluations, start_step, "results") if first else None
 
     @property
     def name(self) -> str:
@@ -247,13 +248,22 @@ def _take(folder: RunFolder, recipe: Recipe) -> tuple[Recipe | None, int | None]
         None for what is not there: nothing has been trained.
 
     Raises:
-        UserError: The folder is in use, holds a run of another recipe, or no whole checkpoint.
+        UserError: The folder is in use, holds a run of another recipe or of none that is known, or no whole checkpoint;
+            or one of its files is damaged.
     """
     folder.hold()
+    for file in (folder.facts, folder.done):
+        read_json(file)  # before the ranks go on alone
     whole = checkpoints.settle(folder.checkpoints)  # reads and hashes all of it, which takes its time: once is enough
     step = None if whole is None else whole.step
-    if not folder.recipe.exists() or step is None:
-        return None, step
+    if step is None:
+        return None, None
+    if not folder.recipe.exists():
+        raise UserError(
+            f"{folder.path} has checkpoints, the newest of step {step}, and no {folder.recipe.name}: nobody can say by "
+            f"which recipe they were trained. Put that recipe there, as {folder.recipe}; or start afresh with --fresh "
+            "(the old folder is kept aside)"
+        )
     old = read(folder.recipe)
     check_same(old, recipe, folder.path)
     return old, step

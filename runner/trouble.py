@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from safetensors import SafetensorError
 
+from ..files.writing import NO_ROOM
+
 
 class Failure(Exception):
     """A run cannot go on, and no mistake in what the user wrote is why; the text says what is, and what to do.
@@ -40,6 +42,16 @@ def saving(what: str) -> Iterator[None]:
             f"{what} could not be written: {error}; the checkpoints before it are kept. Make room, or bring the folder "
             "back, and give the same command again to go on from the newest of them"
         ) from error
+
+
+def told_of_room(error: BaseException) -> str | None:
+    """What to say of a file that found no room and had nobody to say so; None of another error."""
+    if not isinstance(error, OSError) or error.errno not in NO_ROOM:
+        return None
+    return (
+        f"{error.filename or 'a file'} could not be written: {error.strerror}. Make room, and give the same command "
+        "again; what was whole before still is"
+    )
 
 
 def is_memory(error: BaseException) -> bool:

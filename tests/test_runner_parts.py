@@ -1,5 +1,6 @@
 """The small parts of the runner: learning rate, average, guard, optimizer state, pictures, summary, journal."""
 
+import errno
 import json
 import math
 from itertools import combinations, pairwise
@@ -14,12 +15,14 @@ from dmf.core.averages import Fixed
 from dmf.files.lettering import written_names
 from dmf.files.sheets import labelled_sheet, sheet, training_sheet
 from dmf.registry import build, read
+from dmf.runner import journal as journal_of
 from dmf.runner.journal import Journal
 from dmf.runner.summary import network_summary, parameters
 from dmf.runner.training.averages import averages_of
 from dmf.runner.training.guard import Guard
 from dmf.runner.training.optimizer import build_optimizer
 from dmf.runner.training.rates import rates_of
+from dmf.runner.trouble import CannotWrite
 
 
 def test_the_rate_warms_up_and_decays_in_steps(tiny: Path) -> None:
@@ -160,3 +163,24 @@ def test_a_damaged_line_of_the_journal_is_left_out_and_told(
     steps = [json.loads(line)["step"] for line in path.read_text(encoding="utf-8").splitlines()]
     readable = torn.startswith('{"step": 3, "a"')  # one letter of it is lost
     assert steps == ([2, 3, 4] if readable else [2, 4]) and ("1 damaged line" in caplog.text) != readable
+
+
+def test_a_line_that_lacks_what_it_is_for_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "evaluations.jsonl"
+    path.write_text('{"step": 2, "results": {}}\n{"step": 4}\n{"step": 5, "results": 3}\n')
+    assert Journal(path, 9, "results").last == {"step": 2, "results": {}}
+    assert "2 damaged line(s) left out" in caplog.text and path.read_text() == '{"step": 2, "results": {}}\n'
+
+
+def test_a_journal_with_nothing_to_cut_off_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_text('{"step": 2}\n{"step": 4}\n')
+    monkeypatch.setattr(journal_of, "write_text", no_room)
+    assert Journal(path, 4).last == {"step": 4}
+    with pytest.raises(CannotWrite, match=r"history.jsonl could not be written"):
+        Journal(path, 2)
+    assert path.read_text() == '{"step": 2}\n{"step": 4}\n'
+
+
+def no_room(*given: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")

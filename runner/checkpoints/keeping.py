@@ -102,5 +102,5 @@ def note(folder: Path, verdict: Verdict) -> bool:
 
 
 def _best(folder: Path) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = read_json(folder / POINTER)
+    found = read_json(folder / POINTER, metric=str, step=int, value=(int, float))
     return found if found is not None and place(folder, found["step"]).is_dir() else None

@@ -12,7 +12,7 @@ from ...registry import UserError
 from ..console import start_console
 from ..launching import LAUNCHER, Place, find_place, stop_with_the_launcher
 from ..signals import Interrupted
-from ..trouble import Failure, told_of_memory
+from ..trouble import Failure, told_of_memory, told_of_room
 from ..world import TIMEOUT_S, LocalError, World, end_at_once, join, leave, waits_in_leaving, why_lost
 
 OTHERS_FIRST_S = 2.0  # the rank that failed ends first, and its exit code is the launcher's, which then ends this one
@@ -64,7 +64,7 @@ def _told(error: BaseException, place: Place, world: World | None, timeout_s: fl
         if world is not None and not isinstance(error, LocalError):
             world.stay_to_be_heard(str(error))
         return error.exit_code
-    if said := told_of_memory(error):
+    if said := told_of_memory(error) or told_of_room(error):
         print(f"error: {said}", file=sys.stderr, flush=True)
         return 1
     lost = why_lost(error, timeout_s) if isinstance(error, RuntimeError) else None

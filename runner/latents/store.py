@@ -293,6 +293,6 @@ def read_head(folder: Path) -> dict[str, Any] | None:
     """What a cache is made of; None where its head is not there, or damaged."""
     try:
         head = read_json(folder / HEAD)
-        return head if head["key"] and int(head["images_per_shard"]) > 0 else None
+        return head if head is not None and head["key"] and int(head["images_per_shard"]) > 0 else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
