@@ -1,6 +1,7 @@
 """A checkpoint is whole or it is not there."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,95 @@ def test_half_written_ones_are_swept_away(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_no_checkpoint_is_left_alone(tmp_path: Path) -> None:
+    write(tmp_path, 12, 1.0)
+    strange = ["step-00000012.copy", "step-14", "step-00000013 (old)", "step-000000099", "step-", "step--0000009"]
+    for name in strange:
+        shutil.copytree(tmp_path / "step-00000012", tmp_path / name)
+    (tmp_path / "step-00000020").write_text("a file")
+    assert checkpoints.steps(tmp_path) == [12] and newest(tmp_path).step == 12
+    checkpoints.settle(tmp_path)
+    write(tmp_path, 15, 1.0, keep=1)
+    assert {path.name for path in tmp_path.iterdir()} == {*strange, "step-00000015", "step-00000020"}
+
+
+def test_steps_of_more_digits_come_after_those_of_fewer(tmp_path: Path) -> None:
+    for step in (100_000_000, 99_999_999):
+        write(tmp_path, step, 1.0)
+    assert checkpoints.steps(tmp_path) == [99_999_999, 100_000_000]
+    (tmp_path / "step-100000000/model.safetensors").write_bytes(b"")
+    checkpoints.settle(tmp_path)
+    assert checkpoints.steps(tmp_path) == [99_999_999]
+
+
+def test_a_checkpoint_under_the_name_of_another_step_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, 1, 1.0)
+    write(tmp_path, 2, 2.0).rename(tmp_path / "step-00000009")
+    assert newest(tmp_path).step == 1 and "step-00000009 is that of step 2 under another name" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", "7", '"text"', '{"model.safetensors": "0"}', '{"state.json": 1}', "[" * 9999]
+)
+def test_a_manifest_that_lists_nothing_is_damaged(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, 1, 1.0)
+    (write(tmp_path, 2, 2.0) / "manifest.json").write_text(text)
+    assert newest(tmp_path).step == 1 and "step-00000002 has no readable manifest.json" in caplog.text
+
+
+def test_what_was_left_aside_is_removed_whatever_it_is(tmp_path: Path) -> None:
+    home, other = tmp_path / "home", tmp_path / "other"
+    home.mkdir()
+    write(other, 1, 1.0)
+    (home / ".tmp-file").write_text("a file")
+    (home / ".tmp-link").symlink_to(other)
+    (home / ".tmp-nowhere").symlink_to(tmp_path / "nowhere")
+    checkpoints.settle(home)
+    assert not list(home.iterdir()) and newest(other).step == 1
+
+
+def test_a_checkpoint_that_is_a_link_is_removed_as_one(tmp_path: Path) -> None:
+    home, other = tmp_path / "home", tmp_path / "other"
+    home.mkdir()
+    (home / "step-00000001").symlink_to(write(other, 1, 1.0))
+    write(home, 2, 2.0, keep=1)
+    assert [path.name for path in home.iterdir()] == ["step-00000002"] and newest(other).step == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"metric": "fid", "step": "1", "value": 1}', "\0" * 9])
+def test_a_damaged_pointer_to_the_best_is_named(tmp_path: Path, text: str) -> None:
+    write(tmp_path, 1, 1.0)
+    (tmp_path / "best.json").write_text(text)
+    with pytest.raises(UserError, match=r"best.json is damaged: .*remove it"):
+        checkpoints.settle(tmp_path)
+    (tmp_path / "best.json").unlink()
+    checkpoints.settle(tmp_path)
+
+
+def test_those_that_the_recipe_keeps_no_more_go_before_the_next_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1, 2, 3):
+        write(tmp_path, step, step)
+    with saver(tmp_path, keep=3):
+        assert checkpoints.steps(tmp_path) == [1, 2, 3]
+    there = []
+
+    def full(folder: Path, *given: object) -> None:
+        there.append(checkpoints.steps(tmp_path))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints.saver, "seal", full)
+    with pytest.raises(CannotWrite), saver(tmp_path, keep=1) as writes:
+        writes.save(4, weights(4), {})
+    assert there == [[3]] == [checkpoints.steps(tmp_path)] and newest(tmp_path).step == 3
+    with pytest.raises(CannotWrite), saver(tmp_path, keep=1) as writes:
+        writes.save(4, weights(4), {})
+    assert there[1] == [3], "the only one stays until the next is whole"
+
+
 def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, 1, 1.0)
 
@@ -107,6 +197,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch:
     with pytest.raises(CannotWrite, match="No space"):
         write(tmp_path, 2, 2.0)
     assert newest(tmp_path).step == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"], "half of one takes room"
 
 
 def test_nothing_in_it_is_a_pickle(tmp_path: Path) -> None:

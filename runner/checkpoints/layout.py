@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,10 @@ from ...core.shards import is_sharded
 MANIFEST = "manifest.json"
 STATE = "state.json"
 SUFFIX = ".safetensors"
+NAME = re.compile(r"step-(\d{8,})")
+ASIDE = ".tmp-"
+"""How the names begin of what is on its way in or out; left behind, it is half of a checkpoint."""
+
 Tensors = Mapping[str, Tensor]
 
 
@@ -34,12 +39,13 @@ def place(folder: Path, step: int) -> Path:
 
 def paths(folder: Path) -> list[Path]:
     """The checkpoints in a folder, in the order of their steps."""
-    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+    return [place(folder, step) for step in steps(folder)]
 
 
 def steps(folder: Path) -> list[int]:
-    """The steps that have a checkpoint, in order."""
-    return [int(path.name.removeprefix("step-")) for path in paths(folder)]
+    """The steps that have a checkpoint, in order; a folder of any other name, as somebody's copy, is none of ours."""
+    found = [(path, int(name[1])) for path in folder.glob("step-*") if (name := NAME.fullmatch(path.name))]
+    return sorted(step for path, step in found if path == place(folder, step) and path.is_dir())
 
 
 def in_parts(group: Tensors) -> bool:
@@ -60,8 +66,10 @@ def digests_of(path: Path) -> dict[str, str]:
     """
     try:
         found: dict[str, str] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedCheckpoint(f"checkpoint {path} has no readable {MANIFEST}: {error}") from None
+    if not (isinstance(found, dict) and STATE in found and all(isinstance(one, str) for one in found.values())):
+        raise DamagedCheckpoint(f"checkpoint {path} has no readable {MANIFEST}: it lists no files with their sha256")
     return found
 
 
@@ -109,9 +117,23 @@ def seal(path: Path, digests: Mapping[str, str]) -> None:
 
 def discard(path: Path) -> None:
     """Remove a checkpoint, never leaving half of one under its name."""
-    aside = path.with_name(f".tmp-old-{path.name}-{os.getpid()}")
+    aside = path.with_name(f"{ASIDE}old-{path.name}-{os.getpid()}")
     os.rename(path, aside)
-    shutil.rmtree(aside)
+    _remove(aside)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what was left on its way in or out, by a process that ended or was killed."""
+    for left in folder.glob(f"{ASIDE}*"):
+        _remove(left)
+
+
+def _remove(path: Path) -> None:
+    """A folder with all that is in it; of a link, the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def sha256(file: Path) -> str:

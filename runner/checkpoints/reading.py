@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,19 @@ from ...core.shards import placed_like
 from ...files.words import a_line_each
 from ...registry import UserError
 from ..console import log
-from .layout import STATE, DamagedCheckpoint, Tensors, digests_of, file_of, groups_in, paths, verify
+from .keeping import best_step
+from .layout import (
+    STATE,
+    DamagedCheckpoint,
+    Tensors,
+    digests_of,
+    file_of,
+    groups_in,
+    paths,
+    place,
+    sweep,
+    verify,
+)
 
 
 @dataclass(frozen=True)
@@ -65,19 +76,18 @@ def settle(folder: Path) -> Checkpoint | None:
         The newest that is whole, its tensors not read; None where there is none at all.
 
     Raises:
-        UserError: There are checkpoints, and none is whole.
+        UserError: There are checkpoints, and none is whole; or what points to the best one is damaged.
     """
-    for left in folder.glob(".tmp-*"):
-        shutil.rmtree(left)
+    sweep(folder)
     whole, there = newest(folder, groups=()), paths(folder)
     if there and whole is None:
         raise UserError(
             f"none of the checkpoints in {folder} is whole ({', '.join(path.name for path in there)}); "
             "bring one back from a copy, or start afresh with --fresh (the old folder is kept aside)"
         )
-    for path in there:
-        if whole is not None and path > whole.path:
-            path.rename(path.with_name(f"damaged-{path.name}-{time.time_ns()}"))
+    for path in [] if whole is None else there[there.index(whole.path) + 1 :]:
+        path.rename(path.with_name(f"damaged-{path.name}-{time.time_ns()}"))
+    best_step(folder)  # here, and not when the first of the training is written
     return whole
 
 
@@ -96,6 +106,8 @@ def load(path: Path, groups: Sequence[str] | None = None, verified: bool = False
         verify(path)
     names = groups_in(path) if groups is None else groups
     facts = _facts(path)
+    if path.name != place(path.parent, facts["step"]).name:
+        raise DamagedCheckpoint(f"checkpoint {path} is that of step {facts['step']} under another name")
     try:
         tensors = {name: _whole(path, name, facts["aliases"].get(name, {})) for name in names}
     except (OSError, ValueError, SafetensorError) as error:

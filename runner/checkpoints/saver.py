@@ -23,7 +23,7 @@ from ..console import log
 from ..trouble import CannotWrite, saving
 from ..world import World
 from . import keeping
-from .layout import STATE, Tensors, digested, discard, file_of, flush, in_parts, place, seal
+from .layout import ASIDE, STATE, Tensors, digested, discard, file_of, flush, in_parts, place, seal
 from .staging import Staging
 
 Saved = Callable[[int, Path], None]
@@ -141,6 +141,8 @@ class Saver:
                 self._settle_best()
 
     def __enter__(self) -> Saver:
+        if self.world.first:  # the recipe may keep fewer now than there are, so that the next one finds room
+            keeping.prune(self.folder, self.options)
         return self
 
     def __exit__(
@@ -186,7 +188,24 @@ class Saver:
     @saving("a checkpoint")
     def _write(self, job: Job) -> None:
         """Write under another name, seal, rename; on rank 0, with the other ranks' parts where there are any."""
-        aside = self.folder / f".tmp-{job.step:08d}"
+        aside = self.folder / f"{ASIDE}{job.step:08d}"
+        try:
+            self._write_into(aside, job)
+        except BaseException:
+            if self.world.first:
+                shutil.rmtree(aside, ignore_errors=True)  # half of one takes room, and is of no use
+            raise
+        if not self.world.first:
+            return
+        target = place(self.folder, job.step)
+        if target.exists():  # same step, same weights: written before a crash, or by a run that went nowhere
+            discard(target)
+        os.rename(aside, target)
+        flush(self.folder)
+        self._written = job.step
+        keeping.prune(self.folder, self.options)
+
+    def _write_into(self, aside: Path, job: Job) -> None:
         digests = self._write_parts(aside, job)
         if not self.world.first:
             return
@@ -195,13 +214,6 @@ class Saver:
                 save_file({key: v.detach().cpu().contiguous() for key, v in group.items()}, file_of(aside, name))
         (aside / STATE).write_text(job.state, encoding="utf-8")
         seal(aside, {**digested(aside, [file for file in aside.iterdir() if file.is_file()]), **digests})
-        target = place(self.folder, job.step)
-        if target.exists():  # same step, same weights: written before a crash, or by a run that went nowhere
-            discard(target)
-        os.rename(aside, target)
-        flush(self.folder)
-        self._written = job.step
-        keeping.prune(self.folder, self.options)
 
     def _make(self, aside: Path) -> None:
         if self.world.first:

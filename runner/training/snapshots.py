@@ -6,7 +6,6 @@ holds a part. Those of an average are in ``averages/<its label>`` of the run's f
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from ...core.averages import Power
 from ...core.spans import comes_round
 from ...registry.recipe_types import Checkpoint as Options
 from .. import checkpoints
-from ..checkpoints.layout import discard
+from ..checkpoints.layout import discard, sweep
 from ..weights import KEPT_GROUP
 from ..world import World
 from .averages import Averaged
@@ -61,8 +60,7 @@ class Snapshots:
         """Remove what is later than the step at which training goes on, and what was half written."""
         if self.world.first:
             for track in (path for path in self.folder.glob("*") if path.is_dir()):  # and what `dmf ema` made of them
-                for left in track.glob(".tmp-*"):
-                    shutil.rmtree(left)
+                sweep(track)
                 for later in (there for there in checkpoints.steps(track) if there > step):
                     discard(checkpoints.place(track, later))
             for one in self.kept:
