@@ -30,7 +30,9 @@ def bits(run: Path, step: int) -> dict[str, bytes]:
     return {name: value.numpy().tobytes() for name, value in tensors.items()}
 
 
-def test_a_run_is_carried_on_by_its_folder_even_a_renamed_one(tiny: Path, dmf_command: Command) -> None:
+def test_a_run_is_carried_on_by_its_folder_even_a_renamed_one(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = tiny.parent / "runs"
     dmf_command("train", tiny, "name=a", "train.steps=4")
     dmf_command("train", tiny, "name=straight")
@@ -45,6 +47,9 @@ def test_a_run_is_carried_on_by_its_folder_even_a_renamed_one(tiny: Path, dmf_co
     assert code == 2 and "its own folder" in err
     code, _, err = dmf_command("resume", "b", "train.lr=0.5")
     assert code == 2 and "train.lr: 0.001 -> 0.5" in err
+    with monkeypatch.context() as patch:
+        patch.chdir(runs / "b/samples")
+        assert "b is done: 12 steps" in dmf_command("resume", "..", "sample.per_class=1")[1]
     code, _, err = dmf_command("resume", "b", "--steps", 5)
     assert code == 2 and "--extend" in err
     assert dmf_command("resume", "nowhere")[0] == 2
@@ -81,6 +86,9 @@ def test_what_changed_nothing_is_said(tiny: Path, dmf_command: Command) -> None:
     assert code == 0 and "tiny is done: 12 steps" in out and "changed nothing" not in out and "taken back" not in out
     code, out, _ = dmf_command("train", tiny, "--stretch")
     assert code == 0 and "--stretch changed nothing: it lays out the rates of steps to come" in out
+    for flag in (["--stretch"], ["--extend", 3]):
+        code, _, err = dmf_command("train", tiny, "--fresh", *flag)
+        assert code == 2 and f"{flag[0]} goes on with the run that is there, and --fresh starts anew" in err
     code, out, _ = dmf_command("train", tiny, "train.steps=4")
     assert code == 0 and "train.steps is 4, and it has 12: none is taken back" in out
 

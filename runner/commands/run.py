@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample"
     from ...registry import read
     from ..assemble import check_parts
 
+    check_flags(args)
     recipe = extended(args, read(args.recipe, args.overrides))
     check_parts(recipe)  # what is wrong there is told before data are read and processes started
     plan = plan_for(args, recipe.device, recipe.name)
@@ -75,13 +77,21 @@ def _carry_out(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str], 
     check_batch(recipe.train.batch_size, world.size)
     check_alike(recipe, world)
     world.first_only(lambda: make_room(args, recipe, log.info))
-    if args.fresh:
-        check_fresh()
-        world.first_only(lambda: set_aside(args.runs / recipe.name))
-    with open_session(recipe, args.runs, world, args.stretch) as session:
+    with begun_anew(args, recipe, world), open_session(recipe, args.runs, world, args.stretch) as session:
         check_shared(session)
         if not carry_out(session, phases):
             log.info("%s", done_message(session, args.recipe, args.overrides))
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    """Refuse flags that contradict one another.
+
+    Raises:
+        UserError: Naming them.
+    """
+    if args.fresh and (args.extend is not None or args.stretch):
+        flag = "--stretch" if args.extend is None else "--extend"
+        raise UserError(f"{flag} goes on with the run that is there, and --fresh starts anew; leave one of them out")
 
 
 def check_batch(batch_size: int, ranks: int) -> None:
@@ -129,6 +139,21 @@ def check_fresh() -> None:
         )
 
 
+def check_start(recipe: Recipe, runs: Path) -> None:
+    """Refuse to start anew from weights that lie in the folder which is renamed for that.
+
+    Raises:
+        UserError: Saying what to do.
+    """
+    from ..training.sources import lies_in
+
+    if recipe.init_from is not None and lies_in(recipe.init_from.source, runs, runs / recipe.name):
+        raise UserError(
+            f"init_from: {recipe.init_from.source} lies in {runs / recipe.name}, which --fresh renames; leave --fresh "
+            "out, and give the new run a name of its own: name=..."
+        )
+
+
 def check_shared(session: Session) -> None:
     """Refuse machines that do not see the same folder of runs.
 
@@ -147,8 +172,31 @@ def check_shared(session: Session) -> None:
     session.world.together(shared)
 
 
-def set_aside(folder: Path) -> None:
-    """Rename the run's old folder."""
+@contextlib.contextmanager
+def begun_anew(args: argparse.Namespace, recipe: Recipe, world: World) -> Iterator[None]:
+    """Around a run: with ``--fresh`` the old folder is renamed, and has its name back where the new run never began.
+
+    Raises:
+        UserError: It cannot be begun anew.
+    """
+    from ..signals import Interrupted
+
+    folder, aside = args.runs / recipe.name, None
+    if args.fresh:
+        check_fresh()
+        check_start(recipe, args.runs)
+        aside = world.first_only(lambda: set_aside(folder))
+    try:
+        yield
+    except (UserError, Interrupted):
+        if aside is not None and not folder.exists():  # what is refused leaves no folder
+            aside.rename(folder)
+            print(f"the new run has not begun, and the old one has its name back: {folder}")
+        raise
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Rename the run's old folder; where it is now, None if there was none."""
     from ..folder import RunFolder
 
     held = RunFolder(folder)
@@ -158,3 +206,4 @@ def set_aside(folder: Path) -> None:
     aside = held.set_aside()
     if aside is not None:
         print(f"the old run is kept as {aside}")
+    return aside

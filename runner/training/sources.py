@@ -79,6 +79,13 @@ def is_named(source: str, runs: Path) -> bool:
     return not path.is_file() and not is_run(Path(name).expanduser()) and is_run(runs / name)
 
 
+def lies_in(source: str, runs: Path, folder: Path) -> bool:
+    """Whether what is named so, a run under ``runs`` or a path, is a folder or lies in it."""
+    whole, (name, _) = Path(source).expanduser(), split(source, runs)
+    path = runs / name if is_named(source, runs) else whole if whole.exists() else Path(name).expanduser()
+    return path.resolve().is_relative_to(folder.resolve())
+
+
 def is_run(place: Path) -> bool:
     """Whether a folder is a run's; what `dmf export` writes has a recipe too, and no checkpoints."""
     return (place / "recipe.yaml").is_file() and (place / "checkpoints").is_dir()
