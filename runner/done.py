@@ -43,6 +43,11 @@ def _in_vain(session: Session) -> list[str]:
     """What was asked for, and changed nothing."""
     steps, has = session.recipe.train.steps, session.start_step
     lines = [f"  train.steps is {steps}, and it has {has}: none is taken back"] if steps < has else []
+    if steps > has:
+        lines.append(
+            f"  a hook, such as early_stopping, ended it at step {has} of {steps}; with {steps} steps it stays so, "
+            "under other hooks too: to go on, give it another number of them"
+        )
     if session.stretch:
         lines.append("  --stretch changed nothing: it lays out the rates of steps to come; give more of them, too")
     return lines

@@ -64,10 +64,21 @@ def _wait(folder: RunFolder, patience_s: float, say: Callable[[str], None]) -> N
 
 
 def _ask(folder: RunFolder) -> None:
-    """Write the request, unless it is there, or heeded."""
+    """Write the request, unless it is there, or heeded.
+
+    Raises:
+        UserError: The system refuses.
+    """
     if not folder.request.exists() and not folder.heeded.exists():
-        with contextlib.suppress(FileNotFoundError):  # who never began has just removed the folder
+        try:
             write_text(folder.request, f"{os.getpid()} {socket.gethostname()}\n")
+        except FileNotFoundError:
+            pass  # who never began has just removed the folder
+        except OSError as error:
+            raise UserError(
+                f"{folder.request} cannot be written: {error.strerror}. The process there is asked to stop "
+                "by it: stop it yourself, or make the folder one that can be written"
+            ) from None
 
 
 def _wake(folder: RunFolder, holder: Holder) -> None:

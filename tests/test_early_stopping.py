@@ -188,7 +188,8 @@ def test_a_training_ends_by_a_metric_in_its_direction(tiny: Path, dmf_command: C
     assert lines[0]["better"]["recall_digits_n90"] == "higher" and lines[0]["better"]["frechet_digits_n90"] == "lower"
     assert lines[-1]["step"] == 6  # scores at 2, 4, 6; the third is the second without progress
     assert sorted(p.name for p in Path("runs/tiny/checkpoints").glob("step-*"))[-1] == "step-00000007"
-    assert "is done" in dmf_command("train", tiny, SCORED, hook, "train.lr=1e-12", "log.every=1")[1]
+    out = dmf_command("train", tiny, SCORED, "train.lr=1e-12", "log.every=1")[1]
+    assert "tiny is done: 7 steps" in out and "a hook, such as early_stopping, ended it at step 7 of 12" in out
     assert dmf_command("train", tiny, SCORED, hook, "train.lr=1e-12", "log.every=1", "train.steps=16")[0] == 0
     assert read("runs/tiny/recipe.yaml").train.steps == 16
     assert sorted(p.name for p in Path("runs/tiny/checkpoints").glob("step-*"))[-1] == "step-00000011"

@@ -106,6 +106,8 @@ def test_the_command_line_says_what_may_be_given(capsys: pytest.CaptureFixture[s
 def test_what_cannot_be_verified_is_said(tiny: Path, dmf_command: Command) -> None:
     assert dmf_command("resume", "verify", tiny, "--steps", 1)[0] == 2
     assert dmf_command("resume", "verify")[0] == 2
+    code, _, err = dmf_command("resume", "verify", tiny, "--extend", 5, "--restart", "--gpus", 2, "--ranks", 2)
+    assert code == 2 and "leave --extend, --restart, --gpus out" in err
     code, _, err = dmf_command("resume", "verify", "nowhere")
     assert code == 2 and "nowhere is no run" in err
 

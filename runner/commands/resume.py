@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from ...registry.errors import UserError
@@ -46,7 +47,9 @@ def execute(args: argparse.Namespace) -> int:
     if args.steps is not None:
         raise UserError("--steps is of `dmf resume verify`; to train on: --extend STEPS, or train.steps=N in all")
     folder = find_run(args.words[0], args.runs)
-    path = folder.path if folder.path.name else Path.cwd()  # `dmf resume .`
+    path = folder.path
+    if path.name in ("", ".."):  # `dmf resume .`
+        path = Path(os.path.abspath(path))
     if any(word.startswith("name=") for word in args.words[1:]):
         raise UserError(f"name=: a run goes on in its own folder; with another name, run its recipe: {folder.recipe}")
     # the folder may have been renamed since

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 from ...registry.errors import UserError
+from ..launching import add_launch
 from ..signals import Interrupted, Signals
+from .going_on import add_going_on
 
 if TYPE_CHECKING:
     from ...registry import Recipe
@@ -34,6 +36,7 @@ def verify(args: argparse.Namespace) -> int:
     from ..console import start_console
 
     start_console(0)
+    _check_flags(args)
     steps = args.steps or DEFAULT_STEPS
     if steps < FEWEST_STEPS or len(args.words) < 2:
         raise UserError(f"dmf resume verify RUN [--steps N]: a run or a recipe, and at least {FEWEST_STEPS} steps")
@@ -205,6 +208,21 @@ def kill_tree(pid: int) -> None:
 def drops_out(recipe: Recipe) -> bool:
     """Whether the network drops units of its own."""
     return any("dropout" in name and value for name, value in recipe.backbone.options.items())
+
+
+def _check_flags(args: argparse.Namespace) -> None:
+    """Refuse flags of `dmf resume` that the trial has no use for.
+
+    Raises:
+        UserError: Naming them.
+    """
+    parser = argparse.ArgumentParser()
+    add_going_on(parser)
+    add_launch(parser)
+    others = {name: value for name, value in vars(parser.parse_args([])).items() if name != "ranks"}
+    given = [f"--{name.replace('_', '-')}" for name, value in others.items() if getattr(args, name) != value]
+    if given:
+        raise UserError(f"dmf resume verify takes --steps, --ranks and --runs; leave {', '.join(given)} out")
 
 
 def _recipe(args: argparse.Namespace) -> tuple[str, Recipe]:
