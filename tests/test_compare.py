@@ -309,6 +309,14 @@ def test_curves_of_other_protocols_are_told_and_spreads_are_no_curves(workdir: P
     assert "b: not to be compared with a: steps: 20 / 7" in page and "<figcaption>kid_sd" not in page
 
 
+def test_a_chart_says_which_runs_have_no_such_values(workdir: Path, dmf_command: Command) -> None:
+    make_run(workdir / "runs/a", during=[(10.0, results(fid_n10=3.0, kid_n10=3.0))])
+    make_run(workdir / "runs/b", during=[(10.0, results(fid_n10=4.0))])
+    dmf_command("compare", "a", "b", "--html", "c.html")
+    page = Path("c.html").read_text(encoding="utf-8")
+    assert page.count("Not measured while these were trained: b.") == 1
+
+
 NASTY = "<script>alert(1)</script>\"'&"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...files.words import few
 from ..evaluation.results import SD
 from .axes import Axis, Tick, around, told
 from .boards import Notes
@@ -103,7 +104,9 @@ def _evaluated(runs: Sequence[Run], name: str) -> Chart | None:
         for _, result in points:
             notes.mark(run.name, *first, result["protocol"])
         there[k] = (np.array([x for x, _ in points]), np.array([float(result["value"]) for _, result in points]))
-    return _chart(name, there, notes.texts(named=True), DOTS)
+    without = [run.name for k, run in enumerate(runs) if run.points and k not in there]
+    told = [f"Not measured while these were trained: {few(without)}."] if without else []
+    return _chart(name, there, [*notes.texts(named=True), *told], DOTS)
 
 
 def _chart(title: str, there: dict[int, tuple[Floats, Floats]], notes: list[str], dots: int) -> Chart | None:
