@@ -120,6 +120,29 @@ def test_tensors_are_compared_by_their_bits() -> None:
         assert not exactness._equal_tensors("model", {"a": nan, "b": zero}, other).good
 
 
+@pytest.mark.parametrize(
+    ("precision", "tf32", "good"), [("fp32", False, False), ("fp32", True, True), ("bf16", False, True)]
+)
+def test_short_arithmetic_rounds_by_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, tf32: bool, good: bool
+) -> None:
+    """As measured in bf16, of which nothing was wrong; what is much further apart is, in any."""
+    for more, accepted in ((1.0, good), (30.0, False)):
+        weights = {"straight": torch.tensor([1.0]), "moved": torch.tensor([1.0 + more * 5e-3])}
+        found = {
+            name: SimpleNamespace(tensors={"model": {"w": w}}, facts={"precision": precision})
+            for name, w in weights.items()
+        }
+        monkeypatch.setattr(exactness.checkpoints, "load", lambda path, found=found: found[path.parts[-3]])
+        for name, loss in (("straight", 1.0), ("moved", 1 + more * 7e-4)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / "history.jsonl").write_text(
+                f'{{"step": 1, "draws": {{}}, "values": {{"loss": {loss}}}}}\n'
+            )
+        findings = exactness.to_rounding(tmp_path / "straight", tmp_path / "moved", 1, tf32=tf32)
+        assert [one.good for one in findings] == [True, accepted, accepted]
+
+
 def test_weights_are_compared_as_one_vector() -> None:
     a, b = {"w": torch.tensor([3.0]), "b": torch.tensor([1e-9])}, {"w": torch.tensor([3.0]), "b": torch.tensor([4.0])}
     assert exactness.vector_apart(a, b) == pytest.approx(4 / 5)

@@ -126,7 +126,9 @@ class Trial:
         self._train("moved", ranks, f"on from step {step}, on {ranks} ranks")
         print(f"stopped after step {step} of {self.steps} on one rank, and resumed on {ranks}:")
         why = "the network's own dropout depends on the rank" if drops_out(self.recipe) else ""
-        return to_rounding(self.runs / "straight", self.runs / "moved", self.steps, losses_differ=why)
+        straight = self.runs / "straight"
+        tf32 = self.recipe.compute.tf32 is not False and is_on_gpu(straight)
+        return to_rounding(straight, self.runs / "moved", self.steps, losses_differ=why, tf32=tf32)
 
     def _train(self, name: str, ranks: int, what: str) -> None:
         """To the end.
@@ -203,6 +205,14 @@ def kill_tree(pid: int) -> None:
         for process in [top, *top.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+
+
+def is_on_gpu(run: Path) -> bool:
+    """Whether a run was trained on one."""
+    from ...files.writing import read_json
+    from ..folder import RunFolder
+
+    return bool(read_json(RunFolder(run).facts)["machine.device"] != "cpu")
 
 
 def drops_out(recipe: Recipe) -> bool:
