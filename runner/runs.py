@@ -145,12 +145,18 @@ def spec_of(folder: RunFolder) -> DataSpec:
     """What the run's data is like, without the data.
 
     Raises:
-        UserError: The run never began.
+        UserError: The run never began, or its file is lost or damaged.
     """
     from ..files.writing import read_json
+    from . import checkpoints
     from .assemble import spec_from_dict
 
-    held = read_json(folder.spec)
+    held = read_json(folder.spec, shape=list, classes=list, cond=dict)
+    if held is None and checkpoints.steps(folder.checkpoints):
+        raise UserError(
+            f"{folder.spec} is not there: bring it back from a copy, or from another run on the same data, where it is "
+            "the same"
+        )
     if held is None:
         raise UserError(f"{folder.path} was never trained; train first: dmf train {folder.recipe}")
     return spec_from_dict(held)

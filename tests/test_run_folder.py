@@ -91,6 +91,16 @@ def test_checkpoints_without_their_recipe_are_not_gone_on_with(
     assert dmf_command("train", "tiny.yaml", "train.steps=14")[0] == 0
 
 
+@pytest.mark.parametrize("text", ["", "{}", '{"shape": 8, "classes": [], "cond": {}}', None])
+def test_what_is_known_of_the_data_may_be_damaged_or_lost(run: Path, dmf_command: Command, text: str | None) -> None:
+    (run / "spec.json").unlink()
+    if text is not None:
+        (run / "spec.json").write_text(text)
+    code, _, err = dmf_command("sample", run)
+    lost = "is not there: bring it back from a copy" if text is None else "is damaged: it "
+    assert code == 2 and f"{run / 'spec.json'} {lost}" in err and "never trained" not in err
+
+
 def test_a_copy_of_a_checkpoint_beside_it_is_no_trouble(run: Path, dmf_command: Command) -> None:
     copy = run / "checkpoints/step-00000012.copy"
     shutil.copytree(run / "checkpoints/step-00000012", copy)
