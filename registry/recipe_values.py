@@ -53,8 +53,8 @@ class InitFrom:
     """The weights that a training starts from.
 
     Attributes:
-        source: A run by folder or by name beside this one, with `@STEP` for another than its newest checkpoint; a file
-            of weights; or a folder with such files.
+        source: A run by folder or by name beside this one, with `@STEP` or `@best` for another than its newest
+            checkpoint; a file of weights; or a folder with such files.
         weights: Which of a run's: `ema`, the first average; `raw`, the weights themselves; another average's label, or
             `posthoc-LENGTH`. Of a file that holds averaged and raw ones, `ema` or `raw`. Null is `ema`, or what a file
             holds; other weights than a file holds are refused.
