@@ -212,7 +212,8 @@ def is_on_gpu(run: Path) -> bool:
     from ...files.writing import read_json
     from ..folder import RunFolder
 
-    return bool(read_json(RunFolder(run).facts)["machine.device"] != "cpu")
+    facts = read_json(RunFolder(run).facts) or {}
+    return bool(facts["machine.device"] != "cpu")
 
 
 def drops_out(recipe: Recipe) -> bool:
