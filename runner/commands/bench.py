@@ -9,7 +9,7 @@ from types import ModuleType
 from . import bench_backbones, bench_checkpoints, bench_data, bench_metrics, bench_samplers, bench_training
 from .flags import add_commands
 
-HELP = "measure samplers on data whose answer is known; the speed of backbones, checkpoints, data path, metrics, training"
+HELP = "measure samplers on data whose answer is known; the speed of backbones, checkpoints, data, metrics, training"
 SUBJECTS: Mapping[str, ModuleType] = {
     "samplers": bench_samplers,
     "backbones": bench_backbones,
