@@ -15,7 +15,7 @@ from .signals import Interrupted
 
 FIRST_STEPS = """\
 first steps:
-  dmf run recipes/digits_dit.yaml    train a small model, in two minutes, without a GPU
+  dmf run recipes/digits_dit.yaml    train a small model, in a few minutes, without a GPU
   mlflow ui                          look at its curves and pictures
   dmf recipes                        what else is there to run
   dmf plugins                        what it is made of

@@ -40,8 +40,8 @@ class ImageFolder(PictureSet):
         on_error: ``raise``: a file that cannot be used ends it, and all of them are named. ``skip``: those are left
             out, listed in ``left_out.txt`` of the run; a set beyond its memory is decoded once to know them.
         memory_gib: Keep the decoded images in memory if they need at most so many GiB; 0 always reads file by file.
-        cache: Keep the decoded images, and what is known of the files, for the next start, in DMF_CACHE or
-            ~/.cache/dmf. What has changed is read anew.
+        cache: Keep the decoded images, and what is known of the files, for the next start, in DMF_CACHE,
+            XDG_CACHE_HOME/dmf or ~/.cache/dmf. What has changed is read anew.
     """
 
     advice = "\nmend them, or leave them out with on_error: skip"
