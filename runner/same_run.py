@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..registry import Recipe, UserError, differences, load
+from ..registry import Recipe, UserError, differences, load, read
 
 # a run may go on under another value of these: they do not change what has been trained
 FREE = (
@@ -30,6 +30,25 @@ FREE = (
     "train.stop_after_bad_steps",
 )
 NOT_FREE = "dataset.name"  # told before other data are read, or even fetched
+
+
+def recipe_so_far(file: Path, step: int) -> Recipe:
+    """That by which a run was trained.
+
+    Args:
+        file: In the run's folder.
+        step: Of the newest checkpoint.
+
+    Raises:
+        UserError: It is not there, or cannot be read.
+    """
+    if not file.exists():
+        raise UserError(
+            f"{file.parent} has checkpoints, the newest of step {step}, and no {file.name}: nobody can say by which "
+            f"recipe they were trained. Put that recipe there, as {file}; or start afresh with --fresh (the old folder "
+            "is kept aside)"
+        )
+    return read(file)
 
 
 def check_same(old: Recipe, new: Recipe, path: Path) -> None:

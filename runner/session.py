@@ -15,7 +15,7 @@ import torch
 
 from ..core import Way
 from ..files.writing import read_json, write_json, write_text
-from ..registry import HookCaller, Recipe, UserError, read
+from ..registry import HookCaller, Recipe, UserError
 from ..registry.hooks import Task
 from . import checkpoints
 from .assemble import part
@@ -24,7 +24,7 @@ from .evaluation.during import is_due
 from .evaluation.results import Results
 from .folder import RunFolder
 from .journal import Journal
-from .same_run import check_same
+from .same_run import check_same, recipe_so_far
 from .signals import Interrupted, Signals
 from .world import World
 
@@ -258,13 +258,7 @@ def _take(folder: RunFolder, recipe: Recipe) -> tuple[Recipe | None, int | None]
     step = None if whole is None else whole.step
     if step is None:
         return None, None
-    if not folder.recipe.exists():
-        raise UserError(
-            f"{folder.path} has checkpoints, the newest of step {step}, and no {folder.recipe.name}: nobody can say by "
-            f"which recipe they were trained. Put that recipe there, as {folder.recipe}; or start afresh with --fresh "
-            "(the old folder is kept aside)"
-        )
-    old = read(folder.recipe)
+    old = recipe_so_far(folder.recipe, step)
     check_same(old, recipe, folder.path)
     return old, step
 
