@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,16 @@ def test_work_and_size_are_the_papers(dmf_command: Command) -> None:
     assert round(network["parameters"] / 1e6) == 675 and network["trained"] == network["parameters"]
     assert network["output"] == [8, 32, 32] and network["blocks"] == {"Block": 28}
     assert sum(network["children"].values()) == network["parameters"] > network["block_parameters"] > 0
+
+
+def test_work_has_a_unit_that_shows_it(dmf_command: Command) -> None:
+    size = ["hidden=32", "depth=1", "heads=2"]
+    for words in ([*size, "--shape", "1,8,8"], [], ["patch=8", *size, "--shape", "1,8,8"]):
+        flops = shown(dmf_command, "backbone:dit", *words)["network"]["flops"]
+        _, text, _ = dmf_command("plugins", "show", "backbone:dit", *words)
+        said = re.findall(r"([\d,.]+) ([kMG])FLOP", text)
+        units = {"k": 1e3, "M": 1e6, "G": 1e9}
+        assert [float(n.replace(",", "")) * units[unit] for n, unit in said] == pytest.approx([flops, flops / 2], rel=1e-3)
 
 
 def test_what_is_given_stands_beside_the_default(dmf_command: Command) -> None:

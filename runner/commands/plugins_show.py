@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SHAPE = (3, 32, 32)
 WIDTH = 100
+UNITS = (("GFLOP", 1e9), ("MFLOP", 1e6), ("kFLOP", 1e3))
 
 
 def execute(words: Sequence[str], args: argparse.Namespace) -> int:
@@ -128,10 +129,16 @@ def _body(data: str, found: dict[str, Any]) -> Iterator[str]:
     width = max(map(len, found["children"]), default=0)
     yield from (f"    {name.ljust(width)}  {number:>13,}" for name, number in found["children"].items() if number)
     yield f"  blocks      {blocks or 'none'}; {found['block_parameters']:,} parameters"
-    yield f"  work        {found['flops'] / 1e9:,.3f} GFLOP a forward pass of one image, a multiply-add counted as two"
+    yield f"  work        {_work(found['flops'])} a forward pass of one image, a multiply-add counted as two"
     yield "              (torch counts matrix products, convolutions, attention, and the scans of state-space"
     yield "              layers by a formula of ours; papers often count a multiply-add as one, which makes"
-    yield f"              {found['flops'] / 2e9:,.3f})"
+    yield f"              {_work(found['flops'] / 2)})"
+
+
+def _work(flops: float) -> str:
+    """In the largest unit, up to GFLOP, of which there is one: a small network's work is no 0.000 GFLOP."""
+    unit, one = next(((unit, one) for unit, one in UNITS if flops >= one), UNITS[-1])
+    return f"{flops / one:,.3f} {unit}"
 
 
 def _shape(shape: Sequence[int]) -> str:
