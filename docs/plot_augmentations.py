@@ -30,6 +30,7 @@ ALONE: list[tuple[str, dict[str, float]]] = [
     ("moved", {"shift_x": 1.2, "shift_y": -0.8}),
 ]
 BY_CHANCE = 6
+HEIGHTS = [2.45, 2.25, 1.8]  # of the rows: names above, labels below, neither
 
 
 def drawn() -> Tensor:
@@ -73,19 +74,20 @@ def draw() -> None:
     all_of_it, told = EDM(SPEC, probability=0.6)(picture.expand(BY_CHANCE, -1, -1, -1), draws)
     cut, _ = Crop(SPEC, padding=8)(picture.expand(BY_CHANCE, -1, -1, -1), draws[:, :2])
     single = [changed(picture, by) for _, by in ALONE]
+    nameless, alone = [""] * BY_CHANCE, [name for name, _ in ALONE]
     rows = [
-        ("edm, one at a time", [name for name, _ in ALONE], [image for image, _ in single], [n for _, n in single]),
-        ("edm, probability 0.6", [""] * BY_CHANCE, list(all_of_it), list(told)),
-        ("crop, padding 8", [""] * BY_CHANCE, list(cut), [None] * BY_CHANCE),
+        ("edm, one change at a time", alone, [image for image, _ in single], [words(n) for _, n in single]),
+        ("edm, probability 0.6: six draws", nameless, list(all_of_it), [words(n) for n in told]),
+        ("crop, padding 8: six draws", nameless, list(cut), [""] * BY_CHANCE),
     ]
-    figure, panels = plt.subplots(3, len(ALONE), figsize=(1.55 * len(ALONE), 6.2), layout="constrained")
-    for line, (name, titles, images, label) in zip(panels, rows, strict=True):
-        line[0].set_ylabel(name, fontsize=9)
-        for panel, title, image, one in zip(line, titles, images, label, strict=True):
+    figure = plt.figure(figsize=(1.55 * len(ALONE), 6.5), layout="constrained")
+    for part, (name, titles, images, below) in zip(figure.subfigures(3, 1, height_ratios=HEIGHTS), rows, strict=True):
+        part.suptitle(name, fontsize=10, x=0.006, ha="left")
+        for panel, title, image, text in zip(part.subplots(1, len(images)), titles, images, below, strict=True):
             panel.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
             panel.set(xticks=[], yticks=[])
             panel.set_title(title, fontsize=9)
-            panel.set_xlabel("" if one is None else words(one), fontsize=7, family="monospace")
+            panel.set_xlabel(text, fontsize=7, family="monospace")
     figure.savefig(FILE, dpi=110, metadata={"Software": None})
 
 
