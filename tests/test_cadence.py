@@ -1,6 +1,7 @@
 """What is due after a step, and which checkpoints stay."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from dmf.registry import UserError, read
 from dmf.registry.recipe_types import Checkpoint
 from dmf.runner.checkpoints import best_step, check_best, keeping, staying, steps
+from dmf.runner.evaluation.results import decisive, differing
 from dmf.runner.training.cadence import Cadence, checkpoint_due
 
 Command = Callable[..., tuple[int, str, str]]
@@ -82,6 +84,39 @@ def test_the_best_stays_until_a_better_one(tmp_path: Path) -> None:
         higher.save(step, weights(step), {})
         higher.judge(step, {"fid": value}, {"fid": "higher"})
     assert (best_step(tmp_path / "more"), steps(tmp_path / "more")) == (2, [2, 3])
+
+
+def test_a_best_of_another_protocol_is_no_measure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    writes = saver(tmp_path, keep=1, best="fid")
+    few, many = {"images": "10", "sampler": "ddim"}, {"images": "200", "sampler": "ddim"}
+    with caplog.at_level(logging.INFO):
+        for step, value, protocol in ((1, 9.0, many), (2, 21.0, few), (3, 32.0, few), (4, 20.0, few)):
+            writes.save(step, weights(step), {})
+            writes.judge(step, {"fid": value}, {"fid": "lower"}, {"fid": protocol})
+    assert best_step(tmp_path) == 4
+    told = [line for line in caplog.messages if "in another way" in line]
+    assert len(told) == 1 and "of step 1, was measured in another way (images): step 2 is held" in told[0]
+
+
+def test_what_is_decisive_of_a_protocol_is_what_keeps_values_apart() -> None:
+    one = {"images": "9", "trained_steps": "5", "version.torch": "2", "data": "a", "data.fingerprint": "f"}
+    other = {**one, "trained_steps": "9", "version.torch": "3", "data": "b"}
+    assert differing(one, other) == []
+    assert decisive(one) == decisive(other) == {"images": "9", "data.fingerprint": "f"}
+
+
+def test_a_training_that_goes_on_with_another_sampler_finds_its_best_anew(tiny: Path, dmf_command: Command) -> None:
+    words = [
+        "evaluate={metrics: [{name: frechet, features: digits}], during: {every: 96, images: 60}}",
+        "checkpoint={every: null, best: frechet_digits, keep: 1}",
+    ]
+    assert dmf_command("train", tiny, *words, "train.steps=8")[0] == 0
+    folder = Path("runs/tiny/checkpoints")
+    pointer = folder / keeping.POINTER
+    pointer.write_text(json.dumps({**json.loads(pointer.read_text()), "value": 0.0}))  # nothing is better than that
+    code, out, err = dmf_command("train", tiny, *words, "sampler.steps=2")
+    assert code == 0 and "was measured in another way (steps, evaluations)" in out + err, out + err
+    assert best_step(folder) == 12
 
 
 def test_a_pointer_to_a_checkpoint_that_is_gone_is_none(tmp_path: Path) -> None:

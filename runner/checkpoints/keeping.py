@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...core import Way
+from ...files.words import few
 from ...files.writing import read_json, write_json
 from ...registry import Recipe, UserError
 from ...registry.recipe_types import Checkpoint as Options
@@ -41,16 +42,27 @@ class Verdict:
         step: When.
         value: The value.
         better: Which way values are better.
+        protocol: What must be equal for another value to be compared with it.
     """
 
     metric: str
     step: int
     value: float
     better: Way
+    protocol: Mapping[str, str] = field(default_factory=dict)
 
     def beats(self, before: Mapping[str, Any]) -> bool:
-        """Whether it is better than the best so far; one of another metric is no measure."""
+        """Whether it is better than the best so far; one of another metric or protocol is no measure."""
         if before["metric"] != self.metric:
+            return True
+        theirs = before.get("protocol", {})
+        changed = [key for key in {**theirs, **self.protocol} if theirs.get(key) != self.protocol.get(key)]
+        if changed:
+            log.info(
+                "the best %s so far, of step %d, was measured in another way (%s): step %d is held against no earlier "
+                "one",
+                *(self.metric, before["step"], few(changed), self.step),
+            )
             return True
         return bool(self.value < before["value"] if self.better == "lower" else self.value > before["value"])
 

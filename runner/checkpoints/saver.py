@@ -125,18 +125,25 @@ class Saver:
             self._writing = None
             self._finished()
 
-    def judge(self, step: int, values: Mapping[str, float | None], ways: Mapping[str, Way]) -> None:
+    def judge(
+        self,
+        step: int,
+        values: Mapping[str, float | None],
+        ways: Mapping[str, Way],
+        protocols: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         """Keep the checkpoint of this step if it is the best so far by the recipe's metric.
 
         Args:
             step: That has a checkpoint.
             values: By their names, on rank 0.
             ways: Which way each is better.
+            protocols: What must be equal for two values of a name to be compared; None where nothing need be.
         """
         metric = self.options.best
         value = None if metric is None else values.get(metric)
         if metric is not None and value is not None and self.world.first:
-            self._verdict = keeping.Verdict(metric, step, value, ways[metric])
+            self._verdict = keeping.Verdict(metric, step, value, ways[metric], (protocols or {}).get(metric, {}))
             if self._writing is None:  # else it comes when that is whole
                 self._settle_best()
 

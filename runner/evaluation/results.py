@@ -48,6 +48,12 @@ def differing(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
     return [key for key in keys if not _is_same(key, a, b)]
 
 
+def decisive(protocol: Mapping[str, str]) -> dict[str, str]:
+    """What of a protocol must be equal for two values to be compared: of two such, nothing else differs."""
+    named = {key for key in protocol if f"{key}.fingerprint" in protocol}
+    return {key: value for key, value in protocol.items() if key not in {*SUBJECT, *ROUNDING, *named}}
+
+
 def _is_same(key: str, a: Mapping[str, str], b: Mapping[str, str]) -> bool:
     """Whether two protocols mean the same by a key: of images their fingerprint counts, not what they were called."""
     mark = f"{key}.fingerprint"

@@ -12,6 +12,7 @@ from .. import checkpoints
 from ..assemble import Model
 from ..console import TaskProgress, log
 from ..evaluation.during import During
+from ..evaluation.results import decisive
 from ..evaluation.scoring import Scored
 from ..feed import Feed
 from ..session import Session
@@ -177,7 +178,8 @@ class Trainer:
             check_best_is_there(self.recipe.checkpoint.best, scored)
         self.saver.finish()
         values = {name: result["value"] for name, result in scored.results.items()}
-        self.saver.judge(self.state.step, values, scored.better)
+        protocols = {name: decisive(result["protocol"]) for name, result in scored.results.items()}
+        self.saver.judge(self.state.step, values, scored.better, protocols)
 
     @contextlib.contextmanager
     def _at_rest(self) -> Iterator[nn.Module]:
