@@ -81,7 +81,8 @@ def draw() -> None:
         ("crop, padding 8: six draws", nameless, list(cut), [""] * BY_CHANCE),
     ]
     figure = plt.figure(figsize=(1.55 * len(ALONE), 6.5), layout="constrained")
-    for part, (name, titles, images, below) in zip(figure.subfigures(3, 1, height_ratios=HEIGHTS), rows, strict=True):
+    parts = figure.subfigures(3, 1, squeeze=False, height_ratios=HEIGHTS)[:, 0]
+    for part, (name, titles, images, below) in zip(parts, rows, strict=True):
         part.suptitle(name, fontsize=10, x=0.006, ha="left")
         for panel, title, image, text in zip(part.subplots(1, len(images)), titles, images, below, strict=True):
             panel.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")

@@ -61,7 +61,8 @@ def test_work_has_a_unit_that_shows_it(dmf_command: Command) -> None:
         _, text, _ = dmf_command("plugins", "show", "backbone:dit", *words)
         said = re.findall(r"([\d,.]+) ([kMG])FLOP", text)
         units = {"k": 1e3, "M": 1e6, "G": 1e9}
-        assert [float(n.replace(",", "")) * units[unit] for n, unit in said] == pytest.approx([flops, flops / 2], rel=1e-3)
+        works = [float(number.replace(",", "")) * units[unit] for number, unit in said]
+        assert works == pytest.approx([flops, flops / 2], rel=1e-3)
 
 
 def test_what_is_given_stands_beside_the_default(dmf_command: Command) -> None:
