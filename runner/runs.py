@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,8 +65,22 @@ def split(given: str, runs: Path) -> tuple[str, str | None]:
         runs: The folder of runs.
     """
     parsed = AT.fullmatch(given)
-    whole = any((path / "recipe.yaml").is_file() for path in (Path(given), runs / given))
-    return (given, None) if parsed is None or whole else (parsed["run"], parsed["at"])
+    return (given, None) if parsed is None or _is_run(given, runs) else (parsed["run"], parsed["at"])
+
+
+def names_run(given: str, runs: Path) -> bool:
+    """Whether there is a run of that name or folder, also with @STEP or @best behind it.
+
+    Args:
+        given: Any word of a command line.
+        runs: The folder of runs.
+    """
+    return _is_run(split(given, runs)[0], runs)
+
+
+def _is_run(name: str, runs: Path) -> bool:
+    # os.path: a word may be longer than names can be
+    return any(os.path.isfile(path / "recipe.yaml") for path in (Path(name), runs / name))
 
 
 def step_of(folder: RunFolder, at: str | None) -> int | None:
@@ -107,10 +122,10 @@ def recipe_of(folder: RunFolder, overrides: Sequence[str] = ()) -> Recipe:
 
     new = read(folder.recipe, overrides)
     changed = {key.partition(".")[0] for key in unequal([read(folder.recipe), new])} if overrides else set()
-    fixed = [word for word in overrides if re.split(r"[.=]", word)[0] in changed.difference(AFTER_TRAINING)]
-    if fixed:
+    if fixed := changed.difference(AFTER_TRAINING):
+        words = [word.strip() for word in overrides if re.split(r"[.=]", word)[0].strip() in fixed]
         raise UserError(
-            f"{', '.join(fixed)}: {folder.path} is trained, and what it was trained with stays; what may be changed "
+            f"{', '.join(words)}: {folder.path} is trained, and what it was trained with stays; what may be changed "
             f"here is {', '.join(AFTER_TRAINING)}"
         )
     return new

@@ -139,10 +139,12 @@ def test_a_network_begins_at_the_best_and_noise_is_of_its_step(run: Path, tiny: 
 
 
 def test_a_run_whose_folder_is_called_like_a_setting_is_a_run(run: Path, dmf_command: Command) -> None:
-    run.rename("k=v")
-    words = ("--metrics", "[{name: frechet, features: digits}]", "--images", 70, "sampler.steps=2", "--no-track")
-    code, _, err = dmf_command("evaluate", *words, "k=v")
-    assert code == 0, err
+    run.rename("runs/k=v")
+    Path("sampler.steps=2").mkdir()  # but no run
+    long = f"evaluate.metrics=[{{name: frechet, features: digits}}{' ' * 300}]"
+    for name in ("k=v", "runs/k=v@5"):
+        code, _, err = dmf_command("evaluate", long, "--images", 70, "sampler.steps=2", "--no-track", name)
+        assert code == 0, err
 
 
 @pytest.mark.usefixtures("run")

@@ -46,6 +46,23 @@ def test_a_parameter_that_changed_is_a_tag(look: Look) -> None:
     assert train(steps=100, new=2) == {"dmf.changed.train.new": "2"}
 
 
+@pytest.mark.parametrize("left", ["", "{", "[]"])
+def test_a_note_of_the_run_that_is_damaged_costs_it_nothing(
+    look: Look, left: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = make().start()
+    first.log(1, 2)
+    first.end(KeyboardInterrupt())
+    old = first.run_id
+    (first.folder / "mlflow.json").write_text(left)
+    second = make(start_step=2).start()
+    second.log(3)
+    second.end()
+    assert second.run_id != old
+    assert look.points(second.run_id, "loss") == [(step, loss_at(step)) for step in (1, 2, 3)]
+    assert any("mlflow.json is damaged: the store gets a new run" in message for message in caplog.messages)
+
+
 @pytest.mark.parametrize("deleted_by", ["user", "other store"])
 def test_a_run_that_the_store_does_not_know_is_made_again(
     look: Look, deleted_by: str, caplog: pytest.LogCaptureFixture

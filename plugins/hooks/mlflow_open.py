@@ -113,8 +113,14 @@ def read_state(folder: Path) -> dict[str, Any]:
     path = folder / "mlflow.json"
     if not path.exists():
         return {}
-    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return state
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        return found
+    log.warning("%s is damaged: the store gets a new run for this folder", path)
+    return {}
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:

@@ -9,7 +9,17 @@ from pathlib import Path
 from ...registry.errors import UserError
 from ..launching import add_launch, launch, plan_for
 from ..sampler_words import SAMPLER_KEYS
-from .flags import CHECKPOINT, add_runs, add_sampling, check_apart, check_folder, check_writable, overrides_of, positive
+from .flags import (
+    CHECKPOINT,
+    add_runs,
+    add_sampling,
+    check_apart,
+    check_folder,
+    check_report,
+    check_writable,
+    overrides_of,
+    positive,
+)
 
 HELP = "score a trained run, or one set of images beside another"
 SETS = "a folder or a zip of pictures, as they are; FILE.npz; a data set, cifar10 or {name: cifar10, split: test}"
@@ -105,12 +115,11 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command."""
     _sort_words(args)
     _check(args)
-    check_writable(args.json, (".json",))
+    check_report(args.json)
     check_writable(args.write_reference, (".npz",))
     check_folder(args.pictures, "--pictures")
-    check_apart(json=args.json, write_reference=args.write_reference, save_images=args.save_images)
-    if args.save_images is not None:
-        check_apart(pictures=args.pictures, save_images=args.save_images)
+    places = {"--json": args.json, "--write-reference": args.write_reference, "--pictures": args.pictures}
+    check_apart(places, {"--save-images": args.save_images})
     args.runs = args.runs or RUNS
     device, name = args.device or "auto", "evaluate"
     if args.run is not None:  # before any process is started
@@ -147,18 +156,18 @@ def metrics_list(text: str) -> str:
 
 def _sort_words(args: argparse.Namespace) -> None:
     """The run and the recipe's values; a run that stands behind --sweep is none of its words."""
-    words = [*args.words, *filterfalse(_says_something, args.sweep or ())]
-    args.sweep = [*filter(_says_something, args.sweep or ())] or None
-    args.overrides = [*filter(_says_something, words)]
-    names = [*filterfalse(_says_something, words)]
+    from ..runs import names_run
+
+    def says_something(word: str) -> bool:
+        return "=" in word and not names_run(word, args.runs or RUNS)
+
+    words = [*args.words, *filterfalse(says_something, args.sweep or ())]
+    args.sweep = [*filter(says_something, args.sweep or ())] or None
+    args.overrides = [*filter(says_something, words)]
+    names = [*filterfalse(says_something, words)]
     if len(names) > 1:
         raise UserError(f"one run is scored at a time, and these are {len(names)}: {', '.join(names)}")
     args.run = names[0] if names else None
-
-
-def _says_something(word: str) -> bool:
-    """Whether it is ``key=value``, and no folder that is called so."""
-    return "=" in word and not Path(word).is_dir()
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -51,16 +51,8 @@ def score_run(args: argparse.Namespace) -> int:
         )
     if args.weights is not None:
         weights_of(args.weights, recipe)
-    _check_json(args.json, folder)
     home = _home(args, folder)
     return on_ranks(recipe.device, partial(_score, args, folder, step, home, recipe), recipe.distributed.timeout_s)
-
-
-def _check_json(file: Path | None, folder: RunFolder) -> None:
-    """Refuse a report in the place of one of the run's own files."""
-    own = {path.resolve() for path in vars(folder).values() if isinstance(path, Path)}
-    if file is not None and file.resolve() in own:
-        raise UserError(f"--json {file} is a file of the run's own, which would be lost: name another")
 
 
 def _home(args: argparse.Namespace, folder: RunFolder) -> Path | None:

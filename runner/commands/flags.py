@@ -116,20 +116,37 @@ def check_writable(file: Path | None, endings: tuple[str, ...] = ()) -> None:
     _refuse(f"{file} cannot be written", file if file.is_file() else file.absolute().parent)
 
 
-def check_apart(**places: Path | None) -> None:
-    """Refuse two outputs in one place, of which the second would be written over the first, or into its folder.
+def check_report(file: Path | None) -> None:
+    """Refuse a report that cannot be written, or is one of a run's own files, before the long work.
+
+    Raises:
+        UserError: As `check_writable`, or what the run knows of itself would be lost.
+    """
+    check_writable(file)
+    if file is None or not (file.resolve().parent / "recipe.yaml").is_file():
+        return
+    from ..folder import RunFolder
+
+    run = RunFolder(file.resolve().parent)
+    if file.resolve() in (path for path in vars(run).values() if isinstance(path, Path)):
+        raise UserError(f"{file} is a file of the run's own, which would be lost: give the report another name")
+
+
+def check_apart(places: Mapping[str, Path | None], closed: Mapping[str, Path | None]) -> None:
+    """Refuse two outputs in one place, of which the second would be written over the first.
 
     Args:
-        places: What each flag names, by the flag's name with underscores; None is not given.
+        places: What each flag names; None is not given.
+        closed: Likewise, where nothing else may be written below.
 
     Raises:
         UserError: Naming both flags.
     """
-    given = {f"--{flag.replace('_', '-')}": place.resolve() for flag, place in places.items() if place is not None}
+    given = {flag: place.resolve() for flag, place in {**places, **closed}.items() if place is not None}
     for (one, here), (other, there) in itertools.permutations(given.items(), 2):
         if here == there:
             raise UserError(f"{one} and {other} name one place, {here}: give each its own")
-        if there in here.parents:
+        if other in closed and there in here.parents:
             raise UserError(f"{one} {here} lies in the folder of {other}: give each its own place")
 
 
