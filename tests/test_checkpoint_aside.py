@@ -1,22 +1,26 @@
 """Checkpoints that are written while training goes on."""
 
+import os
 import random
+import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import torch
 from checkpoints_kit import saver, weights
 from conftest import FULL
-from fork_kit import Ranks
+from fork_kit import Processes, Ranks
 from process_kit import lines
 from safetensors.torch import load_file
 
 from dmf.runner import checkpoints
 from dmf.runner.checkpoints import saver as module
 from dmf.runner.checkpoints.staging import Staging
+from dmf.runner.cli import main
 from dmf.runner.trouble import CannotWrite
 
 Command = Callable[..., tuple[int, str, str]]
@@ -142,3 +146,24 @@ def test_killed_while_it_writes_it_goes_on_bit_for_bit(tiny: Path, dmf_command: 
     last = f"checkpoints/step-{STEPS:08d}/model.safetensors"
     one, two = (load_file(f"runs/{run}/{last}") for run in ("straight", "killed"))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def stopped_while_it_is_written(recipe: str) -> None:
+    """A rank of a training whose first checkpoint takes three seconds, and which is asked to stop meanwhile."""
+    whole = module.seal
+
+    def slowly(path: Path, digests: Mapping[str, str]) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(3)
+        whole(path, digests)
+
+    module.seal = slowly
+    code = main(["train", recipe, "checkpoint={every: 2, asynchronous: true}", "train.steps=2000", "log.every=1"])
+    there = list(Path("runs/tiny/checkpoints").glob("step-*"))
+    sys.exit(code if there else 99)
+
+
+def test_no_rank_leaves_before_the_checkpoint_is_there(tiny: Path) -> None:
+    """The launcher would take it for one that failed, and give rank 0 half a minute."""
+    ranks = Processes(2, stopped_while_it_is_written, str(tiny))
+    assert ranks.codes() == [143, 143]

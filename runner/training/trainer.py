@@ -198,4 +198,5 @@ class Trainer:
         if asked := self.stops.asked():
             self.save()
             self.saver.finish()  # one that cannot be written is lost: then it is no stop that costs nothing
+            self.world.barrier()  # a rank that leaves while rank 0 still writes would be taken for one that failed
             raise Interrupted(asked)
