@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +38,13 @@ class Weights:
 
     @property
     def sha256(self) -> str:
-        """Of the file that holds them whole: the same for the same weights, whatever number of ranks wrote them."""
-        return checkpoints.identity(self.path, self.group)
+        """Of the file that holds them whole: the same for the same weights, whatever number of ranks wrote them.
+
+        Raises:
+            UserError: They are there no more.
+        """
+        with self._there():
+            return checkpoints.identity(self.path, self.group)
 
     def read(self) -> dict[str, Tensor]:
         """The tensors by name.
@@ -45,8 +52,13 @@ class Weights:
         Raises:
             UserError: They are there no more.
         """
-        try:
+        with self._there():
             return dict(checkpoints.load(self.path, (self.group,), verified=True).tensors[self.group])
+
+    @contextlib.contextmanager
+    def _there(self) -> Iterator[None]:
+        try:
+            yield
         except checkpoints.DamagedCheckpoint as error:
             raise UserError(
                 f"{error}. Where a training goes on it keeps the newest `checkpoint.keep` checkpoints and removes the "

@@ -125,6 +125,8 @@ def test_weights_that_were_removed_meanwhile_are_told(run: Path) -> None:
     shutil.rmtree(found.path)
     with pytest.raises(UserError, match=r"Where a training goes on it keeps the newest .*, as RUN@STEP"):
         found.read()
+    with pytest.raises(UserError, match="Where a training goes on"):
+        _ = found.sha256
 
 
 def test_a_network_begins_at_the_best_and_noise_is_of_its_step(run: Path, tiny: Path, dmf_command: Command) -> None:

@@ -133,7 +133,7 @@ def test_another_option_of_a_metric_is_another_setting(workdir: Path, dmf_comman
     "key",
     [
         *(key for key in PROTOCOL if key != "trained_steps"),
-        *("guidance.reference", "evaluations", "subsets", "dmf", "version.acme"),
+        *("guidance.reference", "subsets", "dmf", "version.acme"),
     ],
 )
 def test_no_value_takes_the_place_of_one_that_cannot_be_compared(key: str, workdir: Path, dmf_command: Command) -> None:

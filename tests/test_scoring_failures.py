@@ -289,20 +289,24 @@ def test_too_little_memory_on_one_rank_costs_no_training_on_any(tiny: Path) -> N
     assert [(one["step"], len(one["results"])) for one in lines()] == [(3, 0), (6, 3)]
 
 
-def test_a_process_that_dies_in_its_scores_dies_three_times_at_most(
-    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Killed(BaseException):
-        pass
+class Killed(BaseException):
+    """No word is left of it."""
 
+
+@pytest.mark.parametrize(
+    ("end", "cause"), [(Killed(), "if there was too little memory"), (IndexError("a bug"), "IndexError: a bug")]
+)
+def test_a_process_that_dies_in_its_scores_dies_three_times_at_most(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch, end: BaseException, cause: str
+) -> None:
     def killed(*given: Any, **more: Any) -> None:
-        raise Killed
+        raise end
 
     monkeypatch.setattr(Evaluation, "run", killed)
     words = ["train", tiny, DURING, "train.steps=3"]
     for _ in range(3):
-        with pytest.raises(Killed):
+        with pytest.raises(type(end)):
             dmf_command(*words)
     code, _, err = dmf_command(*words)
-    assert code == 0 and "no evaluation at step 3: the process has ended in it 3 times" in err, err
+    assert code == 0 and f"no evaluation at step 3: the process has ended in it 3 times: {cause}" in err, err
     assert [one["step"] for one in lines()] == [3] and "is done" in dmf_command(*words)[1]

@@ -287,6 +287,10 @@ def test_a_point_that_fails_takes_nothing_from_the_others(
     assert "no values of guidance=1e300: " in out and not (run / "recipe.1.yaml").exists()
     scored = counted(monkeypatch)
     assert dmf_command(*words)[0] == 2 and len(scored) == 1, "that one alone is tried again"
+    code, _, err = dmf_command("evaluate", "tiny", "--sweep", "guidance=1e299,1e300", "--json", "none.json")
+    assert code == 2 and "2 of 2 points have no values: guidance=1e299, guidance=1e300; there are no others" in err
+    held = json.loads(Path("none.json").read_text())
+    assert held["points"] == [] and list(held["failed"]) == ["guidance=1e299", "guidance=1e300"]
 
 
 def test_a_lone_point_has_no_best_and_no_plot(run: Path, dmf_command: Command) -> None:

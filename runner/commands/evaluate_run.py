@@ -77,9 +77,7 @@ def _score(
 ) -> None:
     if home is None and world.first:
         log.warning("nothing can be written in %s: report and pictures are with --json alone", folder.path)
-    # once, on one rank: a training that goes on writes newer ones
-    found = world.tell(world.first_only(partial(find_weights, folder, recipe.evaluate.weights, step)))
-    evaluation, trained, guide = _prepared(args, folder, found, recipe, world)
+    evaluation, trained, found, guide = _prepared(args, folder, step, recipe, world)
     if args.sweep is not None:
         from ..sweeps.sweep import Asked, sweep
 
@@ -125,10 +123,12 @@ def _first(
 
 
 def _prepared(
-    args: argparse.Namespace, folder: RunFolder, found: Weights, recipe: Recipe, world: World
-) -> tuple[Evaluation, Trained, ReferenceModel | None]:
+    args: argparse.Namespace, folder: RunFolder, step: int | None, recipe: Recipe, world: World
+) -> tuple[Evaluation, Trained, Weights, ReferenceModel | None]:
     """The metrics, which say what is wrong first; the network; what guides it, if anything does."""
     set_up(recipe.compute, world.device)
+    find = partial(find_weights, folder, recipe.evaluate.weights, step)
+    first: Weights = world.tell(world.first_only(find))
     dataset = build_dataset(recipe, world)
     _check_data(dataset.spec, spec_of(folder), recipe)
     check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
@@ -137,9 +137,11 @@ def _prepared(
         check_written(evaluation.scoring.metrics)
     model = build_model(recipe, dataset.spec)
     evaluation.check_model(model.codec)
+    # on one rank: a training that goes on writes newer ones, and removes what was there before the data were read
+    found: Weights = world.tell(world.first_only(lambda: first if first.path.is_dir() else find()))
     trained = load_trained(model, folder, found)
     trained.network.to(world.device)
-    return evaluation, trained, load_reference(recipe, trained.model, folder, trained.step, world)
+    return evaluation, trained, found, load_reference(recipe, trained.model, folder, trained.step, world)
 
 
 def _check_data(here: DataSpec, trained: DataSpec, recipe: Recipe) -> None:

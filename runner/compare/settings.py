@@ -16,7 +16,6 @@ from ..evaluation.results import differing
 from .runs import Report, Run
 
 COMMON = ("images", "sampler", "steps", "grid", "guidance", "guidance.reference", "weights", "seed")  # of a protocol
-FOLLOWS = ("evaluations",)  # from these, as a rule
 UNLED = ("none", "no labels")  # a guidance.reference that goes without saying beside the guidance
 SHA = re.compile(r", sha256 [0-9a-f]{64}\b")  # of weights: one command leads each run away from its own
 HASH = re.compile(r"\b[0-9a-f]{32,}\b")  # of which few digits are enough
@@ -114,7 +113,7 @@ def _several(runs: Sequence[Run]) -> dict[str, set[str]]:
         first: dict[tuple[str, Pairs], Protocol] = {}
         for name, common, protocol in _measured(run):
             beside, before = first.setdefault((name, common), protocol), first.setdefault((name, ()), protocol)
-            own = set(differing(before, protocol)) - {*COMMON, *FOLLOWS}
+            own = set(differing(before, protocol)).difference(COMMON)
             found.setdefault(name, set()).update(differing(beside, protocol), own)
     return found
 

@@ -12,6 +12,7 @@ from torch import nn
 from ...core import Dataset
 from ...core.spans import comes_round
 from ...files.sheets import save_png
+from ...files.words import brief
 from ...registry import Recipe, UserError
 from ..assemble import Model
 from ..console import log
@@ -110,15 +111,19 @@ class During:
         if why := not_yet(self.recipe, session.files, step):
             log.info("no evaluation at step %d: %s", step, why)
             return
-        begun = session.world.tell(self._begun(step))
+        begun, cause = session.world.tell(self._begun(step))
         if begun >= TRIES:
-            self._failed(step, f"the process has ended in it {begun} times: {ENDED}")
+            self._failed(step, f"the process has ended in it {begun} times: {cause}")
             return
-        session.finish(NOTE, {"step": step, "begun": begun + 1})
+        note = {"step": step, "begun": begun + 1}
+        session.finish(NOTE, note)
         try:
             self._score(network, weights, step, judge)
         except Interrupted:
-            session.finish(NOTE, {"step": step, "begun": begun})
+            session.finish(NOTE, {**note, "begun": begun})
+            raise
+        except Exception as error:
+            session.finish(NOTE, {**note, "cause": f"{type(error).__name__}: {brief(str(error))}"})
             raise
         session.finish(NOTE, None)
 
@@ -162,10 +167,10 @@ class During:
         log.warning("no evaluation at step %d: %s", step, why)
         self.session.evaluated(step, {}, why)
 
-    def _begun(self, step: int) -> int:
-        """How often the scores of this step were begun and not ended, by a process that was killed in them."""
+    def _begun(self, step: int) -> tuple[int, str]:
+        """How often the scores of this step were begun and not ended, by a process that ended in them, and by what."""
         note = self.session.phase(NOTE) or {}
-        return int(note["begun"]) if note.get("step") == step else 0
+        return (int(note["begun"]), note.get("cause", ENDED)) if note.get("step") == step else (0, "")
 
     def _leave_device(self) -> None:
         """What metrics hold, and what a failure has left, is the training's memory again."""

@@ -14,7 +14,9 @@ from ..tables import table as columns
 Results = dict[str, dict[str, Any]]
 SD = "_sd"  # what ends the name of a value that is the spread of the one without it
 SUBJECT = ("trained_steps", "generated", "generated.fingerprint")  # of the protocol: what is compared, not how
+FOLLOWS = ("evaluations",)  # from sampler, steps, grid and guidance; of an adaptive sampler from the images too
 ROUNDING = ("version.torch", "version.torchvision")  # of the protocol: as a rule they change last bits alone
+APART_BY_NONE = (*SUBJECT, *FOLLOWS, *ROUNDING)
 
 
 def schema() -> dict[str, Any]:
@@ -37,21 +39,21 @@ def protocol_differences(a: Mapping[str, str], b: Mapping[str, str]) -> list[str
 def differing(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
     """The keys of two protocols that keep their values from being compared.
 
-    What is compared, and the versions of torch and torchvision, which are in the protocol for whoever looks for the
-    cause of a small difference, keep nothing apart; nor do two names of the same images.
+    What is compared, what follows from other keys, and the versions of torch and torchvision, which are in the protocol
+    for whoever looks for the cause of a small difference, keep nothing apart; nor do two names of the same images.
 
     Args:
         a: One.
         b: The other.
     """
-    keys = [key for key in (*a, *(key for key in b if key not in a)) if key not in SUBJECT + ROUNDING]
+    keys = [key for key in (*a, *(key for key in b if key not in a)) if key not in APART_BY_NONE]
     return [key for key in keys if not _is_same(key, a, b)]
 
 
 def decisive(protocol: Mapping[str, str]) -> dict[str, str]:
     """What of a protocol must be equal for two values to be compared: of two such, nothing else differs."""
     named = {key for key in protocol if f"{key}.fingerprint" in protocol}
-    return {key: value for key, value in protocol.items() if key not in {*SUBJECT, *ROUNDING, *named}}
+    return {key: value for key, value in protocol.items() if key not in {*APART_BY_NONE, *named}}
 
 
 def _is_same(key: str, a: Mapping[str, str], b: Mapping[str, str]) -> bool:

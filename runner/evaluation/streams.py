@@ -143,8 +143,9 @@ class Real:
             yield Shown(images, cond, numbers, None if self.real is None else self.real.take(whose))
 
     def protocol(self, role: str) -> dict[str, str]:
-        """Name, number and fingerprint."""
-        return {role: f"{self.name}, {len(self)} images", f"{role}.fingerprint": self.fingerprint()}
+        """Name, number and fingerprint; of what is scored, which is no part of how it was done, the shape."""
+        named = {role: f"{self.name}, {len(self)} images", f"{role}.fingerprint": self.fingerprint()}
+        return {**named, **(_shape(self.spec) if role == "generated" else {})}
 
     def take(self, numbers: Tensor) -> Tensor:
         """From the source."""
@@ -246,7 +247,7 @@ class Generated:
     def protocol(self, role: str) -> dict[str, str]:
         """How they were made; after `batches`, as only then it is known how often the network was asked."""
         made = generation(self.recipe, self.trained, self.guide, self._labels(), self.evaluations)
-        return {**made, f"{role}.shape": " x ".join(map(str, self.spec.shape))}
+        return {**made, **_shape(self.spec)}
 
     def _labels(self) -> dict[str, str]:
         """Whose they are: pictures of two folders have other classes, in other shares, under one name."""
@@ -276,6 +277,10 @@ class Generated:
             return
         for images, cond in each(self.source, order):
             yield images if self.paired else None, cond
+
+
+def _shape(spec: DataSpec) -> dict[str, str]:
+    return {"generated.shape": " x ".join(map(str, spec.shape))}
 
 
 def shares(count: int, world: World, batch_size: int) -> Iterator[Tensor]:

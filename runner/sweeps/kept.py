@@ -16,10 +16,10 @@ from ...core import Way
 from ...files.sheets import save_png
 from ...files.writing import read_json, write_json
 from ...registry import Recipe
+from ..assemble import ReferenceModel
 from ..console import log
 from ..evaluation.results import Results
 from ..folder import RunFolder
-from ..reference import reference_digest
 from ..weights import Weights
 from ..world import World
 from .points import Point
@@ -87,10 +87,10 @@ class Ledger:
         return [(i, *one) for i, one in enumerate(self.kept) if one is not None]
 
     def swept(self) -> Swept:
-        """What the sweep gives, of at least one point."""
-        numbers, results, ways = zip(*self.there(), strict=True)
-        better = {name: way for one in ways for name, way in one.items()}
-        return Swept([self.points[i] for i in numbers], results, better, self.failed)
+        """What the sweep gives."""
+        there = self.there()
+        better = {name: way for *_, ways in there for name, way in ways.items()}
+        return Swept([self.points[i] for i, *_ in there], [found for _, found, _ in there], better, self.failed)
 
     def digest(self) -> str:
         """Of all its points: the same sweep again has the same."""
@@ -98,26 +98,27 @@ class Ledger:
         return hashlib.sha256(names.encode()).hexdigest()[:DIGITS]
 
 
-def place_of(point: Point, folder: RunFolder, weights: Weights, others: Any) -> Kept:
+def place_of(point: Point, folder: RunFolder, weights: Weights, guide: ReferenceModel | None, others: Any) -> Kept:
     """Where a point is kept: equal places, equal values.
 
     Args:
         point: It.
         folder: The run's.
         weights: That the point is made with.
+        guide: The network that guides it, if one does.
         others: What else its values depend on, as JSON knows it.
     """
-    made_of = [*of_recipe(point.recipe, folder, weights), others, __version__]
+    made_of = [*of_recipe(point.recipe, weights, guide), others, __version__]
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:DIGITS]
     return Kept(folder.path / "sweeps" / "points" / digest)
 
 
-def of_recipe(recipe: Recipe, folder: RunFolder, weights: Weights) -> list[Any]:
+def of_recipe(recipe: Recipe, weights: Weights, guide: ReferenceModel | None) -> list[Any]:
     """What values depend on of a recipe and the weights."""
     tree = recipe.as_dict()
     evaluate = {key: value for key, value in tree["evaluate"].items() if key not in ("during", "batch_size")}
     changed = {key: tree[key] for key in ("sampler", "schedule", "prediction", "codec", "dataset")}
-    return [evaluate, changed, weights.sha256, reference_digest(recipe, folder)]
+    return [evaluate, changed, weights.sha256, None if guide is None else guide.about]
 
 
 def _plain(point: Point) -> dict[str, Any]:

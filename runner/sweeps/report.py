@@ -34,7 +34,7 @@ class Swept:
     @property
     def names(self) -> list[str]:
         """The values that every point has, without those that say how another one spreads."""
-        names = [name for name in self.results[0] if all(name in one for one in self.results)]
+        names = [name for name in next(iter(self.results), {}) if all(name in one for one in self.results)]
         return [name for name in names if not is_spread(name, names)]
 
     def best(self, name: str) -> Point | None:
@@ -52,8 +52,8 @@ class Swept:
 
     def table(self) -> str:
         """A line a point, the best by each value marked."""
-        keys, champions = list(self.points[0].settings), self.champions()
-        rows = [[*keys, *self.names]]
+        champions = self.champions()
+        rows = [[*point.settings, *self.names] for point in self.points[:1]]
         for point, results in zip(self.points, self.results, strict=True):
             marks = {name: MARK if champions.get(name) is point else "" for name in self.names}
             cells = [with_spread(name, results) + marks[name] for name in self.names]

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...files.words import counted
+from ...files.words import counted, few
 from ...files.writing import write_json, write_text
 from ...registry import UserError
 from ..assemble import Sampling, build_sampling
@@ -82,7 +82,8 @@ def sweep(
     networks = Networks(folder, world, trained, own, weights)
     samplings = [_sampling(point, networks, evaluation) for point in wanted]
     others = [asked.repeats, list(asked.also), world.first_only(lambda: _scored_with(evaluation))]
-    places = [place_of(point, folder, weights[point.recipe.evaluate.weights], others) for point in wanted]
+    made_with = [(weights[point.recipe.evaluate.weights], networks.guide(point.recipe)) for point in wanted]
+    places = [place_of(point, folder, *with_what, others) for point, with_what in zip(wanted, made_with, strict=True)]
     ledger = Ledger(wanted, places, world)
     if ledger.left:
         _announce(asked, ledger, samplings, evaluation, trained, world)
@@ -98,7 +99,7 @@ def sweep(
         for i, *_ in ledger.there():
             if i not in ledger.left:
                 _tell(told, ledger, i, trained.step)
-        if world.first and ledger.there():
+        if world.first:
             _finish(asked, folder, ledger, told, files)
     _end(asked, ledger)
 
@@ -238,8 +239,8 @@ def _end(asked: Asked, ledger: Ledger) -> None:
         best = "; --write-best waits for all" if asked.write_best else ""
         raise UserError(
             f"--sweep: {len(ledger.failed)} of {counted(len(ledger.points), 'point')} have no values: "
-            f"{', '.join(ledger.failed)}; the others are kept{best}. Take out what cannot be scored, or give the same "
-            "command to try it again"
+            f"{few(list(ledger.failed))}; {'the others are kept' if ledger.there() else 'there are no others'}{best}. "
+            "Take out what cannot be scored, or give the same command to try it again"
         )
 
 
