@@ -74,10 +74,11 @@ class Generator:
         walk = self.prepared(seed, numbers, cond)
         try:
             x = self.course(walk)
+            check_finite(x, walk.numbers)
+            images = self.model.codec.decode(x)
         except SamplingError as error:
             raise LocalError(f"sampler: {error}") from error
-        check_finite(x, walk.numbers)
-        return Samples(self.model.codec.decode(x), walk.numbers, walk.denoise.calls)
+        return Samples(images, walk.numbers, walk.denoise.calls)
 
     def prepared(self, seed: int, numbers: Sequence[int], cond: Cond) -> Walk:
         """Denoiser and noise of a batch; the arguments are those of `batch`."""

@@ -182,8 +182,8 @@ def _check_fits(reference: Reference, folder: RunFolder, recipe: Recipe, spec: D
     theirs, their_spec = (recipe, spec) if own else (read(folder.recipe), spec_of(folder))
     if their_spec != spec:
         raise UserError(
-            f"{WHERE}: {folder.path} was trained on {_words(their_spec, spec)}, this run on "
-            f"{_words(spec, their_spec)}: give a run of the same data"
+            f"{WHERE}: {folder.path} was trained on {kind_of(their_spec, spec)}, this run on "
+            f"{kind_of(spec, their_spec)}: give a run of the same data"
         )
     if theirs.codec != recipe.codec:
         raise UserError(
@@ -197,11 +197,13 @@ def _check_fits(reference: Reference, folder: RunFolder, recipe: Recipe, spec: D
         )
 
 
-def _words(spec: DataSpec, other: DataSpec) -> str:
-    """What differs between two kinds of data, of the first."""
+def kind_of(spec: DataSpec, other: DataSpec) -> str:
+    """What a kind of data is, in so many words that another one is told apart."""
     found = "x".join(map(str, spec.shape))
     found += f" with {len(spec.classes)} classes" if spec.classes else " without classes"
     if spec.classes != other.classes and len(spec.classes) == len(other.classes):
-        found += f" ({', '.join(spec.classes[:6])}{', ...' if len(spec.classes) > 6 else ''})"
+        pairs = zip(spec.classes, other.classes, strict=True)
+        number, name = next((i, ours) for i, (ours, theirs) in enumerate(pairs) if ours != theirs)
+        found += f", number {number} of them {name!r}"
     further = [f"{name} {one.kind} {one.shape}" for name, one in spec.cond.items() if one.kind != "class"]
     return found + (f" and {', '.join(further)}" if further else "")

@@ -1,6 +1,8 @@
 """Folders as runs leave them, made without training."""
 
+import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,3 +85,23 @@ def make_run(
     save_png(torch.full((3, 20, 30), grey, dtype=torch.uint8), folder / "samples" / "grid.png")
     save_png(torch.zeros(3, 20, 30, dtype=torch.uint8), folder / "data.png")
     return folder
+
+
+def table(out: str, title: str) -> dict[str, list[str]]:
+    """The rows of one of the tables on the screen, by their first word."""
+    lines = out.split(f"{title}:\n")[1].split("\n\n")[0].splitlines()
+    return {line.split()[0]: re.split(r"\s{2,}", line.strip())[1:] for line in lines}
+
+
+def values_in(out: str, setting: str) -> list[str]:
+    """The last value of each row of a setting."""
+    after = out.split(f"\n  {setting}:\n")[1].splitlines()
+    rows = [line for line in itertools.takewhile(lambda line: line.startswith("    "), after) if "  run " not in line]
+    return [re.split(r"\s{2,}", row)[-1] for row in rows]
+
+
+def sweep_point(run: Path, name: str, found: Mapping[str, Any]) -> None:
+    place = run / "sweeps/points" / name
+    place.mkdir(parents=True)
+    point = {"point": name, "results": found, "better": {}}
+    (place / "results.json").write_text(json.dumps(point), encoding="utf-8")

@@ -16,7 +16,7 @@ from latents_kit import WEIGHTS, make_autoencoder
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dmf.core import CondSpec, DataSpec
+from dmf.core import CondSpec, DataSpec, SamplingError
 from dmf.plugins.codecs.autoencoder_kl import AutoencoderKL
 from dmf.testing import cases
 from dmf.testing.codecs import check_extremes, check_round_trip
@@ -262,3 +262,11 @@ def test_a_network_learns_and_makes_pictures(
     assert np.load("made.npz")["arr_0"].shape == (2, 16, 16, 3)
     code, _, err = dmf_command("run", "latents.yaml", "name=other", "dataset.size=15")
     assert code == 2 and "15" in err and "take images of 14 or 16 pixels" in err
+
+
+def test_images_that_are_not_finite_are_no_black_ones(folder: Path) -> None:
+    codec = AutoencoderKL(SPEC, path=str(folder))
+    x = torch.zeros(3, *codec.spec.shape)
+    x[1] = float("inf")
+    with pytest.raises(SamplingError, match="the autoencoder makes 1 of 3 images that are not finite"):
+        codec.decode(x)

@@ -98,6 +98,16 @@ def test_a_best_of_another_protocol_is_no_measure(tmp_path: Path, caplog: pytest
     assert len(told) == 1 and "of step 1, was measured in another way (images): step 2 is held" in told[0]
 
 
+def test_a_best_that_says_nothing_of_its_protocol_is_held_against(tmp_path: Path) -> None:
+    writes = saver(tmp_path, keep=1, best="fid")
+    for step, value in ((1, 5.0), (2, 9.0)):
+        writes.save(step, weights(step), {})
+        writes.judge(step, {"fid": value}, {"fid": "lower"}, {"fid": {"images": "9"}})
+        pointer = tmp_path / keeping.POINTER
+        pointer.write_text(json.dumps({**json.loads(pointer.read_text()), "protocol": None}))
+    assert best_step(tmp_path) == 1
+
+
 def test_what_is_decisive_of_a_protocol_is_what_keeps_values_apart() -> None:
     one = {"images": "9", "trained_steps": "5", "version.torch": "2", "data": "a", "data.fingerprint": "f"}
     other = {**one, "trained_steps": "9", "version.torch": "3", "data": "b", "evaluations": "61"}  # of an adaptive one

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from fork_kit import on_ranks
+from PIL import Image
 from safetensors.torch import load_file
 
 from dmf.registry import UserError, read
@@ -147,6 +148,16 @@ def test_a_run_whose_folder_is_called_like_a_setting_is_a_run(run: Path, dmf_com
     for name in ("k=v", "runs/k=v@5"):
         code, _, err = dmf_command("evaluate", long, "--images", 70, "sampler.steps=2", "--no-track", name)
         assert code == 0, err
+
+
+@pytest.mark.usefixtures("run")
+def test_data_that_the_network_does_not_know_are_refused(dmf_command: Command) -> None:
+    for name in ("cats", "dogs"):
+        Path("pets", name).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(Path("pets", name, "0.png"))
+    words = ("--metrics", "[{name: frechet, features: digits}]", "--images", 70)
+    code, _, err = dmf_command("evaluate", "tiny", "dataset={name: image_folder, root: pets}", *words)
+    assert code == 2 and "with 2 classes, and the run was trained on 1x8x8 with 10 classes: its network" in err, err
 
 
 @pytest.mark.usefixtures("run")

@@ -24,8 +24,9 @@ SCORED = (
 )
 
 
-def run_of(steps: int = 100, better: Mapping[str, str] | None = None, start: int = 0) -> Any:
-    recipe = SimpleNamespace(train=SimpleNamespace(steps=steps))
+def run_of(steps: int = 100, better: Mapping[str, str] | None = None, start: int = 0, sampler: str = "heun") -> Any:
+    tree = {"sampler": sampler, "evaluate": {"metrics": [], "seed": 0, "during": {}}}
+    recipe = SimpleNamespace(train=SimpleNamespace(steps=steps), as_dict=lambda: tree)
     return SimpleNamespace(recipe=recipe, better=better or {}, start_step=start)
 
 
@@ -36,6 +37,20 @@ def stopped_at(hook: EarlyStopping, values: Sequence[float], on: str = "loss", r
         for step, value in enumerate(values, 1)
     )
     return next((point for point, stop in enumerate(answers, 1) if stop), None)
+
+
+def test_scores_of_another_sampler_are_not_held_against_those_of_this_one() -> None:
+    on = "eval/fid_n9"
+    first = EarlyStopping(on=on, patience=3)
+    assert stopped_at(first, [1.0, 2.0, 2.0], on) is None
+    second = EarlyStopping(on=on, patience=3)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    run = run_of(sampler="ddim")
+    answers = [second.dmf_should_stop(run, step, {on: 9.0 - step / 9, "eval/step": step}) for step in range(4, 9)]
+    assert not any(answers), "each is better than the one before"
+    third = EarlyStopping(on=on, patience=3)
+    third.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert third.dmf_should_stop(run_of(), 4, {on: 9.0, "eval/step": 4}), "measured as before"
 
 
 def by_hand(values: Sequence[float], patience: int, min_delta: float, window: int, way: int) -> int | None:

@@ -201,6 +201,7 @@ def test_statistics_of_the_reference_are_written_and_read(tiny: Path, dmf_comman
         (["tiny", "--reference", "nan.npz"], "mu has NaN"),
         (["tiny", "--reference", "empty"], "is empty"),
         (["tiny", "--pictures", "tiny.yaml"], "is a file; give a folder"),
+        (["tiny", "dataset={name: digits, split: test}", "--json", "runs/tiny/mlflow.json"], "a file of the run's own"),
         (["tiny", " schedule=cosine"], r"schedule=cosine: runs/tiny is trained, .* be changed here is sampler, "),
         (["tiny", "sampler.steps=3", "backbone.hidden=64", "train.lr=1"], "hidden=64, train.lr=1: runs/tiny is"),
         (["tiny", "--write-reference", "x.json"], "name it x.npz"),

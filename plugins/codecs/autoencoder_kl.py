@@ -17,7 +17,7 @@ from annotated_types import Ge
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ...core import Codec, DataSpec, Pixels
+from ...core import Codec, DataSpec, Pixels, SamplingError
 from ...files.places import home
 
 CONFIG = "config.json"
@@ -101,11 +101,19 @@ class AutoencoderKL(Codec):
 
     @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:
-        """The images of x, uint8 (B, C, H, W)."""
+        """The images of x, uint8 (B, C, H, W).
+
+        Raises:
+            SamplingError: They are not finite, and would become black ones.
+        """
         vae = self._vae_on(x.device)
         shift, scale = self._affine_on(x.device)
         z = x.to(torch.float32) / scale + shift
-        return torch.cat([self._pixels.decode(vae.decode(part).sample) for part in torch.split(z, self.slice)])
+        images = torch.cat([vae.decode(part).sample for part in torch.split(z, self.slice)])
+        fine = images.isfinite().flatten(1).all(1)
+        if not images.is_meta and (bad := int((~fine).sum())):
+            raise SamplingError(f"the autoencoder makes {bad} of {len(x)} images that are not finite of finite latents")
+        return self._pixels.decode(images)
 
     def _vae_on(self, device: torch.device) -> Any:
         """The network, where the images are."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LOGGED = ("loss", "gradient_norm")
 SCORE = "eval/"
+HOW = ("metrics", "seed", "during")  # of `evaluate`: what scores depend on besides the sampler
 log = logging.getLogger("dmf")
 
 
@@ -29,7 +30,8 @@ class EarlyStopping:
 
     A point of the loss comes every `log.every` steps, one of a metric with each evaluation while training goes on. A
     value that is no number is none that is better. A run that was stopped so counts as done; with other `train.steps`
-    it goes on, and its patience begins anew. With another `on`, `window` or `better` all of its counting does.
+    it goes on, and its patience begins anew. With another `on`, `window` or `better` all of its counting does, and with
+    another sampler, seed or metric where it counts scores.
 
     Args:
         on: `loss`, `gradient_norm`, or a value of `evaluate.during` as `eval/NAME_nIMAGES`.
@@ -64,6 +66,7 @@ class EarlyStopping:
         self._best: float | None = None
         self._waited = 0
         self._scored_step = 0
+        self._way: str | None = None  # in which scores that it has counted were measured
         self._stopped_of = 0  # the train.steps of the recipe under which it asked to stop
 
     def check(self, recipe: "Recipe") -> None:
@@ -96,6 +99,7 @@ class EarlyStopping:
         value = self._new(run, step, values)
         if value is None:
             return False
+        self._look_at_the_way(run)
         self._count(value, self.better or run.better.get(self.on, "lower"))
         if self._waited < self.patience:
             return False
@@ -113,6 +117,7 @@ class EarlyStopping:
             "best": self._best,
             "waited": self._waited,
             "scored_step": self._scored_step,
+            "way": self._way,
             "stopped_of": self._stopped_of,
         }
 
@@ -126,13 +131,23 @@ class EarlyStopping:
             )
             return
         self._newest, self._best = list(state["newest"]), state["best"]
-        self._waited, self._scored_step = state["waited"], state["scored_step"]
+        self._waited, self._scored_step, self._way = state["waited"], state["scored_step"], state.get("way")
         self._stopped_of = state["stopped_of"]
 
     @property
     def _judged(self) -> dict[str, Any]:
         """What numbers are of: those of one are not to be held against those of another."""
         return {"on": self.on, "window": self.window, "better": self.better}
+
+    def _look_at_the_way(self, run: "RunInfo") -> None:
+        """Count anew where samples are made, or scored, in another way than those that were counted."""
+        tree = run.recipe.as_dict() if self.on.startswith(SCORE) else {}
+        evaluate = {key: tree["evaluate"][key] for key in HOW} if tree else {}
+        way = json.dumps([tree.get("sampler"), evaluate], sort_keys=True)
+        if self._way not in (None, way):
+            log.info("early_stopping counts anew: %s is measured in another way than before", self.on)
+            self._newest, self._best, self._waited = [], None, 0
+        self._way = way
 
     def _new(self, run: "RunInfo", step: int, values: Mapping[str, float]) -> float | None:
         """The value of this point; None where it counts as none.

@@ -33,6 +33,11 @@ def check_best(recipe: Recipe) -> None:
         )
 
 
+def differing(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
+    """The keys whose values are not equal, or are in one alone."""
+    return [key for key in {**a, **b} if a.get(key) != b.get(key)]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """On a checkpoint.
@@ -55,9 +60,8 @@ class Verdict:
         """Whether it is better than the best so far; one of another metric or protocol is no measure."""
         if before["metric"] != self.metric:
             return True
-        theirs = before.get("protocol", {})
-        changed = [key for key in {**theirs, **self.protocol} if theirs.get(key) != self.protocol.get(key)]
-        if changed:
+        theirs = before.get("protocol")
+        if isinstance(theirs, Mapping) and (changed := differing(theirs, self.protocol)):
             log.info(
                 "the best %s so far, of step %d, was measured in another way (%s): step %d is held against no earlier "
                 "one",

@@ -15,7 +15,6 @@ from .flags import (
     add_sampling,
     check_apart,
     check_folder,
-    check_report,
     check_writable,
     overrides_of,
     positive,
@@ -115,7 +114,7 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command."""
     _sort_words(args)
     _check(args)
-    check_report(args.json)
+    check_writable(args.json)
     check_writable(args.write_reference, (".npz",))
     check_folder(args.pictures, "--pictures")
     places = {"--json": args.json, "--write-reference": args.write_reference, "--pictures": args.pictures}

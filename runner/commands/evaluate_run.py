@@ -9,7 +9,6 @@ from pathlib import Path
 from torch import Tensor
 
 from ...core import DataSpec, Statistics
-from ...files.words import few
 from ...files.writing import write_json
 from ...registry import Recipe, UserError
 from ..assemble import ReferenceModel, build_dataset, build_model
@@ -30,7 +29,7 @@ from ..folder import RunFolder
 from ..image_sets.named import called, open_reference
 from ..outputs import Outputs, why_not
 from ..pipeline import wants_scores
-from ..reference import load_reference
+from ..reference import kind_of, load_reference
 from ..runs import find_checkpoint, recipe_of, spec_of, weights_of
 from ..weights import Weights, find_weights
 from ..world import LocalError, World
@@ -148,13 +147,9 @@ def _check_data(here: DataSpec, trained: DataSpec, recipe: Recipe) -> None:
     """Accept the data whose labels the images get."""
     if here != trained:
         raise UserError(
-            f"dataset: {recipe.dataset.name} has {_told(here)}, and the run was trained on {_told(trained)}: its "
-            "network takes no other; --reference SET compares its images with others"
+            f"dataset: {recipe.dataset.name} is {kind_of(here, trained)}, and the run was trained on "
+            f"{kind_of(trained, here)}: its network takes no other; --reference SET compares its images with others"
         )
-
-
-def _told(spec: DataSpec) -> str:
-    return f"images of {' x '.join(map(str, spec.shape))} in {len(spec.classes)} classes ({few(spec.classes)})"
 
 
 def _reference(args: argparse.Namespace, world: World) -> Real | Statistics | None:

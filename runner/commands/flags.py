@@ -15,6 +15,7 @@ from ..outputs import why_not
 from ..sampler_words import network_value
 
 CHECKPOINT = "a run's folder, or its name; RUN@400 is its checkpoint of step 400, RUN@best the best, RUN the newest"
+OF_A_RUN = ("network.txt", "mlflow.json", "left_out.txt", "init_from.txt")  # besides those of `RunFolder`
 NUMBERS = re.compile(r"[^,{}\[\]]+(,[^,{}\[\]]+)+")  # several, separated by commas
 
 
@@ -105,10 +106,12 @@ def check_writable(file: Path | None, endings: tuple[str, ...] = ()) -> None:
     """Refuse a file that cannot be written, before the long work.
 
     Raises:
-        UserError: Its folder is not there or takes no files, it is a folder itself, or its name ends in something else.
+        UserError: Its folder is not there or takes no files, it is a folder itself, its name ends in something else, or
+            it is what a run knows of itself.
     """
     if file is None:
         return
+    _refuse_own(file)
     if file.is_dir() or not file.absolute().parent.is_dir():
         raise UserError(f"{file} cannot be written: its folder does not exist, or it is a folder itself")
     if endings and file.suffix.lower() not in endings:
@@ -116,20 +119,16 @@ def check_writable(file: Path | None, endings: tuple[str, ...] = ()) -> None:
     _refuse(f"{file} cannot be written", file if file.is_file() else file.absolute().parent)
 
 
-def check_report(file: Path | None) -> None:
-    """Refuse a report that cannot be written, or is one of a run's own files, before the long work.
-
-    Raises:
-        UserError: As `check_writable`, or what the run knows of itself would be lost.
-    """
-    check_writable(file)
-    if file is None or not (file.resolve().parent / "recipe.yaml").is_file():
+def _refuse_own(file: Path) -> None:
+    """Refuse a file of a run's own, which would be lost."""
+    folder = file.resolve().parent
+    if not (folder / "recipe.yaml").is_file():
         return
     from ..folder import RunFolder
 
-    run = RunFolder(file.resolve().parent)
-    if file.resolve() in (path for path in vars(run).values() if isinstance(path, Path)):
-        raise UserError(f"{file} is a file of the run's own, which would be lost: give the report another name")
+    own = [path for path in vars(RunFolder(folder)).values() if isinstance(path, Path)]
+    if file.resolve() in own or file.name in OF_A_RUN or file.name.startswith("recipe."):
+        raise UserError(f"{file} is a file of the run's own, which would be lost: give another name")
 
 
 def check_apart(places: Mapping[str, Path | None], closed: Mapping[str, Path | None]) -> None:

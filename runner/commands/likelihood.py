@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .flags import add_checkpoint, add_place, add_runs, check_report, natural, overrides_of, positive
+from .flags import add_checkpoint, add_place, add_runs, check_writable, natural, overrides_of, positive
 
 if TYPE_CHECKING:
     from ...core import Dataset
@@ -60,7 +60,7 @@ def execute(args: argparse.Namespace) -> int:
     from ..world import join
 
     start_console(0)
-    check_report(args.json)
+    check_writable(args.json)
     folder, step = find_checkpoint(args.run, args.runs)
     recipe = recipe_of(folder, overrides_of(args, RECIPE_KEYS))
     weights = weights_of(args.weights, recipe)

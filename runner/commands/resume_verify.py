@@ -213,7 +213,7 @@ def is_on_gpu(run: Path) -> bool:
     from ..folder import RunFolder
 
     facts = read_json(RunFolder(run).facts) or {}
-    return bool(facts["machine.device"] != "cpu")
+    return bool(facts.get("machine.device", "cpu") != "cpu")
 
 
 def drops_out(recipe: Recipe) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,7 @@ def _computed(one: Named, place: int, world: World, real: Real | None, found: Fo
 def _drawn(pictures: dict[str, Tensor]) -> dict[str, Tensor]:
     """The pictures, whose names are to be those of files."""
     for name, picture in pictures.items():
-        if not (isinstance(name, str) and name.isprintable() and Path(name).name == name):
+        if not (isinstance(name, str) and name.isprintable() and Path(name).name == name.strip() not in ("", "..")):
             raise ValueError(f"pictures() gave one called {brief(repr(name))}; expected a name that a file can have")
         if not (isinstance(picture, Tensor) and picture.dtype == torch.uint8 and picture.ndim == 3):
             raise ValueError(f"pictures() gave no uint8 tensor (C, H, W) for {name}")
@@ -113,10 +114,10 @@ def _finite(values: dict[str, float]) -> dict[str, float]:
     for name, value in values.items():
         if not (isinstance(name, str) and name.isprintable() and name.strip()):
             raise ValueError(f"compute() gave a value called {brief(repr(name))}; expected a name in one line")
-        try:
-            found[name] = float(value)
-        except (TypeError, ValueError, RuntimeError):
-            raise ValueError(f"compute() gave {brief(repr(value))} for {name}; expected a number") from None
+        lone = isinstance(value, Tensor) and value.numel() == 1
+        if not (lone or isinstance(value, numbers.Real)) or isinstance(value, bool):
+            raise ValueError(f"compute() gave {brief(repr(value))} for {name}; expected a number")
+        found[name] = float(value)
         if not math.isfinite(found[name]):
             raise ValueError(f"{name} is {value}, of images whose features are all finite; is it defined for them?")
     return found
