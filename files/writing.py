@@ -88,11 +88,19 @@ def set_aside(folder: Path) -> Path | None:
 
     Returns:
         Where it is now; None if there was none.
+
+    Raises:
+        UserError: The system refuses.
     """
     if not folder.exists():
         return None
     number = 1
     while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
-    folder.rename(aside)
+    try:
+        folder.rename(aside)
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be renamed to {aside}: {error.strerror}; rename it yourself, or choose another place"
+        ) from None
     return aside

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
 from ..files.progress import Progress
+from ..registry.errors import UserError
 
 log = logging.getLogger("dmf")
 
@@ -38,12 +41,28 @@ class _LogFile(logging.FileHandler):
         log.removeHandler(self)
 
 
-def log_to(file: Path) -> logging.Handler:
-    """Also write every line to ``file``, with its time."""
+@contextlib.contextmanager
+def log_to(file: Path, began: Callable[[], bool]) -> Iterator[None]:
+    """Also write every line to ``file``, with its time, and the error that ends it all, if it is no user's mistake.
+
+    Args:
+        file: The run's.
+        began: Whether the run did, asked when it fails: one that never began leaves no file.
+    """
     handler = _LogFile(file, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
-    return handler
+    try:
+        yield
+    except BaseException as error:
+        if not began():
+            file.unlink(missing_ok=True)
+        elif not isinstance(error, (UserError, KeyboardInterrupt)):
+            handler.handle(log.makeRecord("dmf", logging.ERROR, "", 0, "the run failed", (), sys.exc_info()))
+        raise
+    finally:
+        log.removeHandler(handler)
+        handler.close()
 
 
 class TaskProgress(Progress):

@@ -105,8 +105,7 @@ class RunFolder:
         until = time.monotonic() + LOOKS_S
         while not _locked(self._lock, fcntl.LOCK_EX):
             if time.monotonic() > until:
-                self._lock.close()
-                self._lock = None
+                self._let_go()
                 raise InUse(self.path, self._named())
             time.sleep(0.01)
         if not (self.lock.exists() and os.path.samestat(os.fstat(self._lock.fileno()), self.lock.stat())):
@@ -170,6 +169,10 @@ class RunFolder:
         if self._lock is not None:
             self.heeded.unlink(missing_ok=True)
             self._remove_if_empty()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._lock is not None:
             self._lock.close()
             self._lock = None
 
@@ -185,8 +188,25 @@ class RunFolder:
             self.path.rmdir()
 
     def set_aside(self) -> Path | None:
-        """Rename the folder, so that a new run can start; nothing is lost."""
-        return set_aside(self.path)
+        """Rename the folder, so that a new run can start; nothing is lost.
+
+        It is held meanwhile: who waits for it then finds that it has gone, and makes one of its own.
+
+        Returns:
+            Where it is now; None if there was none, or an empty one.
+
+        Raises:
+            InUse: Another process holds it.
+            UserError: It cannot be renamed.
+        """
+        if not self.path.exists():
+            return None
+        self.hold()
+        try:
+            self._remove_if_empty()
+            return set_aside(self.path)
+        finally:
+            self._let_go()  # not `release`: a folder of that name is another's by now
 
 
 def _locked(file: TextIO, how: int) -> bool:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -273,28 +271,20 @@ def open_session(recipe: Recipe, runs: Path, world: World, stretch: bool = False
         world: The ranks.
         stretch: Lay the learning rate's decay out anew, for the recipe's number of steps.
     """
-    with Signals(world.first) as signals:
+    with Signals(world.first) as signals, contextlib.ExitStack() as after:
         folder = RunFolder(runs / recipe.name)
+        after.callback(folder.release)
         old, step = world.tell(world.first_only(lambda: _take(folder, recipe)))
         if world.first:
             signals.asked = folder.heed
-        handler = log_to(folder.log) if world.first else None
+            after.enter_context(log_to(folder.log, folder.recipe.exists))
         same_data = old is None or old.dataset == recipe.dataset
         session = Session(recipe, folder, world, signals, same_data, stretch, step)
+        after.callback(session.close)
         try:
             yield session
         except BaseException as error:
-            if handler is not None and not isinstance(error, (UserError, KeyboardInterrupt)):
-                handler.handle(log.makeRecord("dmf", logging.ERROR, "", 0, "the run failed", (), sys.exc_info()))
             session.hooks.call("dmf_run_ended", run=session, error=error)
-            if isinstance(error, (UserError, Interrupted)) and not folder.recipe.exists():
-                folder.log.unlink(missing_ok=True)  # of a run that was refused, or never began: nothing is left of it
             raise
         else:
             session.hooks.call("dmf_run_ended", run=session, error=None)
-        finally:
-            session.close()
-            folder.release()
-            if handler is not None:
-                log.removeHandler(handler)
-                handler.close()

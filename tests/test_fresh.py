@@ -1,12 +1,18 @@
 """`--fresh`: the old folder is kept aside, and has its name back where nothing new has begun."""
 
-from collections.abc import Callable
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from dmf.runner import pipeline
+from dmf.runner import pipeline, session
+from dmf.runner.folder import InUse, RunFolder
 from dmf.runner.signals import Interrupted
+from dmf.runner.trouble import CannotWrite
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -26,24 +32,49 @@ def test_a_run_that_has_begun_leaves_the_old_one_aside(old: Path, tiny: Path, dm
     assert (old.with_name("tiny.1") / "mark").exists() and not (old / "mark").exists()
 
 
-@pytest.mark.parametrize("words", [["init_from=nowhere"], ["dataset={name: image_folder, path: nowhere}"]])
+FOLDER = "dataset={name: image_folder, root: nowhere, size: 8}"
+
+
+@pytest.mark.parametrize(("words", "why"), [("init_from=nowhere", "init_from: nowhere is no run"), (FOLDER, "nowhere")])
 def test_a_run_that_is_refused_leaves_the_old_one_in_its_place(
-    old: Path, tiny: Path, dmf_command: Command, words: list[str]
+    old: Path, tiny: Path, dmf_command: Command, words: str, why: str
 ) -> None:
-    code, out, _ = dmf_command("train", tiny, "--fresh", *words)
-    assert code == 2 and (old / "mark").exists() and not old.with_name("tiny.1").exists()
-    assert "has its name back: runs/tiny" in out or "is kept as" not in out
+    code, out, err = dmf_command("train", tiny, "--fresh", words)
+    assert code == 2 and why in err and (old / "mark").exists() and not old.with_name("tiny.1").exists()
+    assert ("has its name back: runs/tiny" in out) == ("is kept as" in out) == (words == FOLDER)
 
 
-def test_a_run_that_is_stopped_before_it_begins_leaves_the_old_one_in_its_place(
-    old: Path, tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+ENDS = [
+    (Interrupted(15), 143),
+    (KeyboardInterrupt(), 130),
+    (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), 1),
+    (CannotWrite("no room"), 1),
+    (RuntimeError("gloo: Connection closed by peer"), 1),
+    (RuntimeError("of no kind that is known"), None),
+]
+
+
+@pytest.mark.parametrize("place", ["HookCaller", "accept", "begin"])
+@pytest.mark.parametrize(("error", "code"), ENDS, ids=[f"{type(error).__name__}-{code}" for error, code in ENDS])
+def test_a_run_that_ends_before_it_begins_leaves_the_old_one_in_its_place(
+    old: Path,
+    tiny: Path,
+    dmf_command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int | None,
+    place: str,
 ) -> None:
-    def stop(*given: object) -> None:
-        raise Interrupted(15)
+    def end(*given: object) -> None:
+        raise error
 
-    monkeypatch.setattr(pipeline, "check_ranks", stop)
-    assert dmf_command("train", tiny, "--fresh")[0] == 143
-    assert (old / "mark").exists() and not old.with_name("tiny.1").exists()
+    monkeypatch.setattr(session if place == "HookCaller" else pipeline, place, end)
+    if code is None:
+        with pytest.raises(RuntimeError, match="no kind"):
+            dmf_command("train", tiny, "--fresh")
+    else:
+        assert dmf_command("train", tiny, "--fresh")[0] == code
+    assert (old / "mark").exists() and (old / "log.txt").exists() and not old.with_name("tiny.1").exists()
 
 
 @pytest.mark.parametrize(
@@ -53,3 +84,73 @@ def test_a_run_cannot_begin_anew_from_its_own_weights(old: Path, tiny: Path, dmf
     code, out, err = dmf_command("train", tiny, "--fresh", f"init_from={source}")
     assert code == 2 and f"init_from: {source} lies in runs/tiny, which --fresh renames" in err and "kept as" not in out
     assert (old / "mark").exists()
+
+
+@pytest.fixture
+def at_work(old: Path) -> Iterator[RunFolder]:
+    """The run, held by a process that leaves as soon as it is asked."""
+    held, over = RunFolder(old), threading.Event()
+    held.hold()
+
+    def leave() -> None:
+        while not over.wait(0.05):
+            if held.heed():
+                held.release()
+                return
+
+    leaving = threading.Thread(target=leave)
+    leaving.start()
+    yield held
+    over.set()
+    leaving.join()
+    held.release()
+
+
+@pytest.mark.parametrize("ranks", [[], ["--ranks", 2]])
+@pytest.mark.parametrize("source", ["tiny", "nowhere", "other@7"])
+def test_nobody_is_stopped_for_a_run_that_cannot_begin(
+    at_work: RunFolder, tiny: Path, dmf_command: Command, source: str, ranks: list[object]
+) -> None:
+    shutil.copytree(at_work.path, at_work.path.with_name("other"))
+    code, out, err = dmf_command("train", tiny, "--fresh", "--restart", f"init_from={source}", *ranks)
+    assert code == 2 and "init_from: " in err and "asking" not in out and at_work.writer() is not None
+
+
+def test_one_that_is_stopped_is_kept_aside(at_work: RunFolder, tiny: Path, dmf_command: Command) -> None:
+    code, out, _ = dmf_command("train", tiny, "train.steps=2", "--fresh", "--restart")
+    assert code == 0 and out.index("asking") < out.index("the old run is kept as runs/tiny.1")
+
+
+def test_who_takes_the_folder_while_it_is_renamed_gets_a_new_one(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the old one under its other name, where its checkpoints would be another run's."""
+    renamed, late = Path.rename, RunFolder(old)
+
+    def rename(path: Path, to: Path) -> Path:
+        with pytest.raises(InUse):
+            late.hold()
+        return renamed(path, to)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    aside = RunFolder(old).set_aside()
+    late.hold()
+    assert aside is not None and (aside / "mark").exists() and not (old / "mark").exists()
+    assert RunFolder(aside).writer() is None and RunFolder(old).writer() is not None
+    late.release()
+
+
+def test_an_empty_folder_is_not_kept(workdir: Path) -> None:
+    empty = RunFolder(workdir / "runs/tiny")
+    empty.path.mkdir(parents=True)
+    assert empty.set_aside() is None and not any((workdir / "runs").iterdir())
+
+
+def test_a_folder_that_cannot_be_renamed_is_told_of(
+    old: Path, tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: object) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    code, _, err = dmf_command("train", tiny, "--fresh")
+    assert code == 2 and "runs/tiny cannot be renamed to runs/tiny.1: Device or resource busy" in err
+    assert (old / "mark").exists() and RunFolder(old).writer() is None

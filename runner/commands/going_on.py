@@ -113,12 +113,15 @@ def make_room(args: argparse.Namespace, recipe: Recipe, say: Callable[[str], Non
     from ..same_run import check_same
     from ..signals import Signals
     from ..takeover import take_over
+    from ..training.sources import check_source
 
     folder = RunFolder(args.runs / recipe.name)
     if folder.writer() is None:
         return  # whether the recipe goes on with what lies there is seen as it is opened
-    if folder.recipe.exists() and not args.fresh:
-        check_same(read(folder.recipe), recipe, folder.path)  # before a run is stopped in vain
+    if args.fresh and recipe.init_from is not None:  # before a run is stopped in vain
+        check_source(recipe.init_from, args.runs)
+    elif folder.recipe.exists() and not args.fresh:
+        check_same(read(folder.recipe), recipe, folder.path)
     with Signals(heard=False) as signals:
         signals.at_once = True  # also by SIGTERM the request is withdrawn: else that run would leave for nobody
         take_over(folder, args.restart_timeout, say)

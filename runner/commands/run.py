@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from .going_on import add_going_on, extended, make_room
 
 if TYPE_CHECKING:
     from ...registry import Recipe
+    from ..folder import RunFolder
     from ..session import Session
     from ..world import World
 
@@ -47,7 +48,7 @@ def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample"
         return _work(args, recipe, phases)
     if plan.nodes == 1:  # else another machine may have more
         check_batch(recipe.train.batch_size, plan.ranks)
-    make_room(args, recipe, print)
+    make_way(args, recipe, print)
     return launch(plan, args.argv, once=ONCE)
 
 
@@ -71,16 +72,30 @@ def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> in
 def _carry_out(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str], world: World) -> None:
     from ..console import log
     from ..done import done_message
+    from ..folder import RunFolder
     from ..pipeline import carry_out
     from ..session import open_session
 
     check_batch(recipe.train.batch_size, world.size)
     check_alike(recipe, world)
-    world.first_only(lambda: make_room(args, recipe, log.info))
-    with begun_anew(args, recipe, world), open_session(recipe, args.runs, world, args.stretch) as session:
+    world.first_only(lambda: make_way(args, recipe, log.info))
+    begun = begun_anew(args.fresh, RunFolder(args.runs / recipe.name), world)
+    with begun, open_session(recipe, args.runs, world, args.stretch) as session:
         check_shared(session)
         if not carry_out(session, phases):
             log.info("%s", done_message(session, args.recipe, args.overrides))
+
+
+def make_way(args: argparse.Namespace, recipe: Recipe, say: Callable[[str], None]) -> None:
+    """Before the run's folder is taken: who is at it leaves, with ``--restart``; what cannot begin stops nobody.
+
+    Raises:
+        UserError: It cannot be begun anew, or gone on with, or the process does not leave.
+    """
+    if args.fresh:
+        check_fresh()
+        check_start(recipe, args.runs)
+    make_room(args, recipe, say)
 
 
 def check_flags(args: argparse.Namespace) -> None:
@@ -140,14 +155,16 @@ def check_fresh() -> None:
 
 
 def check_start(recipe: Recipe, runs: Path) -> None:
-    """Refuse to start anew from weights that lie in the folder which is renamed for that.
+    """Refuse to start anew from weights that are not there, or lie in the folder which is renamed for that.
 
     Raises:
         UserError: Saying what to do.
     """
-    from ..training.sources import lies_in
+    from ..training.sources import place_of
 
-    if recipe.init_from is not None and lies_in(recipe.init_from.source, runs, runs / recipe.name):
+    if recipe.init_from is None:
+        return
+    if place_of(recipe.init_from, runs).resolve().is_relative_to((runs / recipe.name).resolve()):
         raise UserError(
             f"init_from: {recipe.init_from.source} lies in {runs / recipe.name}, which --fresh renames; leave --fresh "
             "out, and give the new run a name of its own: name=..."
@@ -173,37 +190,31 @@ def check_shared(session: Session) -> None:
 
 
 @contextlib.contextmanager
-def begun_anew(args: argparse.Namespace, recipe: Recipe, world: World) -> Iterator[None]:
+def begun_anew(fresh: bool, folder: RunFolder, world: World) -> Iterator[None]:
     """Around a run: with ``--fresh`` the old folder is renamed, and has its name back where the new run never began.
 
+    Args:
+        fresh: Whether it is; else nothing is done.
+        folder: The run's.
+        world: The ranks.
+
     Raises:
-        UserError: It cannot be begun anew.
+        UserError: The folder is in use, or cannot be renamed.
     """
-    from ..signals import Interrupted
+    aside: Path | None = None
 
-    folder, aside = args.runs / recipe.name, None
-    if args.fresh:
-        check_fresh()
-        check_start(recipe, args.runs)
-        aside = world.first_only(lambda: set_aside(folder))
+    def set_aside() -> None:
+        nonlocal aside
+        aside = folder.set_aside()
+        if aside is not None:
+            print(f"the old run is kept as {aside}")
+
     try:
+        if fresh:
+            world.first_only(set_aside)
         yield
-    except (UserError, Interrupted):
-        if aside is not None and not folder.exists():  # what is refused leaves no folder
-            aside.rename(folder)
-            print(f"the new run has not begun, and the old one has its name back: {folder}")
+    except BaseException:  # whatever ended it: what never began leaves no folder
+        if aside is not None and not folder.path.exists():
+            aside.rename(folder.path)
+            print(f"the new run has not begun, and the old one has its name back: {folder.path}")
         raise
-
-
-def set_aside(folder: Path) -> Path | None:
-    """Rename the run's old folder; where it is now, None if there was none."""
-    from ..folder import RunFolder
-
-    held = RunFolder(folder)
-    if folder.exists():
-        held.hold()  # not while somebody writes there
-        held.release()
-    aside = held.set_aside()
-    if aside is not None:
-        print(f"the old run is kept as {aside}")
-    return aside

@@ -18,7 +18,7 @@ from .. import checkpoints
 from ..checkpoints.layout import sha256
 from ..folder import RunFolder
 from ..runs import runs_there, split, step_of
-from ..weights import find_weights
+from ..weights import Weights, find_weights
 
 WHERE = "init_from"
 OF_TORCH = (".pt", ".pth", ".ckpt", ".bin")
@@ -47,8 +47,6 @@ class Source:
 def read_source(init: InitFrom, runs: Path) -> Source:
     """Read the weights that a recipe names.
 
-    A run comes first, by folder, then by name under ``runs``; then files and folders.
-
     Args:
         init: What the recipe says.
         runs: The folder of runs.
@@ -56,20 +54,49 @@ def read_source(init: InitFrom, runs: Path) -> Source:
     Raises:
         UserError: There is nothing, or nothing that can be read; the message says what there is.
     """
-    given, wanted = Path(init.source).expanduser(), init.weights or "ema"
+    wanted, (place, at) = init.weights or "ema", _found(init.source, runs)
+    if place.is_file():
+        return _of_file(place)
+    if is_run(place):
+        return _of_run(RunFolder(place), wanted, at)
+    return _of_checkpoint(place, wanted) if (place / checkpoints.MANIFEST).is_file() else _of_files(place)
+
+
+def place_of(init: InitFrom, runs: Path) -> Path:
+    """Where the weights lie that a recipe names: a file, a run's folder, or one with files.
+
+    Raises:
+        UserError: There is nothing; the message says what there is.
+    """
+    return _found(init.source, runs)[0]
+
+
+def check_source(init: InitFrom, runs: Path) -> None:
+    """Accept what a recipe names, unread: a run has such weights, whole.
+
+    Raises:
+        UserError: There is nothing, or no such weights; the message says what there is.
+    """
+    place, at = _found(init.source, runs)
+    if is_run(place):
+        _weights_in(RunFolder(place), init.weights or "ema", at)
+
+
+def _found(source: str, runs: Path) -> tuple[Path, str | None]:
+    """Where it lies, and what stands behind the @ of a run.
+
+    A file comes first, then a run, by folder, then by name under ``runs``; then other folders.
+    """
+    given = Path(source).expanduser()
     if given.is_file():
-        return _of_file(given)
-    name, at = split(init.source, runs)
+        return given, None
+    name, at = split(source, runs)
     for place in (Path(name).expanduser(), runs / name):
         if is_run(place):
-            return _of_run(RunFolder(place), wanted, at)
-    if (given / checkpoints.MANIFEST).is_file():
-        return _of_checkpoint(given, wanted)
+            return place, at
     if given.is_dir():
-        return _of_files(given)
-    raise UserError(
-        f"{WHERE}: {init.source} is no run, no file and no folder of weights{runs_there(init.source, runs)}"
-    )
+        return given, None
+    raise UserError(f"{WHERE}: {source} is no run, no file and no folder of weights{runs_there(source, runs)}")
 
 
 def is_named(source: str, runs: Path) -> bool:
@@ -79,22 +106,23 @@ def is_named(source: str, runs: Path) -> bool:
     return not path.is_file() and not is_run(Path(name).expanduser()) and is_run(runs / name)
 
 
-def lies_in(source: str, runs: Path, folder: Path) -> bool:
-    """Whether what is named so, a run under ``runs`` or a path, is a folder or lies in it."""
-    whole, (name, _) = Path(source).expanduser(), split(source, runs)
-    path = runs / name if is_named(source, runs) else whole if whole.exists() else Path(name).expanduser()
-    return path.resolve().is_relative_to(folder.resolve())
-
-
 def is_run(place: Path) -> bool:
     """Whether a folder is a run's; what `dmf export` writes has a recipe too, and no checkpoints."""
     return (place / "recipe.yaml").is_file() and (place / "checkpoints").is_dir()
 
 
 def _of_run(run: RunFolder, kind: str, at: str | None) -> Source:
+    found = _weights_in(run, kind, at)
     try:
-        found = find_weights(run, kind, step_of(run, at))
         return Source(found.read(), f"{run.path}, step {found.step}, {found.kind}", found.sha256, run)
+    except (UserError, checkpoints.DamagedCheckpoint) as error:
+        raise UserError(f"{WHERE}: {error}") from None
+
+
+def _weights_in(run: RunFolder, kind: str, at: str | None) -> Weights:
+    """Those of a run, not yet read."""
+    try:
+        return find_weights(run, kind, step_of(run, at))
     except (UserError, checkpoints.DamagedCheckpoint) as error:
         raise UserError(f"{WHERE}: {error}") from None
 
