@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 
-from ..core import Dataset
+from ..core import Dataset, DataSpec
 from ..files.sheets import save_png
 from ..files.writing import write_json
-from ..registry import Recipe, UserError
+from ..registry import InitFrom, Recipe, UserError
 from .assemble import Model, build_dataset, build_model, spec_as_dict, tell_of_mirrors
 from .average_rules import check_weights
 from .compute import set_up
@@ -24,6 +24,7 @@ from .evaluation.first_images import scored_with_grid, told_as
 from .evaluation.trained import load_trained
 from .facts import check_codec, run_facts
 from .feed import Feed, source_of
+from .folder import RunFolder
 from .latents.plan import training_feed
 from .reference import check_reference, load_reference, reference_digest
 from .sample_sheets import draw_preview, draw_sheets, stopping
@@ -33,7 +34,7 @@ from .training import Trainer
 from .training.init_from import FACTS, REPORT, Started, start_from
 from .training.memory import check_memory
 from .training.precision import precision_of
-from .training.sources import Source, read_source
+from .training.sources import Source, read_source, with_step
 from .training.strategies import strategy_class
 from .training_images import show_data
 from .weights import find_weights
@@ -87,11 +88,25 @@ def accept(session: Session, dataset: Dataset, due: Sequence[str]) -> None:
         UserError: They do not go together.
     """
     recipe = session.recipe
-    check_guidance(recipe.sampler, dataset.spec, recipe.train.label_dropout)
-    check_reference(recipe, dataset.spec, session.files)
+    check_against(recipe, dataset.spec, session.files)
     check_weights(recipe, to_train="train" in due)
     set_up(recipe.compute, session.world.device)
     session.check_stop()
+
+
+def check_against(recipe: Recipe, spec: DataSpec, home: RunFolder) -> None:
+    """Accept how images are to be made, of such data, before any are.
+
+    Args:
+        recipe: The run's.
+        spec: Of its data, in pixels.
+        home: Its folder.
+
+    Raises:
+        UserError: Guidance away from something that is not there, or was never trained.
+    """
+    check_guidance(recipe.sampler, spec, recipe.train.label_dropout)
+    check_reference(recipe, spec, home)
 
 
 def model_to_begin_with(session: Session, dataset: Dataset, due: Sequence[str]) -> tuple[Model, Started | None]:
@@ -167,11 +182,28 @@ def mark(session: Session, phase: str, step: int) -> str:
 
 
 def source_to_start_from(session: Session) -> Source | None:
-    """The weights of the recipe's `init_from`; None where it has none, or goes on from its own checkpoint."""
-    init = session.recipe.init_from
+    """The weights of the recipe's `init_from`; None where it has none, or goes on from its own checkpoint.
+
+    Raises:
+        UserError: There are none, or they are not the same on all ranks.
+    """
+    init, world = session.recipe.init_from, session.world
     if init is None or session.start_step:
         return None
-    return session.world.together(lambda: read_source(init, session.folder.parent))
+    runs = session.folder.parent
+    there: InitFrom = init if world.size == 1 else world.tell(world.first_only(lambda: with_step(init, runs)))
+    source = world.together(lambda: read_source(there, runs))
+    about, sha256 = world.tell((source.about, source.sha256))
+
+    def alike() -> None:
+        if source.sha256 != sha256:
+            raise UserError(
+                f"init_from: {init.source} is not the same on all ranks: {about} on rank 0, {source.about} with other "
+                f"content on rank {world.rank}; put it where all machines see it"
+            )
+
+    world.together(alike)
+    return source
 
 
 def begin(session: Session, dataset: Dataset, model: Model, feed: Feed, started: Started | None = None) -> None:

@@ -116,6 +116,16 @@ def test_nobody_is_stopped_for_a_run_that_cannot_begin(
     assert code == 2 and "init_from: " in err and "asking" not in out and at_work.writer() is not None
 
 
+@pytest.mark.parametrize(
+    "words", ["sampler.reference={run: nowhere}", "sampler.reference={run: tiny, step: 2}", "train.lr=1"]
+)
+def test_nobody_is_stopped_for_a_recipe_that_cannot_go_on(
+    at_work: RunFolder, tiny: Path, dmf_command: Command, words: str
+) -> None:
+    code, out, err = dmf_command("train", tiny, "train.steps=2", "--restart", words)
+    assert code == 2 and words.split("=")[0] in err and "asking" not in out and at_work.writer() is not None
+
+
 def test_one_that_is_stopped_is_kept_aside(at_work: RunFolder, tiny: Path, dmf_command: Command) -> None:
     code, out, _ = dmf_command("train", tiny, "train.steps=2", "--fresh", "--restart")
     assert code == 0 and out.index("asking") < out.index("the old run is kept as runs/tiny.1")

@@ -110,6 +110,8 @@ def make_room(args: argparse.Namespace, recipe: Recipe, say: Callable[[str], Non
         return
     from ...registry import read
     from ..folder import RunFolder
+    from ..pipeline import check_against
+    from ..runs import spec_of
     from ..same_run import check_same
     from ..signals import Signals
     from ..takeover import take_over
@@ -122,6 +124,8 @@ def make_room(args: argparse.Namespace, recipe: Recipe, say: Callable[[str], Non
         check_source(recipe.init_from, args.runs)
     elif folder.recipe.exists() and not args.fresh:
         check_same(read(folder.recipe), recipe, folder.path)
+        if folder.spec.exists():  # else it has only just begun
+            check_against(recipe, spec_of(folder), folder)
     with Signals(heard=False) as signals:
         signals.at_once = True  # also by SIGTERM the request is withdrawn: else that run would leave for nobody
         take_over(folder, args.restart_timeout, say)

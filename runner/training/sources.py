@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,18 @@ def check_source(init: InitFrom, runs: Path) -> None:
     place, at = _found(init.source, runs)
     if is_run(place):
         _weights_in(RunFolder(place), init.weights or "ema", at)
+
+
+def with_step(init: InitFrom, runs: Path) -> InitFrom:
+    """The same, with the step of a run: while it is trained, who looks later would find another.
+
+    Raises:
+        UserError: As `check_source`.
+    """
+    place, at = _found(init.source, runs)
+    if not is_run(place) or (at is not None and at.isdigit()):
+        return init
+    return replace(init, source=f"{place}@{_weights_in(RunFolder(place), init.weights or 'ema', at).step}")
 
 
 def _found(source: str, runs: Path) -> tuple[Path, str | None]:
