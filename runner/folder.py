@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from ..files.writing import NO_ROOM, set_aside
+from ..files.writing import NO_ROOM, set_aside, write_text
 from ..registry import UserError
 
 LOOKS_S = 0.5  # longer than anybody needs to look whether a folder is held, which is by a lock, too
@@ -150,13 +150,25 @@ class RunFolder:
     def heed(self) -> bool:
         """Take the request of another process to stop, for the writer; whether there is one.
 
-        By a name that it gets at once or not at all: either it is withdrawn, or it is heeded.
+        By a name that it gets at once or not at all: either it is withdrawn, or it is heeded. Of a process that was
+        killed while it waited there is nobody left who would carry on.
         """
         try:
             self.request.rename(self.heeded)
         except OSError:  # there is none; or the file system is away, and it is looked for again
             return False
+        if _is_gone(self.heeded):
+            self.heeded.unlink(missing_ok=True)
+            return False
         return True
+
+    def ask(self) -> None:
+        """Request that the writer stops, in the name of this process.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        write_text(self.request, f"{os.getpid()} {_here()}\n")
 
     def withdraw(self) -> bool:
         """Take a request back; whether it was not too late, since the writer has heeded it."""
@@ -185,7 +197,8 @@ class RunFolder:
                 if folder.is_dir():
                     folder.rmdir()
             self.lock.unlink()
-            self.path.rmdir()
+            with contextlib.suppress(OSError):  # another process asks for it in this moment, and makes it its own
+                self.path.rmdir()
 
     def set_aside(self) -> Path | None:
         """Rename the folder, so that a new run can start; nothing is lost.
@@ -216,3 +229,22 @@ def _locked(file: TextIO, how: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _here() -> str:
+    """This machine, as far as the number of a process means the same: containers may share a name."""
+    names = Path("/proc/self/ns/pid")
+    return f"{socket.gethostname()} {os.readlink(names) if names.is_symlink() else '-'}"
+
+
+def _is_gone(request: Path) -> bool:
+    """Whether the process that wrote a request has ended; of one elsewhere that is not known."""
+    try:
+        pid, _, where = request.read_text(encoding="utf-8").strip().partition(" ")
+        if where == _here():
+            os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError):  # another user's; or nothing that could be read
+        return False
+    return False

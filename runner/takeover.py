@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import time
 from collections.abc import Callable
 
 import psutil
 
-from ..files.writing import write_text
 from ..registry import UserError
 from .folder import Holder, RunFolder
 from .signals import LOOK
@@ -71,7 +69,7 @@ def _ask(folder: RunFolder) -> None:
     """
     if not folder.request.exists() and not folder.heeded.exists():
         try:
-            write_text(folder.request, f"{os.getpid()} {socket.gethostname()}\n")
+            folder.ask()
         except FileNotFoundError:
             pass  # who never began has just removed the folder
         except OSError as error:

@@ -106,18 +106,48 @@ def test_who_is_asked_no_longer_goes_on(tmp_path: Path) -> None:
         holder.communicate()
 
 
+def test_a_folder_that_is_asked_for_while_it_is_removed_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, rmdir = RunFolder(tmp_path / "run"), Path.rmdir
+    held.hold()
+
+    def asked_for(path: Path) -> None:
+        held.ask()
+        rmdir(path)
+
+    monkeypatch.setattr(Path, "rmdir", asked_for)
+    held.release()
+    assert held.writer() is None and held.request.exists()
+
+
+def test_a_request_of_a_process_that_was_killed_is_heeded_by_nobody(tmp_path: Path) -> None:
+    held = RunFolder(tmp_path / "run")
+    held.hold()
+    script = "import sys; from pathlib import Path; from dmf.runner.folder import RunFolder; "
+    script += "RunFolder(Path(sys.argv[1])).ask()"
+    subprocess.run([sys.executable, "-c", script, str(held.path)], check=True)
+    asked = held.request.read_text()
+    assert not held.heed() and not held.request.exists() and not held.heeded.exists()
+    held.request.write_text(asked.replace(socket.gethostname(), "elsewhere"))
+    assert held.heed(), "of another machine it is not known"
+    RunFolder(held.path).ask()
+    assert held.heed()
+    held.release()
+
+
 def test_who_has_heeded_a_request_is_waited_for_while_it_leaves(tmp_path: Path) -> None:
     """The time that it takes to write its checkpoint is its own: given up then, it would leave for nobody."""
     held, said = RunFolder(tmp_path / "run"), list[str]()
     held.hold()
     held.lock.write_text("7 elsewhere\n")
-    leaving = threading.Timer(1.1, held.release)
+    leaving = threading.Timer(2.5, held.release)
 
     def heed(line: str) -> None:
         said.append(line)
-        threading.Timer(0.8, lambda: held.heed() and leaving.start()).start()
+        threading.Timer(2.5, lambda: held.heed() and leaving.start()).start()
 
-    take_over(RunFolder(held.path), 1.5, heed)  # 0.8 s until it hears, and 1.1 s until it has left
+    take_over(RunFolder(held.path), 4, heed)  # 2.5 s until it hears, and as long until it has left
     assert len(said) == 1 and not held.request.exists() and not held.heeded.exists()
 
 
@@ -136,7 +166,14 @@ def test_who_heeds_a_request_and_does_not_leave_is_told_of(tmp_path: Path) -> No
 def test_a_command_that_no_longer_waits_asks_for_nothing(tiny: Path, dmf_command: Command, how: signal.Signals) -> None:
     held = RunFolder(tiny.parent / "runs/tiny")
     held.hold()
-    threading.Timer(1.0, os.kill, (os.getpid(), how)).start()
+
+    def once_it_waits() -> None:
+        until = time.monotonic() + 60
+        while not held.request.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(os.getpid(), how)
+
+    threading.Thread(target=once_it_waits).start()
     held.lock.write_text("0 elsewhere\n")
     assert dmf_command("train", tiny, "--restart")[0] == 128 + how
     assert not held.request.exists() and not held.heed()
