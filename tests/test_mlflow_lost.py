@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,25 @@ def test_answers_that_get_lost_leave_nothing_twice(look: Look, monkeypatch: pyte
     assert look.points(run.run_id, "loss") == [(step, loss_at(step)) for step in (1, 2, 3)]
     assert look.points(run.run_id, "eval/kernel") == [(3, 0.5)]
     assert look.images(run.run_id) == [("samples", 2), ("samples", 3)]
+
+
+def test_a_run_begun_again_while_the_first_is_still_being_made_is_one_run(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(MlflowClient):
+        def create_run(self, *arguments: Any, **options: Any) -> Any:
+            time.sleep(1.0)
+            return super().create_run(*arguments, **options)
+
+    monkeypatch.setattr("mlflow.MlflowClient", Slow)
+    first = make(hook=quiet(patience_s=0.1)).start()
+    first.log(1, 2)
+    first.end(KeyboardInterrupt())
+    second = make(start_step=2, hook=quiet(patience_s=0.1)).start()
+    second.log(3)
+    second.end()
+    assert len(look.runs()) == 1
+    assert look.points(second.run_id, "loss") == [(step, loss_at(step)) for step in (1, 2, 3)]
 
 
 class CutShort:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ BACKOFF_MAX_S = 30.0
 BACKOFF_AT_END_S = 0.5
 BATCH_OPERATIONS = 500
 FILES_LANE = ("image", "file", "text")
+_LEFT: dict[Path, threading.Thread] = {}  # the spool -> a worker that was given up and may still be in a request
 
 
 class Refused(Exception):
@@ -78,6 +80,7 @@ class Outbox:
         self, send: Callable[[Sequence[Operation]], None], spool: Spool, where: str, goes_on: bool = True
     ) -> None:
         self._send, self._spool, self._where, self._goes_on = send, spool, where, goes_on
+        self._place = spool.folder.resolve()
         self._store, self._files = Lane(), Lane()
         self._opened = False
         self._signal, self._ending, self._stopped = threading.Event(), threading.Event(), threading.Event()
@@ -139,6 +142,8 @@ class Outbox:
         finally:
             self._stopped.set()
             self._signal.set()
+            if self._unsent():
+                _LEFT[self._place] = self._worker
         self._spool.tidy()
         return self._describe_unsent()
 
@@ -168,6 +173,8 @@ class Outbox:
         return f"{', '.join(counted) or 'the status of the run'} ({reason or 'no time left'})"
 
     def _work(self) -> None:
+        if (before := _LEFT.pop(self._place, None)) is not None:
+            before.join()  # the last thing it does may be to make the run, and two at once would make two
         while not self._stopped.is_set():
             self._signal.wait(self._pause_s())
             self._signal.clear()
