@@ -27,6 +27,17 @@ Count = Annotated[int, Ge(1)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]  # what torch's generators take
 Share = Annotated[float, Ge(0), Lt(1)]
 Span = Annotated[int | str, span_schema(least=0)]  # of training: `core.images_of` reads it
+Checkpoint = Annotated[
+    int | Literal["best"],
+    WithJsonSchema(
+        {
+            "type": ["integer", "string"],
+            "minimum": 1,
+            "pattern": "^best$",
+            "x-words": "the step of a checkpoint, at least 1, or best",
+        }
+    ),
+]
 Factors = Annotated[
     Mapping[str, Annotated[float, Gt(0)]],
     Field(json_schema_extra={"x-words": "a mapping from patterns over names of weights to numbers above 0"}),
@@ -80,12 +91,12 @@ class Reference:
 
     Attributes:
         run: Its run, by folder or by name beside this one; null is this run itself, at an earlier step.
-        step: Which checkpoint; null is the newest.
+        step: Which checkpoint, by its step; `best`, the one that `checkpoint.best` keeps; null is the newest.
         weights: `ema`, the first average; `raw`, the weights themselves; another average's label, or `posthoc-LENGTH`.
         labels: Whether it is told the same labels or none.
     """
 
     run: str | None = None
-    step: Count | None = None
+    step: Checkpoint | None = None
     weights: WeightsName = "ema"
     labels: Literal["same", "none"] = "same"

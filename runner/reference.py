@@ -15,7 +15,7 @@ from . import checkpoints
 from .assemble import Model, ReferenceModel, build_model, is_unguided
 from .facts import check_codec
 from .folder import RunFolder
-from .runs import find_run, spec_of
+from .runs import BEST, find_run, spec_of, step_of
 from .weights import Weights, find_weights
 from .world import World
 
@@ -45,7 +45,7 @@ def check_reference(recipe: Recipe, spec: DataSpec, home: RunFolder) -> None:
     if _same(folder, home):
         _check_own_step(reference, recipe, home)
     else:
-        find_weights(folder, reference.weights, reference.step)
+        _weights(reference, folder)
     _check_fits(reference, folder, recipe, spec, home)
 
 
@@ -75,7 +75,7 @@ def _found(reference: Reference, recipe: Recipe, model: Model, home: RunFolder, 
     """Its weights, accepted."""
     folder = _folder(reference, home)
     _check_fits(reference, folder, recipe, model.pixels, home)
-    weights = find_weights(folder, reference.weights, reference.step)
+    weights = _weights(reference, folder)
     if _same(folder, home) and weights.step >= step:
         raise UserError(f"{WHERE}: {_not_earlier(weights.step, step)}")
     return weights
@@ -101,13 +101,13 @@ def reference_digest(recipe: Recipe, home: RunFolder) -> str | None:
     reference = wanted(recipe)
     if reference is None:
         return None
-    return find_weights(_folder(reference, home), reference.weights, reference.step).sha256
+    return _weights(reference, _folder(reference, home)).sha256
 
 
 def not_yet(recipe: Recipe, home: RunFolder, step: int) -> str | None:
     """Why there are no samples of this step yet: the reference is this run at a step to come; None when there are."""
     reference = wanted(recipe)
-    if reference is None or reference.step is None or step > reference.step:
+    if reference is None or not isinstance(reference.step, int) or step > reference.step:
         return None
     if not _same(_folder(reference, home), home):
         return None
@@ -119,6 +119,15 @@ def _folder(reference: Reference, home: RunFolder) -> RunFolder:
         return home if reference.run is None else find_run(reference.run, home.path.parent)
     except UserError as error:
         raise UserError(f"{WHERE}: {error}") from None
+
+
+def _weights(reference: Reference, folder: RunFolder) -> Weights:
+    """Those that are meant, found."""
+    try:
+        step = step_of(folder, reference.step)
+    except UserError as error:
+        raise UserError(f"{WHERE}: {error}") from None
+    return find_weights(folder, reference.weights, step)
 
 
 def _same(folder: RunFolder, home: RunFolder) -> bool:
@@ -143,6 +152,11 @@ def _check_own_step(reference: Reference, recipe: Recipe, home: RunFolder) -> No
     steps, wanted = recipe.train.steps, recipe.checkpoint
     if reference.step is None:
         raise UserError(f"{WHERE}: the newest weights of a run cannot guide themselves; write an earlier step")
+    if reference.step == BEST:
+        raise UserError(
+            f"{WHERE}: while a run is trained its best checkpoint may be its newest, which cannot guide itself; write "
+            "an earlier step, or another run"
+        )
     there = checkpoints.steps(home.checkpoints)
     last = max(steps, *there, 0)
     if reference.step >= last:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..files.words import few
 from ..registry.errors import UserError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .folder import RunFolder
 
 MOST_LISTED = 20
-BEST = "best"
+BEST: Final = "best"
 PLACES = ("dataset", "loading", "codec", "compute", "device", "distributed", "hooks")
 AFTER_TRAINING = ("sampler", "sample", "evaluate", *PLACES)
 AT = re.compile(rf"(?P<run>.+)@(?P<at>\d+|{BEST})")
@@ -83,12 +83,12 @@ def _is_run(name: str, runs: Path) -> bool:
     return any(os.path.isfile(path / "recipe.yaml") for path in (Path(name), runs / name))
 
 
-def step_of(folder: RunFolder, at: str | None) -> int | None:
+def step_of(folder: RunFolder, at: str | int | None) -> int | None:
     """The step that stands behind the @ of a run; None is the newest.
 
     Args:
         folder: The run's.
-        at: As `split` has it.
+        at: As `split` has it, or the step itself.
 
     Raises:
         UserError: The best is wanted, and there is none.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+from .runs import BEST
+
 SAMPLER_KEYS = {
     "sampler": "sampler.name",
     "steps": "sampler.steps",
@@ -15,7 +17,7 @@ SAMPLER_KEYS = {
 
 
 def network_value(text: str) -> str:
-    """The recipe's value for RUN, RUN@STEP or @STEP; null and a mapping are such values.
+    """The recipe's value for RUN, RUN@STEP, RUN@best, @STEP or @best; null and a mapping are such values.
 
     Raises:
         argparse.ArgumentTypeError: None of these.
@@ -25,6 +27,8 @@ def network_value(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("an empty text is no run; write RUN, RUN@STEP, @STEP or null")
     run, at, step = text.rpartition("@") if "@" in text else (text, "", "")
-    if at and not step.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: after @ stands the step of a checkpoint, as in {run or 'run'}@400")
-    return json.dumps({"run": run or None, "step": int(step) if at else None})
+    if at and step != BEST and not step.isdecimal():
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: after @ stands the step of a checkpoint, as in {run or 'run'}@400, or {BEST}"
+        )
+    return json.dumps({"run": run or None, "step": int(step) if step.isdecimal() else step or None})

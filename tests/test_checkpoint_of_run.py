@@ -50,6 +50,16 @@ def test_images_are_of_that_step(dmf_command: Command) -> None:
     assert sampled(dmf_command, "tiny@5", "--weights", "raw") != fifth
 
 
+@pytest.mark.usefixtures("run")
+def test_guidance_leads_away_from_that_step(dmf_command: Command) -> None:
+    guided = ("--guidance", 3, "--away-from")
+    led = sampled(dmf_command, "tiny", *guided, "@5")
+    assert led != sampled(dmf_command, "tiny", *guided, "@10")
+    assert sampled(dmf_command, "tiny", *guided, "tiny@best") == sampled(dmf_command, "tiny", *guided, "@best") == led
+    code, _, err = dmf_command("sample", "tiny@5", *guided, "@best")
+    assert code == 2 and "step 5 of this run is not earlier than the weights that it is to guide" in err, err
+
+
 def test_values_are_of_that_step_and_say_so(run: Path, dmf_command: Command) -> None:
     words = ("--metrics", "[{name: frechet, features: digits}]", "--images", 70, "--json", "report.json")
     found = {}
@@ -171,7 +181,8 @@ def test_what_is_not_there_is_told(tiny: Path, dmf_command: Command) -> None:
         code, _, err = dmf_command(*words)
         assert code == 2 and said in err, err
     Path("runs/tiny/checkpoints", checkpoints.POINTER).unlink()
-    for words in (("sample", "tiny@best"), ("train", tiny, "name=b", "init_from=tiny@best")):
+    led = ("sample", "tiny", "--guidance", 2, "--away-from", "@best")
+    for words in (("sample", "tiny@best"), led, ("train", tiny, "name=b", "init_from=tiny@best")):
         code, _, err = dmf_command(*words)
         assert code == 2 and "no best checkpoint: write checkpoint.best" in err and "5, 10, 12" in err, err
 

@@ -260,6 +260,8 @@ def test_a_run_takes_the_place_of_the_one_that_is_there(tiny: Path, dmf_command:
     runs, words = tiny.parent / "runs", ["train", tiny, "checkpoint.every=100000", "train.steps=100000"]
     there = start(*words)
     wait_for(lambda: lines(runs / "tiny/history.jsonl") > 3, there)
+    code, _, err = dmf_command("train", tiny, "--restart-timeout", 60)
+    assert code == 2 and "--restart-timeout is how long --restart waits: give --restart too" in err
     code, _, err = dmf_command("train", tiny, "train.lr=1", "--restart")
     assert code == 2 and "train.lr" in err and there.poll() is None  # it is not stopped in vain
     code, _, err = dmf_command(*words)

@@ -233,6 +233,7 @@ def test_a_curve_of_scores_while_training_has_no_other_values(
         (["sampler.grid=karras"], ["grid:karras"]),
         (["sampler.guidance={name: interval, of: 3}"], ["guidance:interval"]),
         (["sampler.reference={run: other, step: 5}"], ["away_from:other:5"]),
+        (["sampler.reference={run: other, step: best}"], ["away_from:other:best"]),
         (["schedule.shift=3"], ["schedule.shift:3.0"]),
         (["evaluate.metrics=[{name: kernel, features: digits, subsets: 7}]"], []),
     ],

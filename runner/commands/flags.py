@@ -68,8 +68,8 @@ def add_walk(parser: argparse.ArgumentParser) -> None:
         "--away-from",
         metavar="RUN",
         type=network_value,
-        help="guide away from another run's network, RUN or RUN@STEP; @STEP is this run earlier; null is this network "
-        "without labels; or a mapping as in the recipe",
+        help="guide away from another run's network, RUN, RUN@STEP or RUN@best; @STEP or @best is this run earlier; "
+        "null is this network without labels; or a mapping as in the recipe",
     )
     add_place(parser)
 

@@ -36,7 +36,6 @@ def add_going_on(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--restart-timeout",
         type=positive,
-        default=WAITED_S,
         metavar="SECONDS",
         help=f"how long --restart waits for it to hear, and again for it to leave (default: {WAITED_S})",
     )
@@ -104,9 +103,12 @@ def make_room(args: argparse.Namespace, recipe: Recipe, say: Callable[[str], Non
     """With ``--restart``: have the process that is at the run leave it, unless it could not be gone on with anyway.
 
     Raises:
-        UserError: The recipe is of another run, or the process does not leave.
+        UserError: The recipe is of another run, or the process does not leave; or there is a time to wait and nothing
+            to wait for.
     """
     if not args.restart:
+        if args.restart_timeout is not None:
+            raise UserError("--restart-timeout is how long --restart waits: give --restart too, or leave it out")
         return
     from ...registry import read
     from ..folder import RunFolder
@@ -128,4 +130,4 @@ def make_room(args: argparse.Namespace, recipe: Recipe, say: Callable[[str], Non
             check_against(recipe, spec_of(folder), folder)
     with Signals(heard=False) as signals:
         signals.at_once = True  # also by SIGTERM the request is withdrawn: else that run would leave for nobody
-        take_over(folder, args.restart_timeout, say)
+        take_over(folder, args.restart_timeout or WAITED_S, say)
