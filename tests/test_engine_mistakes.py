@@ -8,28 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY
 from fork_kit import Processes
 from rank_of_checkpoints import trains_until_the_disk_is_full
 
 from dmf.registry import UserError
 from dmf.runner.checkpoints import saver
-from dmf.runner.cli import main
 from dmf.runner.folder import RunFolder
 from dmf.runner.pipeline import check_ranks
 from dmf.runner.training import memory
 from dmf.runner.training.trainer import Trainer
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the recipe, and its run."""
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "tiny.yaml").write_text(TINY, encoding="utf-8")
-    assert main(["train", str(folder / "tiny.yaml"), "--runs", str(folder / "runs")]) == 0
-    return folder
 
 
 @pytest.fixture

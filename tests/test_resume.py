@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
+from training_kit import stop_at
 
 from dmf.runner import pipeline
 from dmf.runner.checkpoints import reading
@@ -129,18 +130,6 @@ def test_a_run_that_is_not_finished_is_finished_first(
     monkeypatch.setenv("WORLD_SIZE", "1")
     code, _, err = dmf_command("train", tiny, "--extend", 3)
     assert code == 2 and "train.steps=N" in err  # a launcher would give the command again
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """The run hears SIGTERM when it logs this step."""
-    write = Points.write
-
-    def stopping(self: Points, bar: object) -> str | None:
-        if self.state.step == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return write(self, bar)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Points, "write", stopping)
 
 
 def test_an_extended_run_keeps_its_last_rate_unless_the_decay_is_stretched(tiny: Path, dmf_command: Command) -> None:

@@ -1,8 +1,6 @@
 """One rank, then two, then one again train as one; it is enough that one rank is asked to stop."""
 
 import json
-import os
-import signal
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -12,10 +10,10 @@ import torch
 from fork_kit import on_ranks
 from process_kit import lines
 from safetensors.torch import load_file
+from training_kit import stop_at
 
 from dmf.runner.cli import main
 from dmf.runner.exactness import bit_for_bit, to_rounding
-from dmf.runner.training.points import Points
 from dmf.runner.training.stops import Stops
 from dmf.runner.world import World
 
@@ -35,18 +33,6 @@ def runs(tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch) -> P
     assert 35 <= lines(tiny.parent / "runs/moved/history.jsonl") < STEPS
     assert dmf_command("train", tiny, *WORDS, "name=moved")[0] == 0
     return tiny.parent / "runs"
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """The run hears SIGTERM when it logs this step."""
-    write = Points.write
-
-    def stopping(self: Points, bar: object) -> str | None:
-        if self.state.step == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return write(self, bar)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Points, "write", stopping)
 
 
 def stopped_on_one(world: World, recipe: Path) -> None:

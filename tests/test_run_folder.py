@@ -8,26 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY
 
 from dmf.files import writing
 from dmf.files.writing import read_json, write_json
 from dmf.registry import UserError
 from dmf.runner import session
 from dmf.runner.checkpoints import steps
-from dmf.runner.cli import main
 from dmf.runner.folder import RunFolder
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the recipe, and its run."""
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "tiny.yaml").write_text(TINY, encoding="utf-8")
-    assert main(["train", str(folder / "tiny.yaml"), "--runs", str(folder / "runs")]) == 0
-    return folder
 
 
 @pytest.fixture

@@ -1,9 +1,12 @@
-"""A trainer in this process, without the command line around it."""
+"""A trainer in this process, without the command line around it; and a stop at a step."""
 
 import contextlib
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import torch
 
 from dmf.registry import read
@@ -12,6 +15,7 @@ from dmf.runner.bench.steps import no_preview
 from dmf.runner.feed import Feed
 from dmf.runner.session import open_session
 from dmf.runner.training import Trainer
+from dmf.runner.training.points import Points
 from dmf.runner.world import World
 
 
@@ -36,3 +40,15 @@ def weights(one: Trainer) -> torch.Tensor:
 def apart(a: torch.Tensor, b: torch.Tensor) -> float:
     """The distance of two vectors over the length of the second."""
     return float((a - b).norm() / b.norm())
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """The run hears SIGTERM when it logs this step."""
+    write = Points.write
+
+    def stopping(self: Points, bar: object) -> str | None:
+        if self.state.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return write(self, bar)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Points, "write", stopping)
