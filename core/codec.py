@@ -42,7 +42,11 @@ class Codec(ABC):
 
     @abstractmethod
     def decode(self, x: Tensor) -> Tensor:
-        """The images of x, uint8 (B, C, H, W)."""
+        """The images of x, uint8 (B, C, H, W).
+
+        Raises:
+            SamplingError: Of these x there are none that could be shown.
+        """
 
     def moments(self, images: Tensor) -> Tensor | None:
         """What x is drawn from, such as mean and log-variance: float32 (B, *moment_shape), on the images' device.

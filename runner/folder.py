@@ -189,13 +189,14 @@ class RunFolder:
             self._lock = None
 
     def _remove_if_empty(self) -> None:
-        made = (self.lock, self.samples, self.checkpoints)
-        if not self.path.exists() or set(self.path.iterdir()) - set(made):
+        folders = (self.samples, self.checkpoints)
+        if not self.path.exists() or set(self.path.iterdir()) - {self.lock, self.request, *folders}:
             return
-        if not any(folder.is_dir() and any(folder.iterdir()) for folder in made[1:]):
-            for folder in made[1:]:
+        if not any(folder.is_dir() and any(folder.iterdir()) for folder in folders):
+            for folder in folders:
                 if folder.is_dir():
                     folder.rmdir()
+            self.request.unlink(missing_ok=True)  # it was for who leaves now
             self.lock.unlink()
             with contextlib.suppress(OSError):  # another process asks for it in this moment, and makes it its own
                 self.path.rmdir()

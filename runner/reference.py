@@ -39,14 +39,23 @@ def check_reference(recipe: Recipe, spec: DataSpec, home: RunFolder) -> None:
         UserError: The reference is not there, or will not be, or is of another kind of data.
     """
     reference = wanted(recipe)
-    if reference is None:
-        return
-    folder = _folder(reference, home)
-    if _same(folder, home):
-        _check_own_step(reference, recipe, home)
-    else:
-        _weights(reference, folder)
-    _check_fits(reference, folder, recipe, spec, home)
+    if reference is not None:
+        folder = _check_there(reference, recipe, home, checkpoints.steps(home.checkpoints))
+        _check_fits(reference, folder, recipe, spec, home)
+
+
+def check_reference_anew(recipe: Recipe, home: RunFolder) -> None:
+    """Accept the reference of a run that is to begin anew, as far as that can be told without its data.
+
+    Args:
+        recipe: The run's.
+        home: Its folder; what lies there now will be no part of the run.
+
+    Raises:
+        UserError: The reference is not there, or will not be.
+    """
+    if (reference := wanted(recipe)) is not None:
+        _check_there(reference, recipe, home, [])
 
 
 def load_reference(recipe: Recipe, model: Model, home: RunFolder, step: int, world: World) -> ReferenceModel | None:
@@ -121,13 +130,29 @@ def _folder(reference: Reference, home: RunFolder) -> RunFolder:
         raise UserError(f"{WHERE}: {error}") from None
 
 
+def _check_there(reference: Reference, recipe: Recipe, home: RunFolder, there: list[int]) -> RunFolder:
+    """Accept a network that is there, or will be; its run's folder.
+
+    Args:
+        reference: Which.
+        recipe: The run's.
+        home: Its folder.
+        there: The steps of its checkpoints.
+    """
+    folder = _folder(reference, home)
+    if _same(folder, home):
+        _check_own_step(reference, recipe, home, there)
+    else:
+        _weights(reference, folder)
+    return folder
+
+
 def _weights(reference: Reference, folder: RunFolder) -> Weights:
     """Those that are meant, found."""
     try:
-        step = step_of(folder, reference.step)
+        return find_weights(folder, reference.weights, step_of(folder, reference.step))
     except UserError as error:
         raise UserError(f"{WHERE}: {error}") from None
-    return find_weights(folder, reference.weights, step)
 
 
 def _same(folder: RunFolder, home: RunFolder) -> bool:
@@ -147,24 +172,23 @@ def _not_earlier(step: int, of: int) -> str:
     )
 
 
-def _check_own_step(reference: Reference, recipe: Recipe, home: RunFolder) -> None:
+def _check_own_step(reference: Reference, recipe: Recipe, home: RunFolder, there: list[int]) -> None:
     """Accept a step of the run itself, which may be still to come, if it will be kept to the end."""
     steps, wanted = recipe.train.steps, recipe.checkpoint
     if reference.step is None:
         raise UserError(f"{WHERE}: the newest weights of a run cannot guide themselves; write an earlier step")
-    if reference.step == BEST:
+    if reference.step == BEST and max(there, default=0) < steps:
         raise UserError(
             f"{WHERE}: while a run is trained its best checkpoint may be its newest, which cannot guide itself; write "
             "an earlier step, or another run"
         )
-    there = checkpoints.steps(home.checkpoints)
-    last = max(steps, *there, 0)
-    if reference.step >= last:
-        raise UserError(f"{WHERE}: {_not_earlier(reference.step, last)}")
+    step, last = _weights(reference, home).step if reference.step == BEST else reference.step, max(steps, *there, 0)
+    if step >= last:
+        raise UserError(f"{WHERE}: {_not_earlier(step, last)}")
     at_the_end = _at_the_end(recipe, there)
-    if reference.step not in at_the_end:
+    if step not in at_the_end:
         raise UserError(
-            f"{WHERE}: step {reference.step} of this run will not be there when it is needed: with checkpoint.every "
+            f"{WHERE}: step {step} of this run will not be there when it is needed: with checkpoint.every "
             f"{wanted.every}, keep {wanted.keep} and keep_every {wanted.keep_every} the steps kept to the end are "
             f"{', '.join(map(str, at_the_end))}; write one of those before the last, or change checkpoint.keep_every"
         )

@@ -79,6 +79,32 @@ def test_values_are_of_that_step_and_say_so(run: Path, dmf_command: Command) -> 
     assert code == 0 and "done already" not in out + err, "a point of another step is another point"
 
 
+def test_points_that_another_network_led_are_other_points(run: Path, dmf_command: Command) -> None:
+    words = ("--metrics", "[{name: frechet, features: digits}]", "--images", 70, "--sweep", "away_from=@best")
+    best = run / "checkpoints" / checkpoints.POINTER
+    for step, points in ((5, 1), (5, 1), (10, 2)):
+        best.write_text(json.dumps({**json.loads(best.read_text()), "step": step}))
+        assert dmf_command("evaluate", "tiny", *words)[0] == 0
+        assert len(list(run.glob("sweeps/points/*"))) == points
+
+
+def test_weights_that_go_while_the_data_are_read_are_found_anew(
+    run: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that goes on keeps but the newest."""
+    real = evaluate_run.build_dataset
+
+    def then_gone(*given: Any) -> Any:
+        shutil.rmtree(run / "checkpoints/step-00000012")
+        return real(*given)
+
+    monkeypatch.setattr(evaluate_run, "build_dataset", then_gone)
+    words = ("--metrics", "[{name: frechet, features: digits}]", "--images", 70, "--json", "report.json")
+    code, _, err = dmf_command("evaluate", "tiny", *words)
+    assert code == 0, err
+    assert json.loads(Path("report.json").read_text())["frechet_digits"]["protocol"]["trained_steps"] == "10"
+
+
 def test_a_training_that_goes_on_changes_nothing_of_a_sweep(
     run: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

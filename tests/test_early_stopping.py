@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from process_kit import kill_in_training, start
@@ -25,7 +25,7 @@ SCORED = (
 
 
 def run_of(steps: int = 100, better: Mapping[str, str] | None = None, start: int = 0, sampler: str = "heun") -> Any:
-    tree = {"sampler": sampler, "evaluate": {"metrics": [], "seed": 0, "during": {}}}
+    tree = {"sampler": sampler, "evaluate": {"metrics": [], "seed": 0, "during": {"metrics": None}}}
     recipe = SimpleNamespace(train=SimpleNamespace(steps=steps), as_dict=lambda: tree)
     return SimpleNamespace(recipe=recipe, better=better or {}, start_step=start)
 
@@ -37,6 +37,29 @@ def stopped_at(hook: EarlyStopping, values: Sequence[float], on: str = "loss", r
         for step, value in enumerate(values, 1)
     )
     return next((point for point, stop in enumerate(answers, 1) if stop), None)
+
+
+@pytest.mark.parametrize(
+    ("change", "counts_anew"),
+    [
+        ("evaluate.during.every=5", False),
+        ("evaluate.metrics=[]", False),
+        ("evaluate.during.metrics=[{name: frechet, features: digits}, {name: kernel, features: digits}]", False),
+        ("evaluate.during.metrics=[{name: frechet, features: digits, layer: hidden}]", True),
+        ("evaluate.seed=9", True),
+        ("sampler.steps=9", True),
+    ],
+)
+def test_scores_are_told_apart_by_what_they_depend_on(
+    change: str, counts_anew: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "dmf")
+    on = "eval/frechet_digits_n200"
+    hook = EarlyStopping(on=on, patience=3)
+    for step, words in enumerate(([], [change]), 1):
+        run = SimpleNamespace(recipe=read("digits_dit", words), better={}, start_step=0)
+        assert not hook.dmf_should_stop(cast(Any, run), step, {on: 1.0, "eval/step": step})
+    assert ("measured in another way than before" in caplog.text) == counts_anew
 
 
 def test_scores_of_another_sampler_are_not_held_against_those_of_this_one() -> None:

@@ -254,6 +254,7 @@ def test_sets_are_scored_beside_each_other(workdir: Path, dmf_command: Command) 
     first, report = values(), json.loads(Path("r.json").read_text())
     protocol = report["frechet_digits"]["protocol"]
     assert protocol["generated"] == "made, 70 images" and protocol["reference"].startswith("digits, 1497")
+    assert protocol["generated.shape"] == "1 x 8 x 8" and "reference.shape" not in protocol
     assert report["frechet_digits"]["held_out"]["images"] == 300
     words = ["evaluate", "--generated", "made", "--metrics", FRECHET, "--json", "r.json"]
     assert dmf_command(*words, "--reference", "ref.npz")[0] == 0

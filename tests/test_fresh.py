@@ -8,11 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+from dmf.registry import UserError
 from dmf.runner import pipeline, session
+from dmf.runner.commands.anew import begun_anew, launched_anew
 from dmf.runner.folder import InUse, RunFolder
+from dmf.runner.launching import LAUNCHER
 from dmf.runner.signals import Interrupted
 from dmf.runner.trouble import CannotWrite
+from dmf.runner.world import World
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -77,6 +82,32 @@ def test_a_run_that_ends_before_it_begins_leaves_the_old_one_in_its_place(
     assert (old / "mark").exists() and (old / "log.txt").exists() and not old.with_name("tiny.1").exists()
 
 
+@pytest.mark.parametrize("begins", [False, True])
+def test_ranks_that_may_be_started_again_leave_it_to_the_launcher(
+    old: Path, monkeypatch: pytest.MonkeyPatch, begins: bool
+) -> None:
+    """They do without --fresh then: with its name back the old run is what they would go on with."""
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv(LAUNCHER, "1")
+    aside, world = old.with_name("tiny.1"), World(0, 1, torch.device("cpu"))
+    with launched_anew(True, RunFolder(old)):
+        with pytest.raises(RuntimeError), begun_anew(True, RunFolder(old), world):
+            raise RuntimeError("a rank has died")
+        assert not old.exists() and (aside / "mark").exists()
+        with begun_anew(False, RunFolder(old), world):
+            if begins:
+                old.mkdir()
+    assert aside.exists() == begins and (old / "mark").exists() == (not begins)
+
+
+def test_what_was_aside_before_stays_there(old: Path) -> None:
+    (older := old.with_name("tiny.1")).mkdir()
+    shutil.rmtree(old)
+    with launched_anew(True, RunFolder(old)):
+        pass
+    assert older.exists() and not old.exists()
+
+
 @pytest.mark.parametrize(
     "source", ["tiny", "tiny@2", "runs/tiny", "runs/tiny@2", "runs/tiny/checkpoints/step-00000002/model.safetensors"]
 )
@@ -106,14 +137,20 @@ def at_work(old: Path) -> Iterator[RunFolder]:
     held.release()
 
 
+STARTS = [f"init_from={source}" for source in ("tiny", "nowhere", "other@7")]
+STARTS += [
+    f"sampler.reference={one}" for one in ("{run: nowhere}", "{run: other, step: 7}", "{step: 2}", "{run: tiny}")
+]
+
+
 @pytest.mark.parametrize("ranks", [[], ["--ranks", 2]])
-@pytest.mark.parametrize("source", ["tiny", "nowhere", "other@7"])
+@pytest.mark.parametrize("words", STARTS)
 def test_nobody_is_stopped_for_a_run_that_cannot_begin(
-    at_work: RunFolder, tiny: Path, dmf_command: Command, source: str, ranks: list[object]
+    at_work: RunFolder, tiny: Path, dmf_command: Command, words: str, ranks: list[object]
 ) -> None:
     shutil.copytree(at_work.path, at_work.path.with_name("other"))
-    code, out, err = dmf_command("train", tiny, "--fresh", "--restart", f"init_from={source}", *ranks)
-    assert code == 2 and "init_from: " in err and "asking" not in out and at_work.writer() is not None
+    code, out, err = dmf_command("train", tiny, "train.steps=9", "--fresh", "--restart", words, *ranks)
+    assert code == 2 and f"{words.split('=')[0]}: " in err and "asking" not in out and at_work.writer() is not None
 
 
 @pytest.mark.parametrize(
@@ -146,6 +183,20 @@ def test_who_takes_the_folder_while_it_is_renamed_gets_a_new_one(old: Path, monk
     assert aside is not None and (aside / "mark").exists() and not (old / "mark").exists()
     assert RunFolder(aside).writer() is None and RunFolder(old).writer() is not None
     late.release()
+
+
+def test_a_run_that_is_refused_goes_though_somebody_asks_for_it(
+    old: Path, tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the old one stays aside, and who asks begins in an empty folder."""
+
+    def refuse(*given: object) -> None:
+        RunFolder(old).ask()
+        raise UserError("no")
+
+    monkeypatch.setattr(pipeline, "accept", refuse)
+    assert dmf_command("train", tiny, "--fresh")[0] == 2
+    assert (old / "mark").exists() and not old.with_name("tiny.1").exists()
 
 
 def test_an_empty_folder_is_not_kept(workdir: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -123,21 +124,30 @@ def test_answers_that_get_lost_leave_nothing_twice(look: Look, monkeypatch: pyte
 
 
 def test_a_run_begun_again_while_the_first_is_still_being_made_is_one_run(
-    look: Look, monkeypatch: pytest.MonkeyPatch
+    look: Look, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Slow(MlflowClient):
         def create_run(self, *arguments: Any, **options: Any) -> Any:
+            begun.set()
             time.sleep(1.0)
             return super().create_run(*arguments, **options)
 
+    begun = threading.Event()
     monkeypatch.setattr("mlflow.MlflowClient", Slow)
     first = make(hook=quiet(patience_s=0.1)).start()
     first.log(1, 2)
+    first.image(2)
+    assert begun.wait(20)
     first.end(KeyboardInterrupt())
-    second = make(start_step=2, hook=quiet(patience_s=0.1)).start()
-    second.log(3)
+    hurried = make(start_step=2, hook=quiet(patience_s=0.1)).start()
+    hurried.log(3)
+    before_s = time.monotonic()
+    hurried.end()  # who has no patience does not wait for the other's request either
+    assert time.monotonic() - before_s < 0.8 and "what was sent before is still on its way" in caplog.text
+    second = make(start_step=3).start()
     second.end()
-    assert len(look.runs()) == 1
+    assert len(look.runs()) == 1 and look.images(second.run_id) == [("samples", 2)]
+    assert not list((second.folder / "mlflow-unsent").glob("*")) and "is gone" not in caplog.text
     assert look.points(second.run_id, "loss") == [(step, loss_at(step)) for step in (1, 2, 3)]
 
 

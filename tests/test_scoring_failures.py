@@ -1,5 +1,6 @@
 """What fails in an evaluation takes nothing along: no other value, no image that is kept, no rank, no training."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,6 +103,8 @@ class Strange(Mean):
         (Strange(None), "b: compute() gave None; expected numbers by their names"),
         (Strange({"odd": "many"}), "b: compute() gave 'many' for odd; expected a number"),
         (Strange({"odd": torch.zeros(2)}), "for odd; expected a number"),
+        (Strange({"odd": np.zeros(2)}), "for odd; expected a number"),
+        (Strange({"odd": torch.tensor(1j)}), "for odd; expected a number"),
         (Strange({"odd": "3"}), "b: compute() gave '3' for odd; expected a number"),
         (Strange({"odd": True}), "b: compute() gave True for odd; expected a number"),
         (Strange({"odd": 1}, {"..": torch.zeros(3, 2, 2, dtype=torch.uint8)}), "a name that a file can have"),
@@ -117,8 +120,10 @@ def test_a_metric_that_gives_no_values_takes_nothing_from_the_others(metric: Met
 
 
 def test_values_that_are_numbers_of_another_type_are_numbers() -> None:
-    found = scored({"b": Strange({"x": torch.tensor(2.5), "y": 3})}, images(5, 1))
-    assert {name: one["value"] for name, one in found.results.items()} == {"x": 2.5, "y": 3.0}
+    found = scored(
+        {"b": Strange({"x": torch.tensor(2.5), "y": 3, "z": np.array(4.5), "w": np.float32(5)})}, images(5, 1)
+    )
+    assert {name: one["value"] for name, one in found.results.items()} == {"x": 2.5, "y": 3.0, "z": 4.5, "w": 5.0}
 
 
 @pytest.mark.parametrize("options", [1, 2])
@@ -297,7 +302,13 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    ("end", "cause"), [(Killed(), "if there was too little memory"), (IndexError("a bug"), "IndexError: a bug")]
+    ("end", "cause"),
+    [
+        (Killed(), "if there was too little memory"),
+        (IndexError("a bug"), "IndexError: a bug"),
+        (RuntimeError("[gloo/pair.cc] Connection closed by peer"), "another rank has ended; if there was too little"),
+        (RuntimeError("[gloo/pair.cc] Timed out"), "another rank did not answer in 1800 s"),
+    ],
 )
 def test_a_process_that_dies_in_its_scores_dies_three_times_at_most(
     tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch, end: BaseException, cause: str
@@ -308,8 +319,8 @@ def test_a_process_that_dies_in_its_scores_dies_three_times_at_most(
     monkeypatch.setattr(Evaluation, "run", killed)
     words = ["train", tiny, DURING, "train.steps=3"]
     for _ in range(3):
-        with pytest.raises(type(end)):
-            dmf_command(*words)
+        with contextlib.suppress(Killed, IndexError):
+            assert dmf_command(*words)[0] == 1
     code, _, err = dmf_command(*words)
     assert code == 0 and f"no evaluation at step 3: the process has ended in it 3 times: {cause}" in err, err
     assert [one["step"] for one in lines()] == [3] and "is done" in dmf_command(*words)[1]

@@ -1,5 +1,6 @@
 """A run in the place of another: who holds a folder, how it is asked to leave, and what of that is taken back."""
 
+import argparse
 import json
 import os
 import signal
@@ -16,7 +17,9 @@ import pytest
 from process_kit import lines, start, wait_for
 
 from dmf.registry import UserError
+from dmf.runner.commands.run import check_flags
 from dmf.runner.folder import InUse, RunFolder
+from dmf.runner.launching import LAUNCHER
 from dmf.runner.signals import LOOK, LOOKED_EVERY_S, Interrupted, Signals
 from dmf.runner.takeover import take_over
 
@@ -255,13 +258,21 @@ def test_where_nobody_is_to_be_stopped_restart_changes_nothing(tiny: Path, dmf_c
     assert code == 2 and "train.lr: 0.001 -> 0.5" in err
 
 
+def test_a_time_to_wait_needs_somebody_who_waits(
+    tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = dmf_command("train", tiny, "--restart-timeout", 60)
+    assert code == 2 and "--restart-timeout is how long --restart waits: give --restart too" in err
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv(LAUNCHER, "1")
+    check_flags(argparse.Namespace(fresh=False, restart=False, restart_timeout=60))  # ranks that are started again
+
+
 @pytest.mark.slow
 def test_a_run_takes_the_place_of_the_one_that_is_there(tiny: Path, dmf_command: Command) -> None:
     runs, words = tiny.parent / "runs", ["train", tiny, "checkpoint.every=100000", "train.steps=100000"]
     there = start(*words)
     wait_for(lambda: lines(runs / "tiny/history.jsonl") > 3, there)
-    code, _, err = dmf_command("train", tiny, "--restart-timeout", 60)
-    assert code == 2 and "--restart-timeout is how long --restart waits: give --restart too" in err
     code, _, err = dmf_command("train", tiny, "train.lr=1", "--restart")
     assert code == 2 and "train.lr" in err and there.poll() is None  # it is not stopped in vain
     code, _, err = dmf_command(*words)

@@ -104,16 +104,19 @@ class AutoencoderKL(Codec):
         """The images of x, uint8 (B, C, H, W).
 
         Raises:
-            SamplingError: They are not finite, and would become black ones.
+            SamplingError: Of latents that are finite it makes images that are not, and would be black ones.
         """
         vae = self._vae_on(x.device)
         shift, scale = self._affine_on(x.device)
         z = x.to(torch.float32) / scale + shift
-        images = torch.cat([vae.decode(part).sample for part in torch.split(z, self.slice)])
-        fine = images.isfinite().flatten(1).all(1)
-        if not images.is_meta and (bad := int((~fine).sum())):
+        images, fine = [], []
+        for part in torch.split(z, self.slice):
+            found = vae.decode(part).sample
+            fine.append(_finite(found) | ~_finite(part))
+            images.append(self._pixels.decode(found))  # a fourth of the memory, before the next slice is made
+        if not x.is_meta and (bad := int((~torch.cat(fine)).sum())):
             raise SamplingError(f"the autoencoder makes {bad} of {len(x)} images that are not finite of finite latents")
-        return self._pixels.decode(images)
+        return torch.cat(images)
 
     def _vae_on(self, device: torch.device) -> Any:
         """The network, where the images are."""
@@ -121,6 +124,11 @@ class AutoencoderKL(Codec):
             with torch.inference_mode(False):  # weights that were moved inside it could not be moved again
                 self._vae.to(device)
         return self._vae
+
+
+def _finite(x: Tensor) -> Tensor:
+    """Which of x are finite, (B,)."""
+    return x.isfinite().flatten(1).all(1)
 
 
 def _latent_spec(spec: DataSpec, config: Any) -> DataSpec:

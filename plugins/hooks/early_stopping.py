@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 LOGGED = ("loss", "gradient_norm")
 SCORE = "eval/"
-HOW = ("metrics", "seed", "during")  # of `evaluate`: what scores depend on besides the sampler
 log = logging.getLogger("dmf")
 
 
@@ -141,13 +140,18 @@ class EarlyStopping:
 
     def _look_at_the_way(self, run: "RunInfo") -> None:
         """Count anew where samples are made, or scored, in another way than those that were counted."""
-        tree = run.recipe.as_dict() if self.on.startswith(SCORE) else {}
-        evaluate = {key: tree["evaluate"][key] for key in HOW} if tree else {}
-        way = json.dumps([tree.get("sampler"), evaluate], sort_keys=True)
+        way = json.dumps(self._measured(run.recipe.as_dict()) if self.on.startswith(SCORE) else None, sort_keys=True)
         if self._way not in (None, way):
             log.info("early_stopping counts anew: %s is measured in another way than before", self.on)
             self._newest, self._best, self._waited = [], None, 0
         self._way = way
+
+    def _measured(self, recipe: Mapping[str, Any]) -> list[Any]:
+        """What a score depends on: how samples are made, and the metrics that may give it, by the start of its name."""
+        evaluate = recipe["evaluate"]
+        asked = evaluate["during"]["metrics"] or evaluate["metrics"]
+        giving = [one for one in asked if self.on.removeprefix(SCORE).startswith(one["name"])]
+        return [recipe["sampler"], evaluate["seed"], giving or asked]
 
     def _new(self, run: "RunInfo", step: int, values: Mapping[str, float]) -> float | None:
         """The value of this point; None where it counts as none.

@@ -143,7 +143,7 @@ class Outbox:
             self._stopped.set()
             self._signal.set()
             if self._unsent():
-                _LEFT[self._place] = self._worker
+                _LEFT.setdefault(self._place, self._worker)
         self._spool.tidy()
         return self._describe_unsent()
 
@@ -173,14 +173,23 @@ class Outbox:
         return f"{', '.join(counted) or 'the status of the run'} ({reason or 'no time left'})"
 
     def _work(self) -> None:
-        if (before := _LEFT.pop(self._place, None)) is not None:
-            before.join()  # the last thing it does may be to make the run, and two at once would make two
+        if (before := _LEFT.get(self._place)) is not None:
+            self._wait_for(before)
         while not self._stopped.is_set():
             self._signal.wait(self._pause_s())
             self._signal.clear()
             self._ending.wait(GATHER_S)  # points gather meanwhile; at the end there is nothing to wait for
             for lane in (self._store, self._files):
                 self._drain(lane)
+
+    def _wait_for(self, before: threading.Thread) -> None:
+        """The last thing it does may be to make the run, and two at once would make two."""
+        self._store.failures, self._store.reason = 1, "what was sent before is still on its way"
+        while before.is_alive():
+            if self._stopped.wait(0.02):
+                return
+        self._store.failures = 0
+        del _LEFT[self._place]
 
     def _ready(self, lane: Lane) -> bool:
         """Whether a lane has something that may go: files once there is a run, the status when nothing else waits."""
@@ -199,7 +208,8 @@ class Outbox:
             operations = lane.head()
             was_down = lane.failures > 0
             try:
-                self._send(operations)
+                if wanted := [one for one in operations if not one.was_sent]:
+                    self._send(wanted)
             except Refused as error:
                 self._refused(lane, operations, error)
             except Exception as error:  # whatever a store or its client raises: training goes on, and we try again

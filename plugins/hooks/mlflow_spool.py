@@ -38,6 +38,11 @@ class Operation:
         """Whether neighbours of its sort go in one request."""
         return self.kind in ("points", "scores", "system")
 
+    @property
+    def was_sent(self) -> bool:
+        """Whether a worker that was given up has sent it after all, and then removed its file."""
+        return self.spooled is not None and not self.spooled.exists()
+
 
 class Spool:
     """A folder with one file an operation, in order of time; an image's pixels lie beside it under the same name."""

@@ -121,13 +121,14 @@ def check_writable(file: Path | None, endings: tuple[str, ...] = ()) -> None:
 
 def _refuse_own(file: Path) -> None:
     """Refuse a file of a run's own, which would be lost."""
-    folder = file.resolve().parent
-    if not (folder / "recipe.yaml").is_file():
-        return
     from ..folder import RunFolder
 
-    own = [path for path in vars(RunFolder(folder)).values() if isinstance(path, Path)]
-    if file.resolve() in own or file.name in OF_A_RUN or file.name.startswith("recipe."):
+    place = file.resolve()
+    run = RunFolder(place.parent)
+    if not run.recipe.is_file() or not (run.spec.exists() or run.checkpoints.exists()):
+        return  # none; or what lies there is a user's recipe of that name
+    own = [path for path in vars(run).values() if isinstance(path, Path)]
+    if place in own or file.name in OF_A_RUN or file.name.startswith("recipe."):
         raise UserError(f"{file} is a file of the run's own, which would be lost: give another name")
 
 

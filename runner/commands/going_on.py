@@ -103,16 +103,14 @@ def make_room(args: argparse.Namespace, recipe: Recipe, say: Callable[[str], Non
     """With ``--restart``: have the process that is at the run leave it, unless it could not be gone on with anyway.
 
     Raises:
-        UserError: The recipe is of another run, or the process does not leave; or there is a time to wait and nothing
-            to wait for.
+        UserError: The recipe is of another run, or the process does not leave.
     """
     if not args.restart:
-        if args.restart_timeout is not None:
-            raise UserError("--restart-timeout is how long --restart waits: give --restart too, or leave it out")
         return
     from ...registry import read
     from ..folder import RunFolder
     from ..pipeline import check_against
+    from ..reference import check_reference_anew
     from ..runs import spec_of
     from ..same_run import check_same
     from ..signals import Signals
@@ -122,9 +120,11 @@ def make_room(args: argparse.Namespace, recipe: Recipe, say: Callable[[str], Non
     folder = RunFolder(args.runs / recipe.name)
     if folder.writer() is None:
         return  # whether the recipe goes on with what lies there is seen as it is opened
-    if args.fresh and recipe.init_from is not None:  # before a run is stopped in vain
-        check_source(recipe.init_from, args.runs)
-    elif folder.recipe.exists() and not args.fresh:
+    if args.fresh:  # before a run is stopped in vain
+        check_reference_anew(recipe, folder)
+        if recipe.init_from is not None:
+            check_source(recipe.init_from, args.runs)
+    elif folder.recipe.exists():
         check_same(read(folder.recipe), recipe, folder.path)
         if folder.spec.exists():  # else it has only just begun
             check_against(recipe, spec_of(folder), folder)

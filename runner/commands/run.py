@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ...registry.errors import UserError
 from ..launching import add_launch, launch, launched_by_us, plan_for
+from .anew import begun_anew, check_fresh, check_start, launched_anew
 from .flags import add_overrides, add_runs
 from .going_on import add_going_on, extended, make_room
 
 if TYPE_CHECKING:
     from ...registry import Recipe
-    from ..folder import RunFolder
     from ..session import Session
     from ..world import World
 
@@ -39,6 +36,7 @@ def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample"
     """Run the command."""
     from ...registry import read
     from ..assemble import check_parts
+    from ..folder import RunFolder
 
     check_flags(args)
     recipe = extended(args, read(args.recipe, args.overrides))
@@ -49,7 +47,8 @@ def execute(args: argparse.Namespace, phases: Sequence[str] = ("train", "sample"
     if plan.nodes == 1:  # else another machine may have more
         check_batch(recipe.train.batch_size, plan.ranks)
     make_way(args, recipe, print)
-    return launch(plan, args.argv, once=ONCE)
+    with launched_anew(args.fresh, RunFolder(args.runs / recipe.name)):
+        return launch(plan, args.argv, once=ONCE)
 
 
 def _work(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str]) -> int:
@@ -99,7 +98,7 @@ def make_way(args: argparse.Namespace, recipe: Recipe, say: Callable[[str], None
 
 
 def check_flags(args: argparse.Namespace) -> None:
-    """Refuse flags that contradict one another.
+    """Refuse flags that contradict one another, or do nothing without another.
 
     Raises:
         UserError: Naming them.
@@ -107,6 +106,8 @@ def check_flags(args: argparse.Namespace) -> None:
     if args.fresh and (args.extend is not None or args.stretch):
         flag = "--stretch" if args.extend is None else "--extend"
         raise UserError(f"{flag} goes on with the run that is there, and --fresh starts anew; leave one of them out")
+    if args.restart_timeout is not None and not args.restart and not launched_by_us():  # that does without ONCE
+        raise UserError("--restart-timeout is how long --restart waits: give --restart too, or leave it out")
 
 
 def check_batch(batch_size: int, ranks: int) -> None:
@@ -141,36 +142,6 @@ def check_alike(recipe: Recipe, world: World) -> None:
     world.together(alike)
 
 
-def check_fresh() -> None:
-    """Refuse to start anew under a launcher that gives the same command again when a rank has died.
-
-    Raises:
-        UserError: Saying what to do.
-    """
-    if os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0" and not launched_by_us():
-        raise UserError(
-            "--fresh under torchrun --max-restarts would start anew after every restart; rename the old folder, or let "
-            "dmf start the ranks: --ranks or --gpus, with --restarts"
-        )
-
-
-def check_start(recipe: Recipe, runs: Path) -> None:
-    """Refuse to start anew from weights that are not there, or lie in the folder which is renamed for that.
-
-    Raises:
-        UserError: Saying what to do.
-    """
-    from ..training.sources import place_of
-
-    if recipe.init_from is None:
-        return
-    if place_of(recipe.init_from, runs).resolve().is_relative_to((runs / recipe.name).resolve()):
-        raise UserError(
-            f"init_from: {recipe.init_from.source} lies in {runs / recipe.name}, which --fresh renames; leave --fresh "
-            "out, and give the new run a name of its own: name=..."
-        )
-
-
 def check_shared(session: Session) -> None:
     """Refuse machines that do not see the same folder of runs.
 
@@ -187,34 +158,3 @@ def check_shared(session: Session) -> None:
 
     first: int = session.world.tell(session.start_step)
     session.world.together(shared)
-
-
-@contextlib.contextmanager
-def begun_anew(fresh: bool, folder: RunFolder, world: World) -> Iterator[None]:
-    """Around a run: with ``--fresh`` the old folder is renamed, and has its name back where the new run never began.
-
-    Args:
-        fresh: Whether it is; else nothing is done.
-        folder: The run's.
-        world: The ranks.
-
-    Raises:
-        UserError: The folder is in use, or cannot be renamed.
-    """
-    aside: Path | None = None
-
-    def set_aside() -> None:
-        nonlocal aside
-        aside = folder.set_aside()
-        if aside is not None:
-            print(f"the old run is kept as {aside}")
-
-    try:
-        if fresh:
-            world.first_only(set_aside)
-        yield
-    except BaseException:  # whatever ended it: what never began leaves no folder
-        if aside is not None and not folder.path.exists():
-            aside.rename(folder.path)
-            print(f"the new run has not begun, and the old one has its name back: {folder.path}")
-        raise

@@ -19,7 +19,7 @@ from ..console import log
 from ..feed import Source
 from ..reference import load_reference, not_yet
 from ..signals import Interrupted
-from ..world import LocalError
+from ..world import LocalError, why_lost
 from .evaluation import Evaluation
 from .results import Results, is_spread, with_spread
 from .scored import Scored
@@ -123,7 +123,7 @@ class During:
             session.finish(NOTE, {**note, "begun": begun})
             raise
         except Exception as error:
-            session.finish(NOTE, {**note, "cause": f"{type(error).__name__}: {brief(str(error))}"})
+            session.finish(NOTE, {**note, "cause": self._cause(error)})
             raise
         session.finish(NOTE, None)
 
@@ -171,6 +171,13 @@ class During:
         """How often the scores of this step were begun and not ended, by a process that ended in them, and by what."""
         note = self.session.phase(NOTE) or {}
         return (int(note["begun"]), note.get("cause", ENDED)) if note.get("step") == step else (0, "")
+
+    def _cause(self, error: Exception) -> str:
+        """What to say of scores that ended the process: an error of its own, or why the other ranks were lost."""
+        lost = why_lost(error, self.recipe.distributed.timeout_s) if isinstance(error, RuntimeError) else None
+        if lost is None:
+            return f"{type(error).__name__}: {brief(str(error))}"
+        return lost or f"another rank has ended; {ENDED}"
 
     def _leave_device(self) -> None:
         """What metrics hold, and what a failure has left, is the training's memory again."""

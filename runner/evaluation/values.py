@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -110,14 +111,14 @@ def _finite(values: dict[str, float]) -> dict[str, float]:
     """The values as numbers; a metric may be a stranger's."""
     if not isinstance(values, Mapping):
         raise ValueError(f"compute() gave {brief(repr(values))}; expected numbers by their names")
-    found = {}
+    found: dict[str, float] = {}
     for name, value in values.items():
         if not (isinstance(name, str) and name.isprintable() and name.strip()):
             raise ValueError(f"compute() gave a value called {brief(repr(name))}; expected a name in one line")
-        lone = isinstance(value, Tensor) and value.numel() == 1
-        if not (lone or isinstance(value, numbers.Real)) or isinstance(value, bool):
+        lone = value.item() if isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) == 1 else value
+        if not isinstance(lone, numbers.Real) or isinstance(lone, bool):
             raise ValueError(f"compute() gave {brief(repr(value))} for {name}; expected a number")
-        found[name] = float(value)
+        found[name] = float(lone)
         if not math.isfinite(found[name]):
             raise ValueError(f"{name} is {value}, of images whose features are all finite; is it defined for them?")
     return found
