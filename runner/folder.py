@@ -55,6 +55,9 @@ class RunFolder:
     Attributes:
         path: The folder.
         recipe: The resolved recipe.
+        network: What the network consists of.
+        left_out: Data that could not be read, if there are any.
+        started: What became of the weights that it began with, if it did with some.
         checkpoints: One folder a checkpoint.
         averages: Averages that were kept while training went on, and what was made of them.
         samples: Pictures.
@@ -74,6 +77,9 @@ class RunFolder:
         self.spec = path / "spec.json"
         self.examples = path / "examples.safetensors"
         self.done = path / "done.json"
+        self.network = path / "network.txt"
+        self.left_out = path / "left_out.txt"
+        self.started = path / "init_from.txt"
         self.checkpoints = path / "checkpoints"
         self.averages = path / "averages"
         self.samples = path / "samples"

@@ -31,7 +31,7 @@ from .sample_sheets import draw_preview, draw_sheets, stopping
 from .session import Session
 from .summary import network_summary
 from .training import Trainer
-from .training.init_from import FACTS, REPORT, Started, start_from
+from .training.init_from import FACTS, Started, start_from
 from .training.memory import check_memory
 from .training.precision import precision_of
 from .training.sources import Source, read_source, with_step
@@ -212,16 +212,17 @@ def begin(session: Session, dataset: Dataset, model: Model, feed: Feed, started:
     arithmetic = {"train.precision": precision_of(session.recipe, session.world, session.saved)}
     own = run_facts(session.recipe, dataset, model, session.world)
     facts = {**own, **arithmetic, **(started.facts if started else before)}
+    run = session.files
     files = {
-        "network.txt": network_summary(model.backbone, model.codec.spec),
-        "spec.json": json.dumps(spec_as_dict(dataset.spec), indent=2) + "\n",
+        run.network.name: network_summary(model.backbone, model.codec.spec),
+        run.spec.name: json.dumps(spec_as_dict(dataset.spec), indent=2) + "\n",
     }
     if started is not None:
-        files[REPORT] = started.report
+        files[run.started.name] = started.report
     if dataset.left_out:
-        files["left_out.txt"] = "".join(f"{one.name} {one.reason}\n" for one in dataset.left_out)
+        files[run.left_out.name] = "".join(f"{one.name} {one.reason}\n" for one in dataset.left_out)
     elif session.world.first:
-        (session.folder / "left_out.txt").unlink(missing_ok=True)  # of an earlier start
+        run.left_out.unlink(missing_ok=True)  # of an earlier start
     log.info("%s: %s", session.name, what_is_run(session, facts))
     shape, images = "x".join(map(str, dataset.spec.shape)), "image" if len(dataset) == 1 else "images"
     log.info("data: %s %s of %s %s", f"{len(dataset):,}", images, shape, feed.source.about())

@@ -112,6 +112,14 @@ def test_mistakes_are_told(two: Path, dmf_command: Command) -> None:
     assert code == 2 and "cannot be written" in err
     code, _, err = dmf_command("compare", "a", "--html", "c.pdf")
     assert code == 2 and "c.html" in err
+    Path("runs/a/checkpoints").mkdir()
+    code, _, err = dmf_command("compare", "a", "--html", "runs/a/recipe.html")
+    assert code == 2 and "runs/a/recipe.html is a file of the run's own" in err
+
+
+def test_a_recipe_of_the_users_makes_no_run_of_a_folder(two: Path, dmf_command: Command) -> None:
+    Path("recipe.yaml").write_text("name: a\n")
+    assert dmf_command("compare", "a", "--html", "recipe.html")[0] == 0 and Path("recipe.html").exists()
 
 
 def test_a_run_that_is_being_trained(workdir: Path, dmf_command: Command) -> None:

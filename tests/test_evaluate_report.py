@@ -206,6 +206,7 @@ def test_statistics_of_the_reference_are_written_and_read(tiny: Path, dmf_comman
         (["tiny", "sampler.steps=3", "backbone.hidden=64", "train.lr=1"], "hidden=64, train.lr=1: runs/tiny is"),
         (["tiny", "--write-reference", "x.json"], "name it x.npz"),
         (["tiny", "--json", "runs/tiny/recipe.yaml"], "is a file of the run's own"),
+        (["tiny", "--json", "runs/tiny/network.txt"], "is a file of the run's own"),
         (["tiny", "--json", "runs/tiny/metrics.json"], "is a file of the run's own, which would be lost"),
         (
             ["tiny", "--save-images", "x.npz", "--write-reference", "x.npz"],

@@ -15,7 +15,7 @@ from ..outputs import why_not
 from ..sampler_words import network_value
 
 CHECKPOINT = "a run's folder, or its name; RUN@400 is its checkpoint of step 400, RUN@best the best, RUN the newest"
-OF_A_RUN = ("network.txt", "mlflow.json", "left_out.txt", "init_from.txt")  # besides those of `RunFolder`
+OF_A_HOOK = ("mlflow.json",)  # in a run's folder, beside what `RunFolder` names
 NUMBERS = re.compile(r"[^,{}\[\]]+(,[^,{}\[\]]+)+")  # several, separated by commas
 
 
@@ -128,7 +128,7 @@ def _refuse_own(file: Path) -> None:
     if not run.recipe.is_file() or not (run.spec.exists() or run.checkpoints.exists()):
         return  # none; or what lies there is a user's recipe of that name
     own = [path for path in vars(run).values() if isinstance(path, Path)]
-    if place in own or file.name in OF_A_RUN or file.name.startswith("recipe."):
+    if place in own or file.name in OF_A_HOOK or file.name.startswith("recipe."):
         raise UserError(f"{file} is a file of the run's own, which would be lost: give another name")
 
 

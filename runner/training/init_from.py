@@ -22,7 +22,6 @@ from .fitting import Fit, fit, put, unwrapped
 from .patterns import chooses
 from .sources import WHERE, Source
 
-REPORT = "init_from.txt"
 FACTS = f"{WHERE}."
 SHOWN = 8
 LIKE = ("backbone.", "codec.", "schedule.", "prediction.", "train.label_dropout")
