@@ -83,14 +83,6 @@ def _damaged(path: Path, why: str) -> str:
     return f"{path} is damaged: {why}. Bring it back from a copy; or remove it, to go on without what it says"
 
 
-def free_name(folder: Path) -> Path:
-    """`<name>.1`, or with the next number that is free, beside the folder."""
-    number = 1
-    while (free := folder.with_name(f"{folder.name}.{number}")).exists():
-        number += 1
-    return free
-
-
 def set_aside(folder: Path) -> Path | None:
     """Rename a folder to `<name>.1` (or the next free number), so that it can be made anew; nothing is lost.
 
@@ -102,7 +94,9 @@ def set_aside(folder: Path) -> Path | None:
     """
     if not folder.exists():
         return None
-    aside = free_name(folder)
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
     try:
         folder.rename(aside)
     except OSError as error:

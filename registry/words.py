@@ -62,7 +62,7 @@ def expected(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None = 
     """What a JSON Schema asks for, in words: ``an integer of at least 1``."""
     definitions = schema.get("$defs", {}) if definitions is None else definitions
     if "x-words" in schema:
-        return str(schema["x-words"])
+        return f"{schema['x-words']}{', or null' if 'null' in schema.get('type', []) else ''}"
     if "$ref" in schema:
         return expected(definitions.get(schema["$ref"].rpartition("/")[2], {}), definitions)
     if "anyOf" in schema:

@@ -6,6 +6,7 @@ Source: Karras et al. 2024, "Guiding a Diffusion Model with a Bad Version of Its
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -15,7 +16,7 @@ from . import checkpoints
 from .assemble import Model, ReferenceModel, build_model, is_unguided
 from .facts import check_codec
 from .folder import RunFolder
-from .runs import BEST, find_run, spec_of, step_of
+from .runs import BEST, find_run, is_trained, spec_of, step_of
 from .weights import Weights, find_weights
 from .world import World
 
@@ -127,6 +128,9 @@ def _folder(reference: Reference, home: RunFolder) -> RunFolder:
     try:
         return home if reference.run is None else find_run(reference.run, home.path.parent)
     except UserError as error:
+        assert reference.run is not None, "the run itself is not looked for"
+        if home.path.resolve() in (Path(reference.run).resolve(), (home.path.parent / reference.run).resolve()):
+            return home  # which has no recipe yet
         raise UserError(f"{WHERE}: {error}") from None
 
 
@@ -174,18 +178,20 @@ def _not_earlier(step: int, of: int) -> str:
 
 def _check_own_step(reference: Reference, recipe: Recipe, home: RunFolder, there: list[int]) -> None:
     """Accept a step of the run itself, which may be still to come, if it will be kept to the end."""
-    steps, wanted = recipe.train.steps, recipe.checkpoint
+    steps, wanted, newest = recipe.train.steps, recipe.checkpoint, max(there, default=0)
+    over = is_trained(home, newest, steps)
     if reference.step is None:
         raise UserError(f"{WHERE}: the newest weights of a run cannot guide themselves; write an earlier step")
-    if reference.step == BEST and max(there, default=0) < steps:
+    if reference.step == BEST and not over:
         raise UserError(
             f"{WHERE}: while a run is trained its best checkpoint may be its newest, which cannot guide itself; write "
             "an earlier step, or another run"
         )
-    step, last = _weights(reference, home).step if reference.step == BEST else reference.step, max(steps, *there, 0)
+    step = _weights(reference, home).step if reference.step == BEST else reference.step
+    last = newest if over else max(steps, newest)
     if step >= last:
         raise UserError(f"{WHERE}: {_not_earlier(step, last)}")
-    at_the_end = _at_the_end(recipe, there)
+    at_the_end = there if over else _at_the_end(recipe, there)
     if step not in at_the_end:
         raise UserError(
             f"{WHERE}: step {step} of this run will not be there when it is needed: with checkpoint.every "
@@ -205,8 +211,6 @@ def _at_the_end(recipe: Recipe, there: list[int]) -> list[int]:
 
     steps, wanted, start = recipe.train.steps, recipe.checkpoint, max(there, default=0)
     to_come = [step for step in range(start + 1, steps + 1) if checkpoint_due(recipe, step)]
-    if not to_come:
-        return there
     if wanted.minutes is not None:  # the clock's push out others, nobody knows which
         wanted = replace(wanted, keep=1)
     return checkpoints.staying([*there, *to_come], wanted, None)

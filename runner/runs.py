@@ -131,6 +131,19 @@ def recipe_of(folder: RunFolder, overrides: Sequence[str] = ()) -> Recipe:
     return new
 
 
+def is_trained(folder: RunFolder, step: int, steps: int) -> bool:
+    """Whether a training is over: it has come to its end, or a hook has ended it.
+
+    Args:
+        folder: The run's.
+        step: Of its newest checkpoint; 0 without any.
+        steps: That its recipe wants.
+    """
+    from ..files.writing import read_json
+
+    return step >= steps or (read_json(folder.done) or {}).get("stopped") == {"step": step, "of": steps}
+
+
 def runs_there(given: str, runs: Path) -> str:
     """What a message about a run that is not there ends with: the nearest name, and the runs there are.
 

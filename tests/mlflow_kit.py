@@ -16,9 +16,11 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from dmf.plugins.hooks import mlflow_queue
+from dmf.plugins.hooks import mlflow, mlflow_queue
 from dmf.plugins.hooks.mlflow import MLflow
 from dmf.plugins.hooks.mlflow_store import create_database
+
+PATIENCE_S = 60.0  # of tests whose store answers, however slow the machine is
 
 
 @dataclass
@@ -149,12 +151,13 @@ def look_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_database
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(mlflow_queue, "GATHER_S", 0.02)
     monkeypatch.setattr(mlflow_queue, "BACKOFF_AT_END_S", 0.05)
+    monkeypatch.setattr(mlflow, "INTERRUPTED_PATIENCE_S", PATIENCE_S)
     shutil.copy(fresh_database, tmp_path / "mlflow.db")
     return Look(f"sqlite:///{tmp_path}/mlflow.db")
 
 
 def quiet(**options: Any) -> MLflow:
-    return MLflow(**{"system_metrics": False, "patience_s": 1.0, **options})
+    return MLflow(**{"system_metrics": False, "patience_s": PATIENCE_S, **options})
 
 
 def make(start_step: int = 0, folder: str = "runs/r", **fields: Any) -> FakeRun:

@@ -60,6 +60,17 @@ def test_guidance_leads_away_from_that_step(dmf_command: Command) -> None:
     assert code == 2 and "step 5 of this run is not earlier than the weights that it is to guide" in err, err
 
 
+def test_a_run_may_be_guided_by_its_own_best_once_it_is_trained(run: Path, tiny: Path, dmf_command: Command) -> None:
+    words = ["run", tiny, "sampler.reference={step: best}", "evaluate.images=0"]
+    code, _, err = dmf_command(*words, "train.steps=20")
+    assert code == 2 and "while a run is trained its best checkpoint may be its newest" in err
+    assert dmf_command(*words)[0] == 0
+    done = json.loads((run / "done.json").read_text())
+    (run / "done.json").write_text(json.dumps({**done, "stopped": {"step": 12, "of": 20}}))
+    code, out, err = dmf_command(*words, "train.steps=20")
+    assert code == 0 and "ended it at step 12 of 20" in out + err, "a hook has ended it"
+
+
 def test_values_are_of_that_step_and_say_so(run: Path, dmf_command: Command) -> None:
     words = ("--metrics", "[{name: frechet, features: digits}]", "--images", 70, "--json", "report.json")
     found = {}

@@ -44,6 +44,8 @@ def stopped_at(hook: EarlyStopping, values: Sequence[float], on: str = "loss", r
     [
         ("evaluate.during.every=5", False),
         ("evaluate.metrics=[]", False),
+        ("evaluate.during.metrics=[{name: frechet, features: digits}, kid]", False),
+        ("evaluate.during.metrics=[kid, fid]", True),
         ("evaluate.during.metrics=[{name: frechet, features: digits}, {name: kernel, features: digits}]", False),
         ("evaluate.during.metrics=[{name: frechet, features: digits, layer: hidden}]", True),
         ("evaluate.seed=9", True),

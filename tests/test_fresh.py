@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from fork_kit import on_ranks
 
-from dmf.registry import UserError
+from dmf.registry import UserError, read
 from dmf.runner import pipeline, session
+from dmf.runner.commands import run
 from dmf.runner.commands.anew import begun_anew, launched_anew
+from dmf.runner.commands.run import check_alike
 from dmf.runner.folder import InUse, RunFolder
 from dmf.runner.launching import LAUNCHER
 from dmf.runner.signals import Interrupted
@@ -88,24 +91,52 @@ def test_ranks_that_may_be_started_again_leave_it_to_the_launcher(
 ) -> None:
     """They do without --fresh then: with its name back the old run is what they would go on with."""
     monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv(LAUNCHER, "1")
+    monkeypatch.setenv(LAUNCHER, str(os.getppid()))
     aside, world = old.with_name("tiny.1"), World(0, 1, torch.device("cpu"))
     with launched_anew(True, RunFolder(old)):
+        assert Path(os.environ["DMF_ASIDE"]).parent.is_dir()
         with pytest.raises(RuntimeError), begun_anew(True, RunFolder(old), world):
             raise RuntimeError("a rank has died")
         assert not old.exists() and (aside / "mark").exists()
         with begun_anew(False, RunFolder(old), world):
             if begins:
                 old.mkdir()
+                (old / "recipe.yaml").touch()
     assert aside.exists() == begins and (old / "mark").exists() == (not begins)
 
 
-def test_what_was_aside_before_stays_there(old: Path) -> None:
-    (older := old.with_name("tiny.1")).mkdir()
-    shutil.rmtree(old)
+def test_what_another_has_set_aside_stays_there(old: Path) -> None:
     with launched_anew(True, RunFolder(old)):
-        pass
-    assert older.exists() and not old.exists()
+        aside = RunFolder(old).set_aside()
+    assert aside is not None and aside.exists() and not old.exists()
+
+
+def test_ranks_whose_launcher_is_gone_give_the_name_back(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv(LAUNCHER, "1")
+    with pytest.raises(Interrupted), begun_anew(True, RunFolder(old), World(0, 1, torch.device("cpu"))):
+        raise Interrupted(15)
+    assert (old / "mark").exists()
+
+
+@pytest.mark.parametrize("left", [(), (".lock", "samples/", "checkpoints/")])
+def test_what_a_rank_that_was_killed_has_left_goes(
+    old: Path, tiny: Path, dmf_command: Command, monkeypatch: pytest.MonkeyPatch, left: tuple[str, ...]
+) -> None:
+    """Ranks that ended before the run began, of which the launcher knows nothing but a code."""
+
+    def ranks(*given: object, **more: object) -> int:
+        aside = RunFolder(old).set_aside()
+        assert aside is not None
+        Path(os.environ["DMF_ASIDE"]).write_text(str(aside.resolve()))
+        for name in left:
+            old.mkdir(exist_ok=True)
+            (old / name).mkdir() if name.endswith("/") else (old / name).touch()
+        return 1
+
+    monkeypatch.setattr(run, "launch", ranks)
+    code, out, _ = dmf_command("train", tiny, "--fresh", "--ranks", 2)
+    assert code == 1 and (old / "mark").exists() and "has its name back" in out and "DMF_ASIDE" not in os.environ
 
 
 @pytest.mark.parametrize(
@@ -138,9 +169,8 @@ def at_work(old: Path) -> Iterator[RunFolder]:
 
 
 STARTS = [f"init_from={source}" for source in ("tiny", "nowhere", "other@7")]
-STARTS += [
-    f"sampler.reference={one}" for one in ("{run: nowhere}", "{run: other, step: 7}", "{step: 2}", "{run: tiny}")
-]
+REFERENCES = ("{run: nowhere}", "{run: other, step: 7}", "{step: 2}", "{run: tiny, step: 2}")
+STARTS += [f"sampler.reference={one}" for one in REFERENCES]
 
 
 @pytest.mark.parametrize("ranks", [[], ["--ranks", 2]])
@@ -215,3 +245,16 @@ def test_a_folder_that_cannot_be_renamed_is_told_of(
     code, _, err = dmf_command("train", tiny, "--fresh")
     assert code == 2 and "runs/tiny cannot be renamed to runs/tiny.1: Device or resource busy" in err
     assert (old / "mark").exists() and RunFolder(old).writer() is None
+
+
+def given_to_one(world: World, recipe: Path) -> None:
+    with pytest.raises(UserError, match=r"rank 0 is to start anew \(--fresh\), and rank 1 to go on") as told:
+        check_alike(read(recipe), world.first, world)
+    assert "give all machines the same command" in str(told.value)
+    words = [] if world.first else ["train.lr=1"]
+    with pytest.raises(UserError, match="rank 1 was given another recipe than rank 0"):
+        check_alike(read(recipe, words), True, world)
+
+
+def test_machines_begin_anew_together_or_not_at_all(tiny: Path) -> None:
+    on_ranks(2, given_to_one, tiny)

@@ -110,9 +110,9 @@ class AutoencoderKL(Codec):
         shift, scale = self._affine_on(x.device)
         z = x.to(torch.float32) / scale + shift
         images, fine = [], []
-        for part in torch.split(z, self.slice):
+        for part, given in zip(torch.split(z, self.slice), torch.split(x, self.slice), strict=True):
             found = vae.decode(part).sample
-            fine.append(_finite(found) | ~_finite(part))
+            fine.append(_finite(found) | ~_finite(given))
             images.append(self._pixels.decode(found))  # a fourth of the memory, before the next slice is made
         if not x.is_meta and (bad := int((~torch.cat(fine)).sum())):
             raise SamplingError(f"the autoencoder makes {bad} of {len(x)} images that are not finite of finite latents")

@@ -150,7 +150,8 @@ class EarlyStopping:
         """What a score depends on: how samples are made, and the metrics that may give it, by the start of its name."""
         evaluate = recipe["evaluate"]
         asked = evaluate["during"]["metrics"] or evaluate["metrics"]
-        giving = [one for one in asked if self.on.removeprefix(SCORE).startswith(one["name"])]
+        names = [one if isinstance(one, str) else one["name"] for one in asked]
+        giving = [one for one, name in zip(asked, names, strict=True) if self.on.removeprefix(SCORE).startswith(name)]
         return [recipe["sampler"], evaluate["seed"], giving or asked]
 
     def _new(self, run: "RunInfo", step: int, values: Mapping[str, float]) -> float | None:

@@ -189,7 +189,7 @@ class Outbox:
             if self._stopped.wait(0.02):
                 return
         self._store.failures = 0
-        del _LEFT[self._place]
+        _LEFT.pop(self._place, None)
 
     def _ready(self, lane: Lane) -> bool:
         """Whether a lane has something that may go: files once there is a run, the status when nothing else waits."""

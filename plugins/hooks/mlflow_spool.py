@@ -68,6 +68,8 @@ class Spool:
             try:
                 payload = json.loads(path.read_text(encoding="utf-8"))
                 left.append(Operation(payload.pop("kind"), payload, int(path.stem), path))
+            except FileNotFoundError:  # a worker that was given up has just sent it after all
+                continue
             except (ValueError, KeyError, AttributeError):  # a power cut, or somebody's own file
                 log.warning("%s is not readable and cannot be sent to MLflow", path)
         return left

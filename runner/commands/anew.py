@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...registry.errors import UserError
-from ..launching import launched_by_us
+from ..launching import LAUNCHER, launched_by_us
 
 if TYPE_CHECKING:
     from ...registry import Recipe
     from ..folder import RunFolder
     from ..world import World
+
+ASIDE = "DMF_ASIDE"  # in the environment of ranks: a file in which rank 0 notes where the old folder is
 
 
 def check_fresh() -> None:
@@ -69,13 +72,15 @@ def begun_anew(fresh: bool, folder: RunFolder, world: World) -> Iterator[None]:
         aside = folder.set_aside()
         if aside is not None:
             print(f"the old run is kept as {aside}")
+            if ASIDE in os.environ:
+                Path(os.environ[ASIDE]).write_text(str(aside.resolve()), encoding="utf-8")
 
     try:
         if fresh:
             world.first_only(set_aside)
         yield
     except BaseException:  # whatever ended it: what never began leaves no folder
-        if aside is not None and not launched_by_us():
+        if aside is not None and not (launched_by_us() and os.getppid() == int(os.environ[LAUNCHER])):
             _give_back(folder, aside)
         raise
 
@@ -88,18 +93,24 @@ def launched_anew(fresh: bool, folder: RunFolder) -> Iterator[None]:
         fresh: Whether they rename it; else nothing is done.
         folder: The run's.
     """
-    from ...files.writing import free_name
-
-    aside = free_name(folder.path)
-    try:
+    if not fresh:
         yield
-    finally:
-        if fresh:
-            _give_back(folder, aside)
+        return
+    with tempfile.TemporaryDirectory(prefix="dmf-fresh-") as home:
+        note = Path(home) / "aside"
+        os.environ[ASIDE] = str(note)  # for rank 0, if it is on this machine
+        try:
+            yield
+        finally:
+            del os.environ[ASIDE]
+            if note.exists():
+                _give_back(folder, Path(note.read_text(encoding="utf-8")))
 
 
 def _give_back(folder: RunFolder, aside: Path) -> None:
-    if aside.exists() and not folder.path.exists():
-        with contextlib.suppress(FileNotFoundError):  # the launcher on another machine was faster
+    with contextlib.suppress(UserError, OSError):  # it is another's by now; or nothing can be done there
+        folder.hold()
+        folder.release()  # what a rank that was killed has left, if it is empty, goes
+        if not folder.path.exists():
             aside.rename(folder.path)
             print(f"the new run has not begun, and the old one has its name back: {folder.path}")

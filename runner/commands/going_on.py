@@ -68,9 +68,9 @@ def extended(args: argparse.Namespace, recipe: Recipe) -> Recipe:
 
 def _finished_steps(folder: RunFolder, overrides: Sequence[str]) -> int:
     """Steps that a finished run has."""
-    from ...files.writing import read_json
     from ...registry import read
     from .. import checkpoints
+    from ..runs import is_trained
 
     if any(word.startswith("train.steps=") for word in overrides):
         raise UserError("--extend and train.steps=N both say how far to train; leave one of them out")
@@ -78,8 +78,7 @@ def _finished_steps(folder: RunFolder, overrides: Sequence[str]) -> int:
     if saved is None or not folder.recipe.exists():
         raise UserError(f"{folder.path} holds no trained run to extend; leave --extend out")
     wanted = read(folder.recipe).train.steps
-    stopped = (read_json(folder.done) or {}).get("stopped")
-    if saved.step < wanted and stopped != {"step": saved.step, "of": wanted}:
+    if not is_trained(folder, saved.step, wanted):
         raise UserError(
             f"{folder.path} has {saved.step} of its {wanted} steps: it is not finished, and --extend goes on with a "
             f"finished run. Finish it with: dmf resume {folder.path}; or say how many steps it should have in all: "

@@ -76,7 +76,7 @@ def _carry_out(args: argparse.Namespace, recipe: Recipe, phases: Sequence[str], 
     from ..session import open_session
 
     check_batch(recipe.train.batch_size, world.size)
-    check_alike(recipe, world)
+    check_alike(recipe, args.fresh, world)
     world.first_only(lambda: make_way(args, recipe, log.info))
     begun = begun_anew(args.fresh, RunFolder(args.runs / recipe.name), world)
     with begun, open_session(recipe, args.runs, world, args.stretch) as session:
@@ -124,8 +124,8 @@ def check_batch(batch_size: int, ranks: int) -> None:
         )
 
 
-def check_alike(recipe: Recipe, world: World) -> None:
-    """Refuse ranks of several recipes: each machine has been given a command of its own.
+def check_alike(recipe: Recipe, fresh: bool, world: World) -> None:
+    """Refuse ranks of several commands: each machine has been given one of its own.
 
     Raises:
         UserError: Naming what differs.
@@ -137,8 +137,15 @@ def check_alike(recipe: Recipe, world: World) -> None:
         if differ:
             listed = "\n  ".join(differ)
             raise UserError(f"rank {world.rank} was given another recipe than rank 0:\n  {listed}\nGive all the same")
+        if fresh != first_fresh:
+            one, other = (0, world.rank) if first_fresh else (world.rank, 0)
+            raise UserError(
+                f"rank {one} is to start anew (--fresh), and rank {other} to go on with what is there: once all have "
+                "ended, give all machines the same command"
+            )
 
-    first: Recipe = world.tell(recipe)
+    first: Recipe
+    first, first_fresh = world.tell((recipe, fresh))
     world.together(alike)
 
 
