@@ -108,6 +108,8 @@ def launched_anew(fresh: bool, folder: RunFolder) -> Iterator[None]:
 
 
 def _give_back(folder: RunFolder, aside: Path) -> None:
+    if folder.recipe.exists():
+        return  # it has begun, and who waits for the folder may have it at once
     with contextlib.suppress(UserError, OSError):  # it is another's by now; or nothing can be done there
         folder.hold()
         folder.release()  # what a rank that was killed has left, if it is empty, goes
