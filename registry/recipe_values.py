@@ -27,7 +27,7 @@ Count = Annotated[int, Ge(1)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]  # what torch's generators take
 Share = Annotated[float, Ge(0), Lt(1)]
 Span = Annotated[int | str, span_schema(least=0)]  # of training: `core.images_of` reads it
-Checkpoint = Annotated[
+CheckpointStep = Annotated[
     int | Literal["best"],
     WithJsonSchema(
         {
@@ -97,6 +97,6 @@ class Reference:
     """
 
     run: str | None = None
-    step: Checkpoint | None = None
+    step: CheckpointStep | None = None
     weights: WeightsName = "ema"
     labels: Literal["same", "none"] = "same"

@@ -112,6 +112,16 @@ def test_what_another_has_set_aside_stays_there(old: Path) -> None:
     assert aside is not None and aside.exists() and not old.exists()
 
 
+def test_an_old_run_whose_name_is_taken_stays_and_it_is_said(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError), begun_anew(True, RunFolder(old), World(0, 1, torch.device("cpu"))):
+        old.mkdir()
+        (old / "notes.txt").touch()
+        raise RuntimeError("the disk is full")
+    aside = old.with_name("tiny.1")
+    assert (aside / "mark").exists() and (old / "notes.txt").exists()
+    assert f"the old one stays in {aside}: something is in {old}" in capsys.readouterr().out
+
+
 def test_ranks_whose_launcher_is_gone_give_the_name_back(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv(LAUNCHER, "1")

@@ -149,7 +149,8 @@ class EarlyStopping:
     def _measured(self, recipe: Mapping[str, Any]) -> list[Any]:
         """What a score depends on: how samples are made, and the metrics that may give it, by the start of its name."""
         evaluate = recipe["evaluate"]
-        asked = evaluate["during"]["metrics"] or evaluate["metrics"]
+        during = evaluate["during"]["metrics"]
+        asked = evaluate["metrics"] if during is None else during
         names = [one if isinstance(one, str) else one["name"] for one in asked]
         giving = [one for one, name in zip(asked, names, strict=True) if self.on.removeprefix(SCORE).startswith(name)]
         return [recipe["sampler"], evaluate["seed"], giving or asked]

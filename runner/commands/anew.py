@@ -110,9 +110,13 @@ def launched_anew(fresh: bool, folder: RunFolder) -> Iterator[None]:
 def _give_back(folder: RunFolder, aside: Path) -> None:
     if folder.recipe.exists():
         return  # it has begun, and who waits for the folder may have it at once
-    with contextlib.suppress(UserError, OSError):  # it is another's by now; or nothing can be done there
+    try:
         folder.hold()
         folder.release()  # what a rank that was killed has left, if it is empty, goes
-        if not folder.path.exists():
-            aside.rename(folder.path)
-            print(f"the new run has not begun, and the old one has its name back: {folder.path}")
+        if folder.path.exists():
+            raise UserError(f"something is in {folder.path} by now")
+        aside.rename(folder.path)
+    except (UserError, OSError) as error:  # what has ended the run is what is raised
+        print(f"the new run has not begun; the old one stays in {aside}: {error}")
+    else:
+        print(f"the new run has not begun, and the old one has its name back: {folder.path}")
